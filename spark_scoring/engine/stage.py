@@ -1,0 +1,270 @@
+"""The two shells around the worker: a pandas UDF over lanes, and ``mapInArrow`` for whoever needs a map stage.
+
+Both give the same result. In the UDF stage, columns that the model does not read stay in the JVM; in the map
+stage they travel through the Python worker as Arrow data and come back as they went. (pandas would not bring
+them back so: a BIGINT column with a null loses digits above 2^53, a timestamp in a repeated hour moves.)
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.types import StringType, StructField, StructType, _parse_datatype_string
+
+from spark_scoring.engine import worker
+from spark_scoring.engine.casts import LANE_TYPES, prepare
+from spark_scoring.engine.worker import Returned, Scored, WorkerPlan
+from spark_scoring.plan.planner import ERROR_COLUMN, METHODS
+from spark_scoring.sql import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from spark_scoring.engine.casts import Lane, Prepared
+    from spark_scoring.plan.planner import ScoringPlan
+
+StageName = Literal["udf", "map"]
+
+_SHARED_ROOTS = ("/Volumes/", "/dbfs/", "/Workspace/")
+_FIELD_TYPES = {**LANE_TYPES, "string": "string"}
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where a worker finds the model's folder: a path it can read, or an archive that Spark unpacked for it."""
+
+    digest: str
+    path: str | None = None
+    archive: str | None = None
+
+    def folder(self) -> str:
+        """The folder, in the worker."""
+        if self.path is not None:
+            return self.path
+        from pyspark import SparkFiles
+
+        return str(Path(SparkFiles.getRootDirectory(), str(self.archive)))
+
+
+def score_frame(
+    df: DataFrame,
+    plan: ScoringPlan,
+    *,
+    stage: StageName = "udf",
+    keep: Sequence[str] | None = None,
+    names: Mapping[str, str] | None = None,
+    observe: Callable[[DataFrame, Mapping[str, Column]], DataFrame] | None = None,
+) -> DataFrame:
+    """The table's columns and the plan's output columns. Lazy: runs no job.
+
+    Args:
+        df: the table that the plan was made for; its column names are distinct.
+        plan: the scoring plan.
+        stage: ``udf`` (pandas UDF) or ``map`` (``mapInArrow``); the result is the same.
+        keep: the columns of ``df`` to keep, in order; default: all.
+        names: other names for output columns.
+        observe: called with the table and the policy's conditions before anything else reads it.
+    """
+    names = names or {}
+    prepared = prepare(plan)
+    if observe is not None:
+        df = observe(df, prepared.touched)
+    kept = df.columns if keep is None else list(keep)
+    internal = _InternalNames(df.columns)
+    place = place_model(df.sparkSession, plan.model.path, plan.model.digest)
+    job = _WorkerJob(place, _worker_plan(plan, prepared.lanes))
+    inner = df.select(
+        *[F.col(quote(c)) for c in kept],
+        *[lane.column.alias(internal.lane(i)) for i, lane in enumerate(prepared.lanes)],
+        prepared.ok.alias(internal.ok),
+        prepared.error.alias(internal.error),
+    )
+    lanes = [internal.lane(i) for i in range(len(prepared.lanes))]
+    if stage == "udf":
+        scored, field = _through_udf(inner, job, lanes, internal)
+    else:
+        scored, field = _through_map(inner, job, lanes, internal, kept)
+    error = F.coalesce(F.col(internal.error), field("error"))
+    columns = [*_output_columns(plan, field), error.alias(ERROR_COLUMN)]
+    renamed = [c.alias(names.get(o.name, o.name)) for c, o in zip(columns, plan.outputs, strict=True)]
+    return scored.select(*[F.col(quote(c)) for c in kept], *renamed)
+
+
+def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:
+    """Make the model's folder readable for workers: as it is on one machine or a shared path, else as an archive."""
+    if _is_one_machine(spark) or path.startswith(_SHARED_ROOTS):
+        return ModelPlace(digest, path=path)
+    name = f"spark_scoring_{digest[:32]}"
+    with tempfile.TemporaryDirectory(prefix="spark_scoring-") as folder:
+        archive = shutil.make_archive(str(Path(folder, name)), "zip", path)
+        _add_archive(spark, f"{archive}#{name}")
+    return ModelPlace(digest, archive=name)
+
+
+def _is_one_machine(spark: SparkSession) -> bool:
+    master = spark.conf.get("spark.master", None) or ""
+    return master == "local" or master.startswith("local[")
+
+
+def _add_archive(spark: SparkSession, archive: str) -> None:
+    if hasattr(spark, "_sc"):
+        spark.sparkContext.addArchive(archive)
+    else:  # Spark Connect
+        spark.addArtifacts(archive, archive=True)
+
+
+class _InternalNames:
+    """Column names that the table does not use."""
+
+    def __init__(self, taken: Sequence[str]) -> None:
+        folded = {c.lower() for c in taken}
+        self._prefix = "_scoring"
+        while any(c.startswith(self._prefix) for c in folded):
+            self._prefix += "_"
+        self.ok = f"{self._prefix}_ok"
+        self.error = f"{self._prefix}_error"
+        self.result = f"{self._prefix}_result"
+
+    def lane(self, i: int) -> str:
+        return f"{self._prefix}_lane{i}"
+
+    def field(self, name: str) -> str:
+        return f"{self._prefix}_{name}"
+
+
+def _worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
+    returns = {
+        "predict": Returned("predict", plan.model.output.type, plan.model.output.width or 1),
+        "predict_proba": Returned("predict_proba", "double", len(plan.model.classes)),
+    }
+    return WorkerPlan(
+        digest=plan.model.digest,
+        features=tuple(f.name for f in plan.features),
+        lanes=tuple((lane.type, lane.features, lane.packed) for lane in lanes),
+        returns=tuple(returns[m] for m in plan.methods),
+    )
+
+
+def _field_names(returns: Sequence[Returned]) -> list[tuple[str, str]]:
+    """Flat fields with their Spark types: an array inside the result would cost five times the rest."""
+    return [(f"{METHODS[r.method]}{i}", _FIELD_TYPES[r.type]) for r in returns for i in range(r.width)]
+
+
+def _output_columns(plan: ScoringPlan, field: Callable[[str], Column]) -> list[Column]:
+    columns = []
+    for method in plan.methods:
+        name = METHODS[method]
+        width = plan.model.output.width if method == "predict" else len(plan.model.classes)
+        if width is None:
+            columns.append(field(f"{name}0"))
+        else:
+            parts = [field(f"{name}{i}") for i in range(width)]
+            columns.append(F.when(parts[0].isNotNull(), F.array(*parts)))
+    return columns
+
+
+@dataclass(frozen=True)
+class _WorkerJob:
+    """What travels to the workers."""
+
+    place: ModelPlace
+    plan: WorkerPlan
+
+    def score(self, columns: Sequence[NDArray[Any]], ok: NDArray[np.bool_]) -> Scored:
+        model = worker.loaded_model(self.place.folder(), self.plan.digest)
+        return worker.score(model, self.plan, columns, ok)
+
+
+def _through_udf(
+    inner: DataFrame, job: _WorkerJob, lanes: Sequence[str], internal: _InternalNames
+) -> tuple[DataFrame, Callable[[str], Column]]:
+    fields = _field_names(job.plan.returns)
+
+    def score_batches(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            columns = [
+                _series_matrix(series) if packed else series.to_numpy(dtype=object)
+                for series, (_, _, packed) in zip(batch[:-1], job.plan.lanes, strict=True)
+            ]
+            yield _to_pandas(fields, job.score(columns, batch[-1].to_numpy(dtype=bool)))
+
+    score_batches.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.DataFrame]}
+    schema = ", ".join(f"{name} {type_}" for name, type_ in [*fields, ("error", "string")])
+    # Not deterministic, so that Spark never copies the call into a filter and scores rows twice.
+    udf = F.pandas_udf(score_batches, schema).asNondeterministic()
+    scored = inner.withColumn(internal.result, udf(*[F.col(c) for c in [*lanes, internal.ok]]))
+    return scored, lambda name: F.col(f"{internal.result}.{name}")
+
+
+def _through_map(
+    inner: DataFrame, job: _WorkerJob, lanes: Sequence[str], internal: _InternalNames, kept: Sequence[str]
+) -> tuple[DataFrame, Callable[[str], Column]]:
+    fields = _field_names(job.plan.returns)
+    passed = len(kept)
+
+    def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            columns = [
+                _arrow_matrix(batch.column(passed + i)) if packed else batch.column(passed + i).to_numpy(zero_copy_only=False)
+                for i, (_, _, packed) in enumerate(job.plan.lanes)
+            ]
+            ok = batch.column(passed + len(columns)).to_numpy(zero_copy_only=False)
+            results = _to_arrow(job.score(columns, ok))
+            through = [*batch.columns[:passed], batch.column(passed + len(columns) + 1)]
+            yield pa.RecordBatch.from_arrays([*through, *results], names=out_names)
+
+    through = [inner.schema[i] for i in range(passed)] + [inner.schema[internal.error]]
+    added = [StructField(internal.field(n), _parse_datatype_string(t)) for n, t in fields]
+    schema = StructType([*through, *added, StructField(internal.field("model_error"), StringType())])
+    out_names = schema.fieldNames()
+    scored = inner.mapInArrow(score_batches, schema)
+    return scored, lambda name: F.col(internal.field("model_error" if name == "error" else name))
+
+
+def _series_matrix(series: pd.Series[Any]) -> NDArray[Any]:
+    """A Series of equally long arrays as an (n, k) matrix; concatenating costs a third of stacking."""
+    arrays = series.to_numpy()
+    return np.concatenate(arrays).reshape(len(arrays), -1)
+
+
+def _arrow_matrix(lists: pa.ListArray) -> NDArray[Any]:
+    """An Arrow list column without nulls as an (n, k) matrix."""
+    matrix = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+    return matrix if matrix.flags.writeable else matrix.copy()
+
+
+def _to_pandas(fields: Sequence[tuple[str, str]], scored: Scored) -> pd.DataFrame:
+    columns = {
+        name: _pandas_array(values, null) for (name, _), (values, null) in zip(fields, scored.fields, strict=True)
+    }
+    return pd.DataFrame({**columns, "error": scored.errors})
+
+
+def _pandas_array(values: NDArray[Any], null: NDArray[np.bool_]) -> Any:
+    """A masked array: with plain float64 a NaN of the model would become a null, and integers would lose digits."""
+    match values.dtype.kind:
+        case "f":
+            return pd.arrays.FloatingArray(values, null)
+        case "b":
+            return pd.arrays.BooleanArray(values, null)
+        case "i":
+            return pd.arrays.IntegerArray(values, null)
+        case _:
+            return values
+
+
+def _to_arrow(scored: Scored) -> list[pa.Array]:
+    columns = [pa.array(values, mask=null, from_pandas=False) for values, null in scored.fields]
+    return [*columns, pa.array(scored.errors, type=pa.string())]

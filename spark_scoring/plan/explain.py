@@ -1,0 +1,109 @@
+"""A scoring plan for people and programs: rich in a terminal, plain text in a log, JSON types for tools."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from spark_scoring.plan.policy import Fill
+from spark_scoring.plan.rules import Verdict
+
+if TYPE_CHECKING:
+    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+
+_STYLES: dict[Verdict, str] = {
+    "exact": "green",
+    "rounds": "cyan",
+    "checked": "yellow",
+    "renders": "magenta",
+    "default": "magenta",
+    "refused": "red",
+}
+_WIDTH = 120
+
+
+def plan_view(plan: ScoringPlan) -> Group:
+    """The plan as a rich renderable."""
+    parts: list[Text | Table] = [_headline(plan), _feature_table(plan), _output_table(plan)]
+    parts += [Text(f"note: {note}", style="yellow") for note in plan.notes]
+    return Group(*parts)
+
+
+def plan_text(plan: ScoringPlan) -> str:
+    """The plan as plain text, the same wherever it is printed."""
+    stream = io.StringIO()
+    Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False).print(plan_view(plan))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
+    """The plan as JSON types."""
+    return {**asdict(plan), "hash": plan.hash}
+
+
+def _headline(plan: ScoringPlan) -> Text:
+    model = plan.model
+    version = f" version {model.version}" if model.version else ""
+    counts = Counter(f.verdict for f in plan.features)
+    verdicts = ", ".join(f"{counts[v]} {v}" for v in _STYLES if counts[v])
+    ignored = f"; {plan.ignored} other columns are not read" if plan.ignored else ""
+    return Text.assemble(
+        (f"{model.name or model.uri}{version}", "bold"),
+        f" ({model.flavor}, artifact {model.digest[:12]}), plan {plan.hash[:12]}\n",
+        f"{len(plan.features)} features: {verdicts}{ignored}",
+    )
+
+
+def _feature_table(plan: ScoringPlan) -> Table:
+    table = _table("feature", "model type", "from", "column type", "verdict", "null", "note")
+    for feature in plan.features:
+        table.add_row(
+            Text(feature.name),
+            feature.type,
+            Text(feature.source or "-"),
+            feature.source_type or "-",
+            Text(feature.verdict, style=_STYLES[feature.verdict]),
+            _null_text(feature),
+            Text(_note(feature)),
+        )
+    return table
+
+
+def _output_table(plan: ScoringPlan) -> Table:
+    table = _table("adds", "type", "note")
+    for column in plan.outputs:
+        table.add_row(column.name, column.type, Text(column.note))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", ratio=2 if heading == "note" else None)
+    return table
+
+
+def _null_text(feature: PlannedFeature) -> str:
+    if feature.source is None:
+        return "-"
+    return _action_text(feature.handling.nulls, missing="stays missing")
+
+
+def _note(feature: PlannedFeature) -> str:
+    if feature.reason is None:
+        return feature.note
+    action = _action_text(feature.handling.invalid, missing="missing")
+    return f"{feature.note}; else {action}"
+
+
+def _action_text(action: Fill | str, *, missing: str) -> str:
+    if isinstance(action, Fill):
+        return missing if action.value is None else f"becomes {action.value!r}"
+    return {"keep": missing, "bad_row": "bad row", "fail": "run fails"}[action]

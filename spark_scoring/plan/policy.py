@@ -1,0 +1,99 @@
+"""What happens to a null, to a value that does not fit, and to a column that is not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Scalar = float | int | bool | str
+Preset = Literal["strict", "lenient"]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Put this value in place; None is the model's own missing value (NaN, None)."""
+
+    value: Scalar | None
+
+
+NullAction = Literal["keep", "bad_row", "fail"] | Fill
+InvalidAction = Literal["bad_row", "fail"] | Fill
+
+
+@dataclass(frozen=True)
+class FeaturePolicy:
+    """The choices for one feature; None is the preset's choice for the feature's type.
+
+    A NaN of a FLOAT or DOUBLE column counts as a null: a float lane cannot tell them apart, nor can pandas.
+    """
+
+    preset: Preset = "strict"
+    nulls: NullAction | None = None
+    invalid: InvalidAction | None = None
+    absent: Fill | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One preset for all features, and the features that differ."""
+
+    default: FeaturePolicy = FeaturePolicy()
+    features: tuple[tuple[str, FeaturePolicy], ...] = ()
+
+    @classmethod
+    def of(cls, policy: Policy | Preset | Mapping[str, FeaturePolicy]) -> Policy:
+        """A policy from its short forms: a preset's name, or a mapping per feature (``"*"``: all others)."""
+        if isinstance(policy, Policy):
+            return policy
+        if isinstance(policy, str):
+            return cls(FeaturePolicy(preset=policy))
+        rest = {name: choice for name, choice in policy.items() if name != "*"}
+        return cls(policy.get("*", FeaturePolicy()), tuple(sorted(rest.items(), key=lambda item: item[0])))
+
+    def for_feature(self, name: str) -> FeaturePolicy:
+        """The feature's own choice, else the default one."""
+        return dict(self.features).get(name, self.default)
+
+
+@dataclass(frozen=True)
+class Handling:
+    """A feature's policy with every choice made."""
+
+    nulls: NullAction
+    invalid: InvalidAction
+    absent: Fill | None
+
+
+_ZERO: dict[str, Scalar] = {"double": 0.0, "float": 0.0, "long": 0, "integer": 0, "boolean": False}
+_HOLDS_NULL = ("double", "float", "string")
+
+
+def holds_null(model_type: str) -> bool:
+    """Whether a model's type can carry a null (NaN, None)."""
+    return model_type in _HOLDS_NULL
+
+
+def settle(choice: FeaturePolicy, model_type: str) -> Handling:
+    """The preset's choices for the type, where the feature's policy names none.
+
+    strict: a null stays one where the type can hold it and makes a bad row where it cannot; a value that does
+    not fit makes a bad row; a missing column is refused. lenient: missing columns, nulls and values that do not
+    fit become 0, 0.0 or false; of text features a null stays one.
+    """
+    if choice.preset == "lenient":
+        zero = Fill(_ZERO.get(model_type))
+        nulls: NullAction = zero if model_type in _ZERO else "keep"
+        invalid: InvalidAction = zero
+        absent: Fill | None = zero
+    else:
+        nulls = "keep" if holds_null(model_type) else "bad_row"
+        invalid = "bad_row"
+        absent = None
+    return Handling(
+        nulls=nulls if choice.nulls is None else choice.nulls,
+        invalid=invalid if choice.invalid is None else choice.invalid,
+        absent=absent if choice.absent is None else choice.absent,
+    )

@@ -1,0 +1,96 @@
+"""The Spark session of a job: the one that is there, else a local one with Delta.
+
+A session that exists (Databricks, spark-submit, a notebook, Spark Connect) is taken as it is. A local one
+gets Delta's jars from Maven (cached by Ivy), this interpreter for its workers, and a warehouse folder whose
+Delta tables are registered by name, so that they survive restarts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_scoring.delta.names import register_warehouse
+from spark_scoring.errors import SessionError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+_LOCAL_SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.databricks.delta.snapshotPartitions": "2",  # the default of 50 is made for clusters
+    "spark.sql.shuffle.partitions": "8",
+}
+
+
+def get_session(warehouse: str | Path | None = None) -> SparkSession:
+    """The active session, untouched; else the runtime's; else a new local one with Delta.
+
+    Args:
+        warehouse: folder of a new local session's tables; default: ``$SPARK_SCORING_WAREHOUSE``, else
+            ``spark-warehouse`` below the working directory. Of no effect where a session exists.
+
+    Raises:
+        SessionError: pyspark or Java is missing, or the session does not know Delta.
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise SessionError.no_pyspark() from error
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    if os.environ.get("DATABRICKS_RUNTIME_VERSION") or os.environ.get("SPARK_REMOTE"):
+        return SparkSession.builder.getOrCreate()
+    return _local_session(Path(warehouse or os.environ.get("SPARK_SCORING_WAREHOUSE") or "spark-warehouse"))
+
+
+def _local_session(warehouse: Path) -> SparkSession:
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.sql import SparkSession
+
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has chosen master, memory and jars
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = (
+        SparkSession.builder.appName("spark_scoring")
+        .config("spark.sql.extensions", _EXTENSION)
+        .config("spark.sql.catalog.spark_catalog", _CATALOG)
+        .config("spark.sql.warehouse.dir", str(warehouse.absolute()))
+    )
+    for key, value in _LOCAL_SETTINGS.items():
+        builder = builder.config(key, value)
+    if not submitted:
+        builder = _with_delta_jars(builder.master("local[*]").config("spark.driver.memory", _driver_memory()))
+    try:
+        spark = builder.getOrCreate()
+    except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
+        raise SessionError.no_java() from error
+    _check_delta(spark)
+    register_warehouse(spark)
+    return spark
+
+
+def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
+    try:
+        from delta import configure_spark_with_delta_pip
+    except ImportError as error:
+        raise SessionError.no_delta_package() from error
+    return configure_spark_with_delta_pip(builder)
+
+
+def _check_delta(spark: SparkSession) -> None:
+    try:
+        spark.sparkContext._jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(_EXTENSION)  # type: ignore[union-attr]
+    except Exception as error:
+        raise SessionError.no_delta_jars(spark.version) from error
+
+
+def _driver_memory() -> str:
+    """A quarter of the machine, 1 to 8 GiB: a local session's driver is its executor too."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{min(8192, max(1024, total // 4 // 2**20))}m"
