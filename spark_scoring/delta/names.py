@@ -17,8 +17,6 @@ from spark_scoring.errors import TableNameError
 from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyspark.sql import SparkSession
 
 _PART = re.compile(r"`(?:[^`]|``)+`|[^`.\s/\\]+")
@@ -78,59 +76,56 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
     parts = split_name(table)
     note = None
     if len(parts) == 3 and not _knows_catalog(spark, parts[0]):  # noqa: PLR2004
-        if _on_databricks(spark):
+        folder = warehouse_folder(spark)
+        if folder is None:
             raise TableNameError(table, unknown_catalog=parts[0])
-        note = f"{table} is {'.'.join(parts[1:])} in the warehouse folder {warehouse_folder(spark)}: no catalog {parts[0]!r} here"
+        note = f"no catalog {parts[0]!r} here: {table} is looked up in the warehouse folder {folder}"
         parts = parts[1:]
-    if len(parts) < 3 and not _on_databricks(spark):  # noqa: PLR2004
-        _register_from_folder(spark, parts)
-    return TableRef(text=table, sql=".".join(quote(p) for p in parts), parts=parts, note=note)
+    ref = TableRef(text=table, sql=".".join(quote(p) for p in parts), parts=parts, note=note)
+    register_table(spark, ref)
+    return ref
 
 
-def register_warehouse(spark: SparkSession) -> int:
-    """Register every Delta table that lies in the session's warehouse folder; the number of tables."""
-    found = list(_tables_in(warehouse_folder(spark)))
-    for parts in found:
-        _register_from_folder(spark, parts)
-    return len(found)
-
-
-def warehouse_folder(spark: SparkSession) -> Path:
-    """The session's warehouse as a local folder."""
-    return Path(re.sub(r"^file:/*", "/", str(spark.conf.get("spark.sql.warehouse.dir"))))
-
-
-def ensure_schema(spark: SparkSession, ref: TableRef) -> None:
-    """Create the schema of a two-level local name as a folder of the warehouse."""
-    if len(ref.parts) == 2 and not _on_databricks(spark):  # noqa: PLR2004
-        folder = warehouse_folder(spark) / ref.parts[0]
-        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote(ref.parts[0])} LOCATION {literal(str(folder))}")
-
-
-def _tables_in(warehouse: Path) -> Iterator[tuple[str, ...]]:
+def register_warehouse(spark: SparkSession) -> None:
+    """Register every Delta table that lies in the session's warehouse folder."""
+    warehouse = warehouse_folder(spark)
+    if warehouse is None:
+        return
     for log in sorted([*warehouse.glob("*/_delta_log"), *warehouse.glob("*/*/_delta_log")]):
-        yield log.parent.relative_to(warehouse).parts
+        parts = log.parent.relative_to(warehouse).parts
+        register_table(spark, TableRef(text=".".join(parts), sql=".".join(quote(p) for p in parts), parts=parts))
 
 
-def _register_from_folder(spark: SparkSession, parts: tuple[str, ...]) -> None:
+def register_table(spark: SparkSession, ref: TableRef) -> None:
     """Make a table known that lies in the warehouse folder, if it lies there and is not known yet."""
-    folder = warehouse_folder(spark).joinpath(*[p for p in parts if p != "default"])
-    if not (folder / "_delta_log").is_dir():
+    path = warehouse_path(spark, ref)
+    if path is None or not Path(path, "_delta_log").is_dir() or spark.catalog.tableExists(ref.sql):
         return
-    name = ".".join(quote(p) for p in parts)
-    if spark.catalog.tableExists(name):
-        return
-    ensure_schema(spark, TableRef(text=name, sql=name, parts=parts))
-    spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING delta LOCATION {literal(str(folder))}")
+    if len(ref.parts) > 1:
+        folder = str(Path(path).parent)
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote(ref.parts[0])} LOCATION {literal(folder)}")
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {ref.sql} USING delta LOCATION {literal(path)}")
+
+
+def warehouse_path(spark: SparkSession, ref: TableRef) -> str | None:
+    """The folder that a name means in a local session's warehouse; None for paths and for real catalogs."""
+    folder = warehouse_folder(spark)
+    if folder is None or not ref.parts or len(ref.parts) > 2:  # noqa: PLR2004
+        return None
+    return str(folder.joinpath(*[part for part in ref.parts if part != "default"]))
+
+
+def warehouse_folder(spark: SparkSession) -> Path | None:
+    """The folder that is the session's catalog; None where a metastore, Unity Catalog or Databricks is."""
+    place = str(spark.conf.get("spark.sql.warehouse.dir", ""))
+    remote = "://" in place or not place.startswith(("/", "file:"))
+    metastore = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
+    if os.environ.get("DATABRICKS_RUNTIME_VERSION") or remote or metastore:
+        return None
+    return Path(re.sub(r"^file:/*", "/", place))
 
 
 def _knows_catalog(spark: SparkSession, catalog: str) -> bool:
     if spark.conf.get(f"spark.sql.catalog.{catalog}", None) is not None:
         return True
     return any(row[0].lower() == catalog.lower() for row in spark.sql("SHOW CATALOGS").collect())
-
-
-def _on_databricks(spark: SparkSession) -> bool:
-    if os.environ.get("DATABRICKS_RUNTIME_VERSION"):
-        return True
-    return spark.conf.get("spark.databricks.workspaceUrl", None) is not None

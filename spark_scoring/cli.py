@@ -1,0 +1,114 @@
+"""The command line: ``spark-scoring plan JOB.yml`` and ``spark-scoring score JOB.yml``.
+
+Exit status: 0 done, 1 the run failed, 2 the request is wrong. Results go to standard output, progress and
+errors to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from spark_scoring import __version__
+from spark_scoring.errors import ScoringError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Score any MLflow model over a Delta table. Loading a model runs its code: score only models you trust.",
+)
+
+_JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
+_Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Set a field of the job.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
+    """Show what scoring would do, or all that is wrong. Reads no rows, writes nothing."""
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.pipeline import plan_job
+    from spark_scoring.plan.explain import plan_view
+
+    planned = plan_job(ScoringJob.from_yaml(job, set_ or ()))
+    if json_:
+        typer.echo(json.dumps(planned.to_dict(), indent=2))
+    else:
+        _console().print(plan_view(planned.scoring))
+
+
+@app.command()
+def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
+    """Score the source and write the predictions, in one commit."""
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.pipeline import plan_job, run_job
+    from spark_scoring.plan.explain import plan_view
+
+    planned = plan_job(ScoringJob.from_yaml(job, set_ or ()))
+    if not json_:
+        _console().print(plan_view(planned.scoring))
+    with progress_bar() as on_progress:
+        report = run_job(planned, on_progress=on_progress)
+    if json_:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _console().print(report.view())
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of finished tasks on standard error; in a log, where there is no terminal, a line each ten percent."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _LineProgress(console)
+        return
+    columns = (TextColumn("scoring"), BarColumn(), TextColumn("{task.completed}/{task.total} tasks"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("scoring", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _LineProgress:
+    """Progress as plain lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        tenth = 10 * done // total if total else 0
+        if tenth > self._shown:
+            self._shown = tenth
+            self._console.print(f"scoring: {done} of {total} tasks")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except ScoringError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False, style="red")
+        sys.exit(error.exit_status)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=120, color_system=None)

@@ -1,0 +1,125 @@
+"""Read a source at one version, so that a table that changes during the run does not change the run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import functions as F  # noqa: N812
+
+from spark_scoring.delta.names import TableRef, resolve
+from spark_scoring.errors import JobError, Problem, SourceError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class PinnedSource:
+    """A Delta table at one version, filtered."""
+
+    ref: TableRef
+    table_id: str
+    """Delta's own id: a table dropped and made again has another one."""
+    version: int
+    where: str | None
+    frame: DataFrame
+
+
+def pin_source(
+    spark: SparkSession,
+    *,
+    table: str | None = None,
+    path: str | None = None,
+    where: str | None = None,
+    version: int | None = None,
+    timestamp: str | None = None,
+) -> PinnedSource:
+    """Pin a Delta table's version; reads its metadata and history, no rows.
+
+    Raises:
+        SourceError: no such table or version, not Delta, or a filter that does not fit.
+    """
+    ref = resolve(spark, table=table, path=path)
+    detail = describe_table(spark, ref)
+    if detail is None:
+        raise SourceError.missing(ref.text, _tables_near(spark, ref))
+    if detail["format"] != "delta":
+        raise SourceError.not_delta(ref.text, f"a {detail['format']}")
+    pinned = _pin_version(spark, ref, version, timestamp)
+    reader = spark.read.option("versionAsOf", pinned)
+    frame = reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
+    if where is not None:
+        try:
+            frame = frame.where(where)
+        except (AnalysisException, ParseException) as error:
+            raise SourceError.bad_filter(ref.text, where, first_line(error)) from error
+    return PinnedSource(ref, str(detail["id"]), pinned, where, frame)
+
+
+def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
+    """``DESCRIBE DETAIL`` as a dict; None where there is no table; format ``view`` for a view."""
+    try:
+        return spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0].asDict()
+    except AnalysisException as error:
+        condition = error.getCondition() or ""
+        if "NOT_FOUND" in condition or "DOES_NOT_EXIST" in condition or "MISSING" in condition:
+            return None
+        if "VIEW" in condition:
+            return {"format": "view", "id": None}
+        raise
+
+
+def history(spark: SparkSession, ref: TableRef, limit: int | None = None) -> DataFrame:
+    """The table's history, newest first."""
+    tail = "" if limit is None else f" LIMIT {int(limit)}"
+    return spark.sql(f"DESCRIBE HISTORY {ref.sql}{tail}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a Spark error, without its plan dump."""
+    return str(error).strip().split("\n", maxsplit=1)[0]
+
+
+def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timestamp: str | None) -> int:
+    newest = int(history(spark, ref, limit=1).collect()[0]["version"])
+    if version is None and timestamp is None:
+        return newest
+    versions = history(spark, ref).select("version", F.unix_micros("timestamp").alias("micros")).collect()
+    oldest = min(int(row["version"]) for row in versions)
+    if version is not None:
+        if not oldest <= version <= newest:
+            raise SourceError.no_version(ref.text, f"version {version}", oldest, newest)
+        return version
+    until = _micros(str(timestamp))
+    candidates = [int(row["version"]) for row in versions if row["micros"] <= until]
+    if not candidates:
+        raise SourceError.no_version(ref.text, f"version as early as {timestamp}", oldest, newest)
+    return max(candidates)
+
+
+def _micros(timestamp: str) -> int:
+    """ISO 8601 to microseconds since the epoch; UTC where no offset is given."""
+    try:
+        moment = dt.datetime.fromisoformat(timestamp)
+    except ValueError as error:
+        fix = "write it like 2026-01-31T23:59:59 (UTC) or with an offset"
+        raise JobError([Problem("source.timestamp", f"{timestamp!r} is no ISO 8601 time", fix)]) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.timezone.utc)
+    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)) // dt.timedelta(microseconds=1)
+
+
+def _tables_near(spark: SparkSession, ref: TableRef) -> list[str]:
+    """Names of the tables in the same schema, to say what was meant."""
+    if not ref.parts:
+        return []
+    schema = ".".join(f"`{p}`" for p in ref.parts[:-1]) or "default"
+    try:
+        tables = spark.catalog.listTables(schema)
+    except AnalysisException:
+        return []
+    prefix = ".".join(ref.text.split(".")[:-1])
+    return [f"{prefix}.{t.name}" if prefix else t.name for t in tables]

@@ -1,0 +1,46 @@
+"""How far a Spark job is, by its finished tasks."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+_SECONDS = 0.5
+
+
+@contextmanager
+def watch_tasks(spark: SparkSession, group: str, report: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Report (finished, all) tasks of the jobs started inside, from another thread. No report on Spark Connect."""
+    if report is None or not hasattr(spark, "_sc"):
+        yield
+        return
+    context = spark.sparkContext
+    before = context.getLocalProperty("spark.jobGroup.id"), context.getLocalProperty("spark.job.description")
+    context.setJobGroup(group, "spark_scoring")
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(context, group, report, stop), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+        context.setLocalProperty("spark.jobGroup.id", before[0])
+        context.setLocalProperty("spark.job.description", before[1])
+
+
+def _watch(context: SparkContext, group: str, report: Callable[[int, int], None], stop: threading.Event) -> None:
+    tracker = context.statusTracker()
+    while not stop.wait(_SECONDS):
+        jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
+        stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
+        known = [stage for stage in stages if stage is not None]
+        if known:
+            report(sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known))

@@ -1,0 +1,213 @@
+"""A scoring job as people write it: what to score, with what, where to. Loads and dumps YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError, model_validator
+
+from spark_scoring.errors import JobError, Problem, near_fix
+from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Place(_Fields):
+    """A table by name or by path."""
+
+    table: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> _Place:
+        if (self.table is None) == (self.path is None):
+            msg = "give either table or path"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def text(self) -> str:
+        """The name or path as written."""
+        return str(self.table or self.path)
+
+
+class SourceSettings(_Place):
+    """What is scored: a Delta table, at its newest version unless one is given."""
+
+    where: str | None = None
+    """SQL condition; rows that it does not pass are not scored."""
+    version: int | None = Field(default=None, ge=0)
+    timestamp: str | None = None
+    """ISO 8601, UTC unless it has an offset: the version that was the newest then."""
+
+    @model_validator(mode="after")
+    def _at_most_one_pin(self) -> SourceSettings:
+        if self.version is not None and self.timestamp is not None:
+            msg = "give version or timestamp, not both"
+            raise ValueError(msg)
+        return self
+
+
+class OutputSettings(_Place):
+    """Where the predictions go."""
+
+    mode: Literal["append", "overwrite"] = "append"
+    keep: tuple[str, ...] | None = None
+    """Source columns written beside the predictions; default: all."""
+    naming: Literal["spark_scoring", "databricks"] = "spark_scoring"
+    """``databricks``: model_id and timestamp, as its monitoring expects."""
+    names: dict[str, str] = {}
+    """Other names for columns that the run adds, such as ``{prediction: delay}``."""
+
+
+class FillSettings(_Fields):
+    """A value that stands in; null is the model's own missing value."""
+
+    fill: StrictBool | StrictInt | StrictFloat | StrictStr | None
+
+
+class FeatureSettings(_Fields):
+    """The policy of one feature; what is left out follows the preset."""
+
+    preset: Preset = "strict"
+    nulls: Literal["keep", "bad_row", "fail"] | FillSettings | None = None
+    invalid: Literal["bad_row", "fail"] | FillSettings | None = None
+    absent: FillSettings | None = None
+
+    def policy(self) -> FeaturePolicy:
+        """As the planner takes it."""
+        fills = {
+            name: Fill(value.fill) if isinstance(value, FillSettings) else value
+            for name, value in ((n, getattr(self, n)) for n in ("nulls", "invalid", "absent"))
+        }
+        return FeaturePolicy(preset=self.preset, **fills)
+
+
+class ScoringJob(_Fields):
+    """A whole job. Every field can be set on the command line: ``--set output.mode=overwrite``."""
+
+    model: str
+    source: SourceSettings
+    output: OutputSettings
+    columns: dict[str, str] = {}
+    """A SQL expression per feature whose column has another name or needs work."""
+    policy: Preset | dict[str, Preset | FeatureSettings] = "strict"
+    """A preset, or a choice per feature; ``"*"`` names all others."""
+    predict: tuple[Literal["predict", "predict_proba"], ...] = Field(default=("predict",), min_length=1)
+    bad_rows: Literal["keep"] = "keep"
+    """Bad rows are written with a null prediction and the reason in ``scoring_error``."""
+    stage: Literal["udf", "map"] = "udf"
+    tracking_uri: str | None = None
+    registry_uri: str | None = None
+    warehouse: str | None = None
+    """Folder of a local session's tables; of no effect where a session exists."""
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ScoringJob:
+        """The job of a YAML file, with settings of the form ``a.b=value`` laid over it.
+
+        Raises:
+            JobError: with every field that is unknown, missing or wrong.
+        """
+        try:
+            fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise JobError.unreadable(str(path), error.strerror or str(error)) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise JobError.unreadable(str(path), f"not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(fields, dict):
+            raise JobError.unreadable(str(path), "it holds no fields")
+        for text in overrides:
+            _lay_over(fields, text)
+        return cls.from_dict(fields)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ScoringJob:
+        """The job of a mapping.
+
+        Raises:
+            JobError: with every field that is unknown, missing or wrong.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise JobError(_problems(error)) from error
+
+    def to_yaml(self) -> str:
+        """The job as YAML, without the settings that are as by default."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+    def scoring_policy(self) -> Policy:
+        """The policy as the planner takes it."""
+        if isinstance(self.policy, str):
+            return Policy.of(self.policy)
+        choices = {
+            name: FeaturePolicy(preset=choice) if isinstance(choice, str) else choice.policy()
+            for name, choice in self.policy.items()
+        }
+        return Policy.of(choices)
+
+
+def _lay_over(fields: dict[str, Any], text: str) -> None:
+    """One ``a.b=value`` setting; the value is read as YAML."""
+    path, equals, value = text.partition("=")
+    names = path.strip().split(".")
+    if not equals or not all(names):
+        raise JobError.bad_setting(text)
+    for name in names[:-1]:
+        inner = fields.get(name)
+        inner = dict(inner) if isinstance(inner, dict) else {}
+        fields[name] = inner
+        fields = inner
+    try:
+        fields[names[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise JobError.bad_setting(text) from error
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    """Pydantic's findings, one per field: of the branches of a union only what says most."""
+    found: dict[str, Problem] = {}
+    for detail in error.errors(include_url=False, include_input=False):
+        thing, problem = _problem(detail)
+        found.setdefault(thing, problem)
+    return list(found.values())
+
+
+def _problem(detail: ErrorDetails) -> tuple[str, Problem]:
+    names = [str(part) for part in detail["loc"] if not _is_branch(part)]
+    thing = ".".join(names) or "job"
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _fields_at(names[:-1])
+            return thing, Problem(thing, "no such field", near_fix(names[-1], known, what="fields") or "leave it out")
+        case "missing":
+            return thing, Problem(thing, "this field is missing", f"add {names[-1]}: to {'.'.join(names[:-1]) or 'the job'}")
+        case "literal_error":
+            return thing, Problem(thing, "not one of its values", f"give {detail['ctx']['expected']}")
+        case _:
+            return thing, Problem(thing, detail["msg"].removeprefix("Value error, "), "see the job file's fields in the README")
+
+
+def _is_branch(part: int | str) -> bool:
+    """Whether a part of pydantic's location names a branch of a union, not a field."""
+    return isinstance(part, str) and (part.startswith(("literal[", "dict[", "function-")) or part in ("FillSettings", "FeatureSettings"))
+
+
+def _fields_at(names: Sequence[str]) -> list[str]:
+    homes: dict[str, type[BaseModel]] = {"source": SourceSettings, "output": OutputSettings}
+    if not names:
+        return list(ScoringJob.model_fields)
+    if names[0] in homes:
+        return list(homes[names[0]].model_fields)
+    return list(FeatureSettings.model_fields) if len(names) == 2 else list(FillSettings.model_fields)  # noqa: PLR2004

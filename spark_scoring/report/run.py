@@ -1,0 +1,70 @@
+"""The facts of one finished run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run that has committed: rows in equal rows out, or it would have been an error."""
+
+    run_id: str
+    model: str
+    """Name or URI of the model."""
+    model_version: str | None
+    plan_hash: str
+    source: str
+    source_version: int
+    output: str
+    output_version: int
+    """The version of the output table that this run's commit made."""
+    output_location: str
+    rows_in: int
+    rows_out: int
+    bad_rows: int
+    """Rows with a null prediction and a reason in ``scoring_error``."""
+    reasons: tuple[tuple[str, int], ...]
+    """The most frequent texts of ``scoring_error`` with their rows."""
+    touched: tuple[tuple[str, int], ...]
+    """Values per feature that the policy replaced."""
+    scored_at: str
+    """UTC, ISO 8601."""
+    seconds: float
+    """Wall time of scoring and writing."""
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows scored and written per second of wall time."""
+        return self.rows_out / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return {
+            **asdict(self),
+            "reasons": dict(self.reasons),
+            "touched": dict(self.touched),
+            "rows_per_second": self.rows_per_second,
+        }
+
+    def view(self) -> Group:
+        """The report as a rich renderable."""
+        version = f" version {self.model_version}" if self.model_version else ""
+        table = Table.grid(padding=(0, 2))
+        table.add_row("model", Text(f"{self.model}{version}"))
+        table.add_row("rows", f"{self.rows_in:,} in, {self.rows_out:,} out, {self.bad_rows:,} bad")
+        table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
+        table.add_row("source", Text(f"{self.source} at version {self.source_version}"))
+        table.add_row("output", Text(f"{self.output} version {self.output_version}"))
+        table.add_row("", Text(self.output_location))
+        table.add_row("run", self.run_id)
+        for text, rows in self.reasons:
+            table.add_row("bad", Text(f"{rows:,} rows: {text}"))
+        for feature, values in self.touched:
+            table.add_row("filled", Text(f"{values:,} values of {feature}"))
+        return Group(Text("scored", style="bold green"), table)
