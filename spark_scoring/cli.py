@@ -80,8 +80,8 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _LineProgress(console)
         return
-    columns = (TextColumn("scoring"), BarColumn(), TextColumn("{task.completed}/{task.total} tasks"), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    tasks = TextColumn("{task.completed}/{task.total} tasks")
+    with Progress(TextColumn("scoring"), BarColumn(), tasks, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("scoring", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

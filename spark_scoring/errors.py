@@ -169,7 +169,8 @@ class ModelError(RequestError):
             "log the model again with a signature: "
             "log_model(..., signature=infer_signature(X, model.predict(X)), input_example=X.head())"
         )
-        return cls([Problem(f"model {uri!r}", "it was logged without a signature, so its input types are unknown", fix)])
+        cause = "it was logged without a signature, so its input types are unknown"
+        return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod
     def no_outputs(cls, uri: str) -> ModelError:
@@ -247,7 +248,7 @@ class OutputError(RequestError):
     @classmethod
     def schema(cls, text: str, rows: Sequence[str]) -> OutputError:
         table = "\n      ".join(rows)
-        fix = "write to another table, or change the job's columns to those of the table (mode overwrite keeps the schema)"
+        fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
 
     @classmethod
@@ -257,19 +258,8 @@ class OutputError(RequestError):
         return cls([Problem(f"output {text}", cause, fix)])
 
     @classmethod
-    def generated(cls, text: str, column: str, kind: str) -> OutputError:
-        cause = f"its column {column} is {kind}, which the run would write to"
-        return cls([Problem(f"output {text}", cause, "leave the column out of the run, or write to another table")])
-
-    @classmethod
     def append_only(cls, text: str) -> OutputError:
         return cls([Problem(f"output {text}", "the table is append-only", "use mode: append, or another table")])
-
-    @classmethod
-    def column_names(cls, text: str, names: Sequence[str]) -> OutputError:
-        cause = f"it cannot store the column names {listed(names)} without column mapping"
-        fix = "ALTER TABLE ... SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name'), or keep other columns"
-        return cls([Problem(f"output {text}", cause, fix)])
 
     @classmethod
     def name_taken(cls, column: str, by: str) -> OutputError:
@@ -307,7 +297,8 @@ class CommitError(RunError):
     @classmethod
     def rows_differ(cls, text: str, rows_in: int, rows_out: int, version: int) -> CommitError:
         cause = f"{rows_in} rows were read, {rows_out} written in its version {version}"
-        fix = f"inspect it, then RESTORE TABLE ... TO VERSION AS OF {version - 1}; a where with rand() or now() does this"
+        undo = f"RESTORE TABLE ... TO VERSION AS OF {version - 1}" if version else "drop the table"
+        fix = f"inspect it, then {undo}; a where with rand() or now() does this"
         return cls([Problem(f"output {text}", cause, fix)])
 
     @classmethod
@@ -339,14 +330,15 @@ class Gathering:
         except RequestError as error:
             self.problems.extend(error.problems)
 
-    def raise_all(self) -> None:
+    def raise_all(self, kind: type[RequestError] = RequestError) -> None:
         """Raise what was gathered, if anything was.
 
         Raises:
-            RequestError: with every problem.
+            RequestError: with every problem, as the kind given.
+
         """
         if self.problems:
-            raise RequestError(self.problems)
+            raise kind(self.problems)
 
 
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:

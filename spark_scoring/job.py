@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from spark_scoring.errors import JobError, Problem, near_fix
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
@@ -117,6 +127,7 @@ class ScoringJob(_Fields):
 
         Raises:
             JobError: with every field that is unknown, missing or wrong.
+
         """
         try:
             fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -136,6 +147,7 @@ class ScoringJob(_Fields):
 
         Raises:
             JobError: with every field that is unknown, missing or wrong.
+
         """
         try:
             return cls.model_validate(fields)
@@ -192,16 +204,20 @@ def _problem(detail: ErrorDetails) -> tuple[str, Problem]:
             known = _fields_at(names[:-1])
             return thing, Problem(thing, "no such field", near_fix(names[-1], known, what="fields") or "leave it out")
         case "missing":
-            return thing, Problem(thing, "this field is missing", f"add {names[-1]}: to {'.'.join(names[:-1]) or 'the job'}")
+            home = ".".join(names[:-1]) or "the job"
+            return thing, Problem(thing, "this field is missing", f"add {names[-1]} to {home}")
         case "literal_error":
             return thing, Problem(thing, "not one of its values", f"give {detail['ctx']['expected']}")
         case _:
-            return thing, Problem(thing, detail["msg"].removeprefix("Value error, "), "see the job file's fields in the README")
+            cause = detail["msg"].removeprefix("Value error, ")
+            return thing, Problem(thing, cause, "see the job file's fields in the README")
 
 
 def _is_branch(part: int | str) -> bool:
     """Whether a part of pydantic's location names a branch of a union, not a field."""
-    return isinstance(part, str) and (part.startswith(("literal[", "dict[", "function-")) or part in ("FillSettings", "FeatureSettings"))
+    if not isinstance(part, str):
+        return False
+    return part.startswith(("literal[", "dict[", "function-")) or part in ("FillSettings", "FeatureSettings")
 
 
 def _fields_at(names: Sequence[str]) -> list[str]:

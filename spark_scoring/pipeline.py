@@ -7,28 +7,20 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pyspark.errors import AnalysisException, ParseException, PySparkException
+from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
 
+from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.sink import Target, check_target, inspect_target, write
 from spark_scoring.delta.source import PinnedSource, first_line, pin_source
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
-from spark_scoring.errors import (
-    CommitError,
-    Gathering,
-    ModelFailedError,
-    ModelOutputError,
-    OutputError,
-    Problem,
-    RunError,
-    SourceError,
-)
+from spark_scoring.errors import CommitError, Gathering, OutputError, RequestError, SourceError
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import ERROR_COLUMN, Expression, ScoringPlan, make_plan, with_notes
@@ -40,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pyspark.sql import Column, SparkSession
+    from pyspark.sql.types import DataType
 
     from spark_scoring.job import ScoringJob
 
@@ -65,10 +58,11 @@ class JobPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
+        source, target = self.source, self.target
         return {
             "plan": self.scoring.to_dict(),
-            "source": {"table": self.source.ref.text, "version": self.source.version, "where": self.source.where},
-            "output": {"table": self.target.ref.text, "mode": self.target.mode, "exists": self.target.schema is not None},
+            "source": {"table": source.ref.text, "version": source.version, "where": source.where},
+            "output": {"table": target.ref.text, "mode": target.mode, "exists": target.schema is not None},
             "keep": self.keep,
         }
 
@@ -98,12 +92,23 @@ def plan_scoring(
     Raises:
         ModelError: the model cannot be found, read or loaded.
         PlanError: with everything that keeps it from scoring this table.
+
     """
     spec = read_spec(resolve_model(model, tracking_uri=tracking_uri, registry_uri=registry_uri))
-    schema, expressions = _typed_expressions(table, columns or {})
-    sensitive = isinstance(table, DataFrame) and _case_sensitive(table.sparkSession)
+    schema = table if isinstance(table, StructType) else table.schema
+    problems = Gathering()
+    expressions = {}
+    if columns:
+        frame = get_session().createDataFrame([], schema) if isinstance(table, StructType) else table
+        expressions = _typed_expressions(frame, columns, problems)
+    problems.raise_all()
     return make_plan(
-        spec, schema, policy=Policy.of(policy), expressions=expressions, methods=predict, case_sensitive=sensitive
+        spec,
+        schema,
+        policy=Policy.of(policy),
+        expressions=expressions,
+        methods=predict,
+        case_sensitive=isinstance(table, DataFrame) and _case_sensitive(table.sparkSession),
     )
 
 
@@ -119,7 +124,7 @@ def score_batch(
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> DataFrame:
-    """The DataFrame with ``prediction`` (``probability``) and ``scoring_error`` added. Lazy: scores on its first action.
+    """The DataFrame with ``prediction`` (``probability``) and ``scoring_error`` added; scored on its first action.
 
     Every row stays. In a row that fails a check or on which the model raises, the prediction is null and
     ``scoring_error`` names features and reasons, never values; elsewhere ``scoring_error`` is null. The
@@ -134,6 +139,7 @@ def score_batch(
 
     Raises:
         OutputError: ``df`` already has a column of an added one's name.
+
     """
     plan = plan_scoring(
         model,
@@ -154,6 +160,7 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
 
     Raises:
         RequestError: with every problem of model, source, plan and output that can be known at once.
+
     """
     spark = spark or get_session(job.warehouse)
     problems = Gathering()
@@ -165,42 +172,37 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
     with problems.attempt():
         spec = read_spec(resolve_model(job.model, tracking_uri=job.tracking_uri, registry_uri=job.registry_uri))
     if source is None or target is None or spec is None:
-        problems.raise_all()
-    assert source is not None and target is not None and spec is not None  # noqa: S101, PT018  for mypy
-    return _plan_checked(job, source, target, spec, problems)
+        raise RequestError(problems.problems)
+    return _plan_between(job, source, target, spec)
 
 
-def _plan_checked(
-    job: ScoringJob, source: PinnedSource, target: Target, spec: ModelSpec, problems: Gathering
-) -> JobPlan:
+def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: ModelSpec) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once."""
-    spark = source.frame.sparkSession
-    names = {**_NAMINGS[job.output.naming], **job.output.names}
-    plan = None
-    keep: tuple[str, ...] = ()
+    problems = Gathering()
+    keep = scoring = None
     with problems.attempt():
         keep = _kept_columns(source.frame, job.output.keep)
+    expressions = _typed_expressions(source.frame, job.columns, problems)
     with problems.attempt():
-        schema, expressions = _typed_expressions(source.frame, job.columns)
-        plan = make_plan(
+        scoring = make_plan(
             spec,
-            schema,
+            source.frame.schema,
             policy=job.scoring_policy(),
             expressions=expressions,
             methods=job.predict,
-            case_sensitive=_case_sensitive(spark),
+            case_sensitive=_case_sensitive(source.frame.sparkSession),
         )
-    if plan is not None:
-        added = [names.get(n, n) for n in (*(o.name for o in plan.outputs), *_LINEAGE)]
-        with problems.attempt():
-            _check_names(keep, added)
-            job_plan = JobPlan(plan, source, target, keep, tuple(names.items()), job.stage)
-            nullable = [names.get(o.name, o.name) for o in plan.outputs]
-            check_target(target, source, _written_frame(job_plan, "", 0.0).schema, nullable)
+    if keep is None or scoring is None or problems.problems:
+        raise RequestError(problems.problems)
+    notes = [ref.note for ref in (source.ref, target.ref) if ref.note]
+    names = {**_NAMINGS[job.output.naming], **job.output.names}
+    plan = JobPlan(with_notes(scoring, notes), source, target, keep, tuple(names.items()), job.stage)
+    added = [names.get(o.name, o.name) for o in scoring.outputs]
+    with problems.attempt():
+        _check_names(keep, [*added, *(names.get(n, n) for n in _LINEAGE)])
+        check_target(target, source, _written_frame(plan, "", 0.0).schema, added)
     problems.raise_all()
-    notes = [note for ref in (source.ref, target.ref) if (note := ref.note)]
-    assert plan is not None  # noqa: S101  for mypy
-    return JobPlan(with_notes(plan, notes), source, target, keep, tuple(names.items()), job.stage)
+    return plan
 
 
 def run_job(
@@ -219,6 +221,7 @@ def run_job(
     Raises:
         RequestError: the job cannot run as it stands; nothing was read or written.
         RunError: the run failed; nothing was committed, unless the text says so.
+
     """
     plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
     run_id = uuid.uuid4().hex
@@ -232,9 +235,9 @@ def run_job(
             write(frame, plan.target, _facts(plan, run_id, rows_in).to_json())
         seconds = time.perf_counter() - begin
     except Exception as error:
-        raise _explained(error, plan) from error
+        raise explain_failure(error, plan.target.ref.text) from error
     commit = _own_commit(plan, run_id, rows_in)
-    return _report(plan, run_id, commit, rows_in, started, seconds, observed)
+    return _report(plan, run_id, commit, observed.counts(), started=started, seconds=seconds)
 
 
 class _Observed:
@@ -308,7 +311,13 @@ def _own_commit(plan: JobPlan, run_id: str, rows_in: int) -> Commit:
 
 
 def _report(
-    plan: JobPlan, run_id: str, commit: Commit, rows_in: int, started: float, seconds: float, observed: _Observed
+    plan: JobPlan,
+    run_id: str,
+    commit: Commit,
+    touched: tuple[tuple[str, int], ...],
+    *,
+    started: float,
+    seconds: float,
 ) -> RunReport:
     spark = plan.source.frame.sparkSession
     ref = plan.target.ref
@@ -329,40 +338,35 @@ def _report(
         output=ref.text,
         output_version=commit.version,
         output_location=re.sub(r"^file:/*", "/", str(location)),
-        rows_in=rows_in,
+        rows_in=commit.rows,  # checked to be equal
         rows_out=commit.rows,
         bad_rows=sum(rows for _, rows in reasons),
         reasons=tuple(reasons[:_SHOWN_REASONS]),
-        touched=observed.counts(),
+        touched=touched,
         scored_at=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         seconds=seconds,
     )
 
 
-def _typed_expressions(
-    table: StructType | DataFrame, columns: Mapping[str, str]
-) -> tuple[StructType, dict[str, Expression]]:
-    """The table's schema, and the job's expressions with the types that Spark gives them."""
-    schema = table if isinstance(table, StructType) else table.schema
-    if not columns:
-        return schema, {}
-    frame = table if isinstance(table, DataFrame) else get_session().createDataFrame([], schema)
-    problems = Gathering()
+def _typed_expressions(frame: DataFrame, columns: Mapping[str, str], problems: Gathering) -> dict[str, Expression]:
+    """The job's expressions with the types that Spark gives them over the table."""
     expressions = {}
     for feature, sql in columns.items():
+        type_ = None
         with problems.attempt():
-            expressions[feature] = Expression(sql, _type_of(frame, feature, sql))
-    problems.raise_all()
-    return schema, expressions
+            type_ = _type_of(frame, feature, sql)
+        expressions[feature] = Expression(sql, type_)
+    return expressions
 
 
-def _type_of(frame: DataFrame, feature: str, sql: str) -> Any:
+def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
     """The type of a per-row expression; one that makes or joins rows is refused."""
     try:
         # in a struct beside the other columns, an aggregate or a generator fails here and not in the run
-        return frame.select("*", F.struct(F.expr(sql).alias("v")).alias("s")).schema["s"].dataType["v"].dataType
+        struct = frame.select("*", F.struct(F.expr(sql).alias("v")).alias("s")).schema[-1].dataType
     except (AnalysisException, ParseException) as error:
         raise SourceError.bad_expression(feature, sql, first_line(error)) from error
+    return cast("StructType", struct)["v"].dataType
 
 
 def _kept_columns(frame: DataFrame, keep: Sequence[str] | None) -> tuple[str, ...]:
@@ -394,26 +398,3 @@ def _check_names(kept: Sequence[str], added: Sequence[str]) -> None:
 
 def _case_sensitive(spark: SparkSession) -> bool:
     return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
-
-
-def _explained(error: Exception, plan: JobPlan) -> RunError:
-    """A failed run's error in our own words: what Spark and Delta say may hold row values."""
-    text = str(error)
-    if isinstance(error, RunError):
-        return error
-    if found := re.search(r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", text):
-        kinds = {"ModelOutputError": ModelOutputError, "ModelFailedError": ModelFailedError}
-        return kinds.get(found[1], RunError)([Problem(found[2], f"{found[3]}; nothing was committed", found[4])])
-    if found := re.search(r"spark_scoring: (.+?), and the feature's policy is to fail", text):
-        cause = f"a row has {found[1]}, and the feature's policy is to fail; nothing was committed"
-        return RunError([Problem("run", cause, "mend the row, or let the policy be bad_row or a fill value")])
-    if found := re.search(r"\[(DELTA_(?:CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)[A-Z_.]*)\]", text):
-        return CommitError.conflict(plan.target.ref.text, found[1])
-    if found := re.search(r"\[(DELTA_[A-Z_.]+)\]", text):
-        return CommitError.failed(f"output {plan.target.ref.text}", f"Delta refused the write ({found[1]})", "see Spark's log")
-    if found := re.search(r"ModuleNotFoundError: (No module named '[\w.]+')", text):
-        fix = "install it where the executors run; the model's requirements.txt lists what it needs"
-        return CommitError.failed("Python worker", found[1], fix)
-    code = error.getCondition() if isinstance(error, PySparkException) else None
-    cause = f"Spark failed with {code or type(error).__name__}"
-    return CommitError.failed("run", cause, "see the chained error and Spark's log for the failing task")

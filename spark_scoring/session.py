@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from spark_scoring.delta.names import register_warehouse
 from spark_scoring.errors import SessionError
@@ -37,6 +37,7 @@ def get_session(warehouse: str | Path | None = None) -> SparkSession:
 
     Raises:
         SessionError: pyspark or Java is missing, or the session does not know Delta.
+
     """
     try:
         from pyspark.sql import SparkSession
@@ -80,12 +81,12 @@ def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
         from delta import configure_spark_with_delta_pip
     except ImportError as error:
         raise SessionError.no_delta_package() from error
-    return configure_spark_with_delta_pip(builder)
+    return cast("SparkSession.Builder", configure_spark_with_delta_pip(builder))
 
 
 def _check_delta(spark: SparkSession) -> None:
     try:
-        spark.sparkContext._jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(_EXTENSION)  # type: ignore[union-attr]
+        spark.sql("SELECT 1").collect()
     except Exception as error:
         raise SessionError.no_delta_jars(spark.version) from error
 

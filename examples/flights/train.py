@@ -6,7 +6,6 @@ import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import lightgbm
 import mlflow
 from lightgbm import LGBMClassifier
 from mlflow.models import infer_signature
@@ -23,8 +22,6 @@ ALIAS = "champion"
 REGISTRY = f"sqlite:///{DATA / 'mlflow.db'}"
 _EXPERIMENT = "flights"
 
-# The type that the model is trained on, by feature. Only what is never null can be an integer or a boolean;
-# scoring has to get from the table's types to these by itself.
 FEATURES = {
     "dep_hour": "INT",
     "dep_minute": "INT",
@@ -46,15 +43,16 @@ FEATURES = {
     "visib": "DOUBLE",
     "carrier_late_rate": "DOUBLE",
 }
-"""Feature to SQL type, in the model's order."""
+"""Feature to the SQL type that the model is trained on, in its order. An integer or boolean one is never null."""
 COLUMNS = {"dep_hour": "sched_dep_time div 100"}
 """Features that are no column of the table: their SQL expression, as in score.yml."""
 
 
 def use_registry() -> None:
-    """Point MLflow to the demo's own sqlite file and artifact folder."""
+    """Point MLflow to the demo's own sqlite file and artifact folder, whatever the environment names."""
     DATA.mkdir(exist_ok=True)
     mlflow.set_tracking_uri(REGISTRY)
+    mlflow.set_registry_uri(REGISTRY)
     if mlflow.get_experiment_by_name(_EXPERIMENT) is None:
         mlflow.create_experiment(_EXPERIMENT, artifact_location=(DATA / "artifacts").as_uri())
     mlflow.set_experiment(_EXPERIMENT)
@@ -75,10 +73,11 @@ def train(spark: SparkSession) -> tuple[str, str]:
 
 
 def _training_frame(spark: SparkSession) -> pd.DataFrame:
-    """Features in the model's types and ``late`` as 0 or 1, in the order of the flights: row order is part of the result."""
+    """Features in the model's types and ``late`` as 0 or 1, sorted: the order of the rows is part of the result."""
     columns = [f"CAST({COLUMNS.get(name, name)} AS {type_}) AS {name}" for name, type_ in FEATURES.items()]
     known = spark.table(DEPARTURES).where(TRAINING).where("arr_delay IS NOT NULL").orderBy("flight_id")
-    return known.selectExpr(*columns, f"CAST({LATE} AS INT) AS late").toArrow().to_pandas()
+    frame: pd.DataFrame = known.selectExpr(*columns, f"CAST({LATE} AS INT) AS late").toArrow().to_pandas()
+    return frame
 
 
 def _classifier() -> LGBMClassifier:
@@ -107,12 +106,19 @@ def _register(model: LGBMClassifier, features: pd.DataFrame) -> str:
             name="model",
             signature=_signature(model, example),
             input_example=example,
+            pip_requirements=_requirements(),
             registered_model_name=MODEL,
         )
     return str(info.registered_model_version)
 
 
+def _requirements() -> list[str]:
+    """What loading and predicting need; MLflow's own guess takes a while and finds packages that they do not."""
+    return [f"{name}=={version(name)}" for name in ("lightgbm", "numpy", "pandas", "scikit-learn", "skops")]
+
+
 def _signature(model: LGBMClassifier, example: pd.DataFrame) -> ModelSignature:
+    """Without MLflow's warning that an integer column may come to hold nulls: the schedule has none."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
         return infer_signature(example, model.predict(example))

@@ -43,6 +43,7 @@ def split_name(name: str) -> tuple[str, ...]:
 
     Raises:
         TableNameError: not one to three parts, or a part that is no identifier.
+
     """
     parts: list[str] = []
     rest = name.strip()
@@ -67,12 +68,12 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
 
     Raises:
         TableNameError: the name has no one to three parts, or its catalog is unknown here.
+
     """
     if path is not None:
         located = path if "://" in path or path.startswith("dbfs:/") else str(Path(path).absolute())
         return TableRef(text=path, sql=f"delta.{quote(located)}", path=located)
-    if table is None:
-        raise TableNameError("")
+    table = table or ""
     parts = split_name(table)
     note = None
     if len(parts) == 3 and not _knows_catalog(spark, parts[0]):  # noqa: PLR2004

@@ -49,6 +49,7 @@ def inspect_target(spark: SparkSession, *, table: str | None, path: str | None, 
 
     Raises:
         OutputError: it exists and is no Delta table.
+
     """
     ref = resolve(spark, table=table, path=path)
     detail = describe_table(spark, ref)
@@ -81,6 +82,7 @@ def check_target(target: Target, source: PinnedSource, written: StructType, null
 
     Raises:
         OutputError: with every reason.
+
     """
     problems = Gathering()
     with problems.attempt():
@@ -91,8 +93,7 @@ def check_target(target: Target, source: PinnedSource, written: StructType, null
     if target.schema is not None:
         with problems.attempt():
             _check_schema(target, target.schema, written)
-    if problems.problems:
-        raise OutputError(problems.problems)
+    problems.raise_all(OutputError)
 
 
 def write(frame: DataFrame, target: Target, metadata: str) -> None:
@@ -178,4 +179,3 @@ def _holds_files(spark: SparkSession, folder: str) -> bool:
         return not files.select("path").isEmpty()
     except AnalysisException:  # PATH_NOT_FOUND
         return False
-

@@ -41,6 +41,7 @@ def pin_source(
 
     Raises:
         SourceError: no such table or version, not Delta, or a filter that does not fit.
+
     """
     ref = resolve(spark, table=table, path=path)
     detail = describe_table(spark, ref)

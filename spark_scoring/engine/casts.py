@@ -182,7 +182,7 @@ def _plain_cast(source: Column, feature: PlannedFeature) -> tuple[Column, Column
 
 
 def _narrow(source: Column, feature: PlannedFeature) -> tuple[Column, Column | None]:
-    """double to float: only a finite value that becomes infinite does not fit."""
+    """Double to float: only a finite value that becomes infinite does not fit."""
     value = source.cast("float")
     return value, ~_is_infinite(value) | _is_infinite(source)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,8 @@ def watch_tasks(spark: SparkSession, group: str, report: Callable[[int, int], No
         yield
         return
     context = spark.sparkContext
-    before = context.getLocalProperty("spark.jobGroup.id"), context.getLocalProperty("spark.job.description")
+    keys = ("spark.jobGroup.id", "spark.job.description")
+    before = {key: context.getLocalProperty(key) for key in keys}
     context.setJobGroup(group, "spark_scoring")
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(context, group, report, stop), daemon=True)
@@ -32,8 +33,8 @@ def watch_tasks(spark: SparkSession, group: str, report: Callable[[int, int], No
     finally:
         stop.set()
         watcher.join()
-        context.setLocalProperty("spark.jobGroup.id", before[0])
-        context.setLocalProperty("spark.job.description", before[1])
+        for key, value in before.items():
+            context.setLocalProperty(key, cast("str", value))  # None unsets it
 
 
 def _watch(context: SparkContext, group: str, report: Callable[[int, int], None], stop: threading.Event) -> None:

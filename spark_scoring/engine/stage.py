@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,13 +32,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from spark_scoring.engine.casts import Lane, Prepared
+    from spark_scoring.engine.casts import Lane
     from spark_scoring.plan.planner import ScoringPlan
 
 StageName = Literal["udf", "map"]
 
 _SHARED_ROOTS = ("/Volumes/", "/dbfs/", "/Workspace/")
 _FIELD_TYPES = {**LANE_TYPES, "string": "string"}
+_ARROW_TYPES = {
+    "double": pa.float64(),
+    "float": pa.float32(),
+    "bigint": pa.int64(),
+    "int": pa.int32(),
+    "boolean": pa.bool_(),
+    "string": pa.string(),
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def score_frame(
         keep: the columns of ``df`` to keep, in order; default: all.
         names: other names for output columns.
         observe: called with the table and the policy's conditions before anything else reads it.
+
     """
     names = names or {}
     prepared = prepare(plan)
@@ -95,7 +104,7 @@ def score_frame(
     if stage == "udf":
         scored, field = _through_udf(inner, job, lanes, internal)
     else:
-        scored, field = _through_map(inner, job, lanes, internal, kept)
+        scored, field = _through_map(inner, job, len(kept), internal)
     error = F.coalesce(F.col(internal.error), field("error"))
     columns = [*_output_columns(plan, field), error.alias(ERROR_COLUMN)]
     renamed = [c.alias(names.get(o.name, o.name)) for c, o in zip(columns, plan.outputs, strict=True)]
@@ -203,27 +212,26 @@ def _through_udf(
     score_batches.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.DataFrame]}
     schema = ", ".join(f"{name} {type_}" for name, type_ in [*fields, ("error", "string")])
     # Not deterministic, so that Spark never copies the call into a filter and scores rows twice.
-    udf = F.pandas_udf(score_batches, schema).asNondeterministic()
+    udf = F.pandas_udf(score_batches, schema).asNondeterministic()  # type: ignore[attr-defined]
     scored = inner.withColumn(internal.result, udf(*[F.col(c) for c in [*lanes, internal.ok]]))
     return scored, lambda name: F.col(f"{internal.result}.{name}")
 
 
 def _through_map(
-    inner: DataFrame, job: _WorkerJob, lanes: Sequence[str], internal: _InternalNames, kept: Sequence[str]
+    inner: DataFrame, job: _WorkerJob, passed: int, internal: _InternalNames
 ) -> tuple[DataFrame, Callable[[str], Column]]:
+    """``passed`` columns in front go through; behind them come the lanes, the row's check and its error."""
     fields = _field_names(job.plan.returns)
-    passed = len(kept)
 
-    def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         for batch in batches:
+            *lanes, ok, error = batch.columns[passed:]
             columns = [
-                _arrow_matrix(batch.column(passed + i)) if packed else batch.column(passed + i).to_numpy(zero_copy_only=False)
-                for i, (_, _, packed) in enumerate(job.plan.lanes)
+                _arrow_matrix(lane) if packed else lane.to_numpy(zero_copy_only=False)
+                for lane, (_, _, packed) in zip(lanes, job.plan.lanes, strict=True)
             ]
-            ok = batch.column(passed + len(columns)).to_numpy(zero_copy_only=False)
-            results = _to_arrow(job.score(columns, ok))
-            through = [*batch.columns[:passed], batch.column(passed + len(columns) + 1)]
-            yield pa.RecordBatch.from_arrays([*through, *results], names=out_names)
+            results = _to_arrow(fields, job.score(columns, ok.to_numpy(zero_copy_only=False)))
+            yield pa.RecordBatch.from_arrays([*batch.columns[:passed], error, *results], names=out_names)
 
     through = [inner.schema[i] for i in range(passed)] + [inner.schema[internal.error]]
     added = [StructField(internal.field(n), _parse_datatype_string(t)) for n, t in fields]
@@ -241,7 +249,7 @@ def _series_matrix(series: pd.Series[Any]) -> NDArray[Any]:
 
 def _arrow_matrix(lists: pa.ListArray) -> NDArray[Any]:
     """An Arrow list column without nulls as an (n, k) matrix."""
-    matrix = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+    matrix: NDArray[Any] = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
     return matrix if matrix.flags.writeable else matrix.copy()
 
 
@@ -265,6 +273,9 @@ def _pandas_array(values: NDArray[Any], null: NDArray[np.bool_]) -> Any:
             return values
 
 
-def _to_arrow(scored: Scored) -> list[pa.Array]:
-    columns = [pa.array(values, mask=null, from_pandas=False) for values, null in scored.fields]
+def _to_arrow(fields: Sequence[tuple[str, str]], scored: Scored) -> list[pa.Array]:
+    columns = [
+        pa.array(values, type=_ARROW_TYPES[type_], mask=null, from_pandas=False)
+        for (_, type_), (values, null) in zip(fields, scored.fields, strict=True)
+    ]
     return [*columns, pa.array(scored.errors, type=pa.string())]

@@ -123,6 +123,7 @@ def score(model: LoadedModel, plan: WorkerPlan, columns: Sequence[NDArray[Any]],
     Raises:
         ModelOutputError: the model returns something else than its signature says.
         ModelFailedError: it raises on every row tried, and has not scored any in this process.
+
     """
     n = len(ok)
     scored = Scored(_empty_fields(plan, n), np.full(n, None, dtype=object))
@@ -182,9 +183,7 @@ def _isolate(model: LoadedModel, fill: Callable[[int, int], None], n: int) -> li
     return _bisect(attempt, n, first)
 
 
-def _bisect(
-    attempt: Callable[[int, int], Exception | None], n: int, first: Exception
-) -> list[tuple[int, int, str]]:
+def _bisect(attempt: Callable[[int, int], Exception | None], n: int, first: Exception) -> list[tuple[int, int, str]]:
     """Segments on which the model raises; where the left half of a failing segment passes, the right one fails."""
     failed: list[tuple[int, int, str]] = []
     open_segments = [(0, n, first)]
@@ -219,21 +218,20 @@ def _empty_fields(plan: WorkerPlan, n: int) -> list[tuple[NDArray[Any], NDArray[
 
 def _normalise(returned: Returned, result: Any, n: int) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
     """A model's result (array, Series, DataFrame, list) as typed fields with null masks."""
-    table = result if isinstance(result, pd.DataFrame) else np.asarray(result)
-    if isinstance(result, pd.Series):
-        table = result.to_frame()
-    if table.ndim == 1:
-        table = table.reshape(-1, 1)
-    if table.ndim != 2 or table.shape != (n, returned.width):  # noqa: PLR2004
+    if isinstance(result, pd.DataFrame):
+        columns = [result.iloc[:, i].to_numpy() for i in range(result.shape[1])]
+    else:
+        array = np.asarray(result)
+        columns = [array] if array.ndim == 1 else list(array.T)
+    if len(columns) != returned.width or any(column.shape != (n,) for column in columns):
         declared = f"{returned.width} value(s) of type {returned.type} per row"
-        raise ModelOutputError.differs(returned.method, declared, f"returned shape {table.shape} for {n} rows")
-    columns = [table.iloc[:, i] if isinstance(table, pd.DataFrame) else table[:, i] for i in range(returned.width)]
+        shape = np.shape(result)
+        raise ModelOutputError.differs(returned.method, declared, f"returned shape {shape} for {n} rows")
     return [_typed(returned, column) for column in columns]
 
 
-def _typed(returned: Returned, column: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _typed(returned: Returned, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """One field in its declared type; refuses what would change a value, as Spark before 4.1 does silently."""
-    values = column.to_numpy() if isinstance(column, pd.Series) else column
     kind, dtype = returned.type, np.dtype(NUMPY_TYPES[returned.type])
     is_float = kind in ("double", "float")
     if values.dtype.kind == "f" and is_float:
@@ -245,8 +243,7 @@ def _typed(returned: Returned, column: Any) -> tuple[NDArray[Any], NDArray[np.bo
     if not len(present):
         present = np.zeros(0, dtype=dtype)
     if not _holds(present, kind):
-        declared = f"{kind}"
-        raise ModelOutputError.differs(returned.method, declared, f"returned {_described(present, kind)}")
+        raise ModelOutputError.differs(returned.method, kind, f"returned {_described(present, kind)}")
     typed = np.full(len(values), None if kind == "string" else 0, dtype=dtype)
     typed[~null] = present.astype(dtype, copy=False)
     return typed, null

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _REGISTERED = re.compile(r"models:/+(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))?")
 _LOGGED = re.compile(r"models:/+(?P<id>m-[0-9a-f]{32})")
 _RUN = re.compile(r"runs:/+(?P<run>[0-9a-zA-Z]+)/(?P<path>.+)")
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 _CACHED_MODELS = 16
 _KEPT_AT_LEAST_SECONDS = 3 * 24 * 3600
 
@@ -55,6 +56,7 @@ def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: st
 
     Raises:
         ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists.
+
     """
     try:
         import mlflow  # noqa: F401
@@ -112,9 +114,9 @@ def _mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[M
         yield mlflow.MlflowClient()
     finally:
         if tracking_uri is not None:
-            mlflow.set_tracking_uri(tracking_was)  # type: ignore[arg-type]
+            mlflow.set_tracking_uri(tracking_was)
         if registry_uri is not None:
-            mlflow.set_registry_uri(registry_was)  # type: ignore[arg-type]
+            mlflow.set_registry_uri(registry_was)
 
 
 def _resolve_registered(
@@ -153,7 +155,7 @@ def _explain_missing(
     from mlflow.exceptions import MlflowException
 
     registry = _registry_name()
-    if error is not None and error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+    if error is not None and error.error_code not in _NOT_THERE:
         return ModelError.registry_failed(uri, registry, str(error))
     try:
         model = client.get_registered_model(name)

@@ -39,7 +39,7 @@ _NUMPY_TO_MLFLOW = {
 
 @dataclass(frozen=True)
 class Feature:
-    """One input of the model: its name, MLflow type (``double``, ``array<double>``, ...) and whether it must be there."""
+    """One input of the model: its name, its MLflow type (``double``, ...) and whether it must be there."""
 
     name: str
     type: str
@@ -89,6 +89,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
 
     Raises:
         ModelError: no signature, no outputs and no example to infer them from, or a model that does not load.
+
     """
     from mlflow.models import Model
 
@@ -97,7 +98,8 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         raise ModelError.no_signature(pinned.uri)
     model = _load(pinned)
     raw = _raw_model(model)
-    outputs, notes = mlmodel.signature.outputs, ()
+    notes: tuple[str, ...] = ()
+    outputs = mlmodel.signature.outputs
     if outputs is None:
         outputs = _infer_outputs(pinned, mlmodel, model)
         notes = ("the signature has only inputs; outputs were inferred from the saved input example",)
@@ -110,7 +112,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         path=pinned.path,
         flavor=_native_flavor(mlmodel),
         inputs=_inputs(mlmodel.signature.inputs),
-        output=_output(pinned.uri, outputs),
+        output=_output(outputs),
         own_names=_own_names(raw),
         classes=_classes(raw),
         categorical=_is_categorical(raw),
@@ -164,7 +166,7 @@ def _inputs(schema: Schema) -> tuple[Feature, ...]:
     )
 
 
-def _output(uri: str, schema: Schema) -> Output:
+def _output(schema: Schema) -> Output:
     if len(schema.inputs) != 1:
         return Output(f"{len(schema.inputs)} named outputs")
     spec = schema.inputs[0]

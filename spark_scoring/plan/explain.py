@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.policy import Fill
-from spark_scoring.plan.rules import Verdict
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.rules import Verdict
 
 _STYLES: dict[Verdict, str] = {
     "exact": "green",
@@ -67,7 +68,7 @@ def _feature_table(plan: ScoringPlan) -> Table:
         table.add_row(
             Text(feature.name),
             feature.type,
-            Text(feature.source or "-"),
+            Text(_source_text(feature)),
             feature.source_type or "-",
             Text(feature.verdict, style=_STYLES[feature.verdict]),
             _null_text(feature),
@@ -88,6 +89,13 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold", ratio=2 if heading == "note" else None)
     return table
+
+
+def _source_text(feature: PlannedFeature) -> str:
+    """A column's bare name, an expression as it is."""
+    source = feature.source or "-"
+    bare = source[1:-1].replace("``", "`") if source.startswith("`") else source
+    return bare if quote(bare) == source else source
 
 
 def _null_text(feature: PlannedFeature) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.errors import PlanError, Problem, near_fix
 from spark_scoring.model.spec import SCALARS, Feature, ModelSpec, Output
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, settle
-from spark_scoring.plan.rules import NONZERO, Conversion, Reason, Rule, Verdict, rule_for
+from spark_scoring.plan.rules import NONZERO, Conversion, Reason, Verdict, rule_for
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Expression:
     """A feature made by a SQL expression over the table, and the Spark type that it has."""
 
     sql: str
-    type: DataType
+    type: DataType | None
+    """None where Spark finds no type; whoever asked Spark says why."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,6 @@ class PlannedFeature:
     note: str = ""
     reason: Reason | None = None
 
-    @property
-    def touches(self) -> bool:
-        """Whether the policy may put other values in place of a row's own."""
-        return self.source is not None and (
-            isinstance(self.handling.nulls, Fill) or (self.reason is not None and isinstance(self.handling.invalid, Fill))
-        )
-
 
 @dataclass(frozen=True)
 class OutputColumn:
@@ -78,7 +72,7 @@ class OutputColumn:
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """What scoring will do, decided before a row is read. Frozen and hashable; explaining and running start from it."""
+    """What scoring will do, decided before a row is read; explaining and running start from it."""
 
     model: ModelSpec
     features: tuple[PlannedFeature, ...]
@@ -134,6 +128,7 @@ def make_plan(
 
     Raises:
         PlanError: with every problem of the whole request.
+
     """
     expressions = expressions or {}
     problems = [
@@ -189,7 +184,8 @@ def _plan_feature(
     if problem := _fill_problem(thing, feature, handling):
         return problem
     if expression is not None:
-        return _convert(feature, f"({expression.sql})", expression.type, choice, handling)
+        typed = expression.type
+        return None if typed is None else _convert(feature, f"({expression.sql})", typed, choice, handling)
     found = columns.named(feature.name)
     if len(found) > 1:
         names = ", ".join(name for name, _ in found)
@@ -239,16 +235,12 @@ def _convert(
 
 def _fill_problem(thing: str, feature: Feature, handling: Handling) -> Problem | None:
     """The first fill value that the feature's type cannot hold."""
-    for when, action in asdict_shallow(handling).items():
+    choices = {"nulls": handling.nulls, "invalid": handling.invalid, "absent": handling.absent}
+    for when, action in choices.items():
         if isinstance(action, Fill) and not _fits(action.value, feature.type):
             cause = f"policy {when}: the value {json.dumps(action.value)} is no {feature.type}"
             return Problem(thing, cause, f"give a value of type {feature.type}")
     return None
-
-
-def asdict_shallow(handling: Handling) -> dict[str, Any]:
-    """The three choices by name."""
-    return {"nulls": handling.nulls, "invalid": handling.invalid, "absent": handling.absent}
 
 
 def _fits(value: Any, model_type: str) -> bool:
@@ -294,10 +286,8 @@ def _same_names_other_order(signature: Sequence[str], own: Sequence[str]) -> boo
 
 
 def _method_problems(model: ModelSpec, methods: Sequence[str]) -> list[Problem]:
-    problems = []
-    for method in methods:
-        if method not in METHODS:
-            problems.append(Problem(f"predict: {method}", "no such method", f"give one of {', '.join(METHODS)}"))
+    fix = f"give one of {', '.join(METHODS)}"
+    problems = [Problem(f"predict: {m}", "no such method", fix) for m in methods if m not in METHODS]
     if "predict_proba" in methods and not model.classes:
         cause = f"the model ({model.flavor}) has no predict_proba with known classes"
         problems.append(Problem("predict: predict_proba", cause, "leave it out, or log the classifier itself"))
@@ -332,16 +322,3 @@ def _prediction_type(output: Output) -> str:
 def with_notes(plan: ScoringPlan, notes: Sequence[str]) -> ScoringPlan:
     """The plan with more lines for the reader; its hash stays."""
     return replace(plan, notes=(*plan.notes, *notes))
-
-
-__all__ = [
-    "ERROR_COLUMN",
-    "METHODS",
-    "Expression",
-    "OutputColumn",
-    "PlannedFeature",
-    "Rule",
-    "ScoringPlan",
-    "make_plan",
-    "with_notes",
-]

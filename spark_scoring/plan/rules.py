@@ -29,7 +29,14 @@ Conversion = Literal[
 ]
 """How ``engine.casts`` makes the value; the names are keys of its table."""
 
-Reason = Literal["out of range", "not a whole number in range", "not a number", "not 0 or 1", "not true or false", "too large"]
+Reason = Literal[
+    "out of range",
+    "not a whole number in range",
+    "not a number",
+    "not 0 or 1",
+    "not true or false",
+    "too large",
+]
 """Why a value does not fit: what a bad row's ``scoring_error`` says behind the feature's name."""
 
 
@@ -52,7 +59,7 @@ _RENDERS = Rule("renders", "cast", "text form of a non-text value")
 _ROUNDS_53 = Rule("rounds", "cast", "nearest double above 2^53")
 _ROUNDS_24 = Rule("rounds", "cast", "nearest float above 2^24")
 _ROUNDS = Rule("rounds", "cast", "nearest representable value")
-_NARROW = Rule("rounds", "narrow", "nearest float; beyond its range is a bad row", "too large")
+_NARROW = Rule("rounds", "narrow", "nearest float, only within its range", "too large")
 _RANGE = Rule("checked", "whole", "only values in range", "out of range")
 _WHOLE = Rule("checked", "whole", "only whole numbers in range", "not a whole number in range")
 _ZERO_ONE = Rule("checked", "zero_one", "only 0 and 1", "not 0 or 1")

@@ -1,0 +1,65 @@
+"""A failed run's error in our own words: what Spark and Delta say may hold row values."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pyspark.errors import PySparkException
+
+from spark_scoring.errors import CommitError, ModelFailedError, ModelOutputError, Problem, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FROM_WORKER: dict[str, type[RunError]] = {
+    "ModelOutputError": ModelOutputError,
+    "ModelFailedError": ModelFailedError,
+}
+
+
+def explain_failure(error: Exception, output: str) -> RunError:
+    """The error of a run into ``output`` that Spark raised, as one of ours; nothing was committed."""
+    if isinstance(error, RunError):
+        return error
+    text = str(error)
+    for pattern, explain in _CAUSES:
+        if found := re.search(pattern, text):
+            return explain(found, output)
+    code = error.getCondition() if isinstance(error, PySparkException) else None
+    cause = f"Spark failed with {code or type(error).__name__}"
+    return CommitError.failed("run", cause, "see the chained error and Spark's log for the failing task")
+
+
+def _worker_error(found: re.Match[str], output: str) -> RunError:
+    """An error of ours that was raised in a Python worker and came back as a traceback's text."""
+    kind, thing, cause, fix = found.groups()
+    return _FROM_WORKER.get(kind, RunError)([Problem(thing, f"{cause}; nothing was committed", fix)])
+
+
+def _policy(found: re.Match[str], output: str) -> RunError:
+    cause = f"a row has {found[1]}, and the feature's policy is to fail"
+    return CommitError.failed("run", cause, "mend the row, or let the policy be bad_row or a fill value")
+
+
+def _conflict(found: re.Match[str], output: str) -> RunError:
+    return CommitError.conflict(output, found[1])
+
+
+def _delta(found: re.Match[str], output: str) -> RunError:
+    return CommitError.failed(f"output {output}", f"Delta refused the write ({found[1]})", "see Spark's log")
+
+
+def _missing_module(found: re.Match[str], output: str) -> RunError:
+    fix = "install it where the executors run; the model's requirements.txt lists what it needs"
+    return CommitError.failed("Python worker", found[1], fix)
+
+
+_CAUSES: tuple[tuple[str, Callable[[re.Match[str], str], RunError]], ...] = (
+    (r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
+    (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
+    (r"\[(DELTA_(?:CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)[A-Z_.]*)\]", _conflict),
+    (r"\[(DELTA_[A-Z_.]+)\]", _delta),
+    (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),
+)
+"""Patterns in the error's text, the most telling first."""

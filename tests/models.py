@@ -1,0 +1,77 @@
+"""Small real models on one set of features, trained where a test needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import infer_signature
+
+FEATURES = {
+    "price": "float64",  # from DECIMAL(12,2)
+    "ratio": "float64",
+    "rate": "float32",
+    "member": "bool",
+    "tiny": "float64",  # from TINYINT
+    "small": "float64",  # from SMALLINT
+    "count": "int32",
+    "total": "int64",
+}
+TABLE = (
+    "id bigint, price decimal(12,2), ratio double, rate float, member boolean, "
+    "tiny tinyint, small smallint, count int, total bigint, note string"
+)
+
+
+def training_frame(rows: int = 400, seed: int = 7) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """Right-typed features with nulls in the floating ones, and a binary label that depends on them."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "price": rng.integers(0, 100_000, rows) / 100,
+            "ratio": rng.normal(size=rows),
+            "rate": rng.normal(size=rows),
+            "member": rng.integers(0, 2, rows),
+            "tiny": rng.integers(-128, 128, rows),
+            "small": rng.integers(-30_000, 30_000, rows),
+            "count": rng.integers(0, 1_000_000, rows),
+            "total": rng.integers(0, 2**40, rows),
+        }
+    ).astype(FEATURES)
+    label = (frame["price"] / 500 + frame["ratio"] + frame["member"] + rng.normal(size=rows) > 2).to_numpy()
+    for name in ("price", "ratio", "rate", "tiny", "small"):
+        frame.loc[rng.random(rows) < 0.1, name] = np.nan
+    return frame, label.astype("int64")
+
+
+def register(model: Any, frame: pd.DataFrame, name: str, flavor: Any = mlflow.sklearn, **options: Any) -> str:
+    """Log and register a model with a full signature; its ``models:/name/version``."""
+    info = flavor.log_model(
+        model,
+        name="model",
+        signature=infer_signature(frame, model.predict(frame)),
+        registered_model_name=name,
+        **options,
+    )
+    return f"models:/{name}/{info.registered_model_version}"
+
+
+def table_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """The features as a warehouse holds them: DECIMAL, small integers, nulls; an id in front, text behind."""
+    from decimal import Decimal
+
+    def value(name: str, v: Any) -> Any:
+        if pd.isna(v):
+            return None
+        if name == "price":
+            return Decimal(f"{v:.2f}")
+        if name in ("tiny", "small", "count", "total"):
+            return int(v)
+        return bool(v) if name == "member" else float(v)
+
+    return [
+        (i, *(value(n, v) for n, v in zip(FEATURES, row, strict=True)), f"row {i}")
+        for i, row in enumerate(frame.itertuples(index=False, name=None))
+    ]
