@@ -1,0 +1,49 @@
+#!/bin/sh
+# Makes .venv with what constraints.txt pins, once per change of it. Needs Python 3.10+ and Java 17+.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    printf 'setup: %s\n       %s\n' "$1" "$2" >&2
+    exit 2
+}
+
+python=""
+for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || fail "no Python 3.10 to 3.13 found." "Install python3 (Debian: apt-get install python3 python3-venv) or set PYTHON."
+
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1) || version=""
+[ -n "$version" ] || fail "no Java found." "Install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME."
+[ "$version" -ge 17 ] || fail "Java $version is too old." "Install Java 17 or newer and set JAVA_HOME to it."
+
+stamp=.venv/.installed
+wanted=$("$python" -c 'import hashlib, sys; print(sys.version.split()[0], *(hashlib.sha256(open(f, "rb").read()).hexdigest() for f in sys.argv[1:]))' constraints.txt pyproject.toml tools/setup.sh)
+[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || exit 0
+
+echo "setup: making .venv with $("$python" --version), some minutes the first time"
+rm -rf .venv
+"$python" -m venv .venv || fail "Python cannot make a virtual environment." "Debian: apt-get install python3-venv"
+pip=".venv/bin/python -m pip --disable-pip-version-check --quiet"
+$pip install --require-hashes --no-deps -r constraints.txt
+$pip install --no-deps --no-build-isolation --editable .
+
+# spark-submit chooses its jars before our code runs: tell it of Delta's.
+.venv/bin/python - <<'PYTHON'
+from importlib.metadata import version
+from pathlib import Path
+
+import pyspark
+
+spark = ".".join(pyspark.__version__.split(".")[:2])
+conf = Path(pyspark.__file__).parent / "conf"
+conf.mkdir(exist_ok=True)
+line = f"spark.jars.packages io.delta:delta-spark_{spark}_2.13:{version('delta-spark')}\n"
+(conf / "spark-defaults.conf").write_text(line)
+PYTHON
+echo "$wanted" > "$stamp"
