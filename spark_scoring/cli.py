@@ -46,13 +46,12 @@ def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes nothing."""
     from spark_scoring.job import ScoringJob
     from spark_scoring.pipeline import plan_job
-    from spark_scoring.plan.explain import plan_view
 
     planned = plan_job(ScoringJob.from_yaml(job, set_ or ()))
     if json_:
         typer.echo(json.dumps(planned.to_dict(), indent=2))
     else:
-        _console().print(plan_view(planned.scoring))
+        _console().print(planned.view())
 
 
 @app.command()
@@ -60,11 +59,10 @@ def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
     """Score the source and write the predictions, in one commit."""
     from spark_scoring.job import ScoringJob
     from spark_scoring.pipeline import plan_job, run_job
-    from spark_scoring.plan.explain import plan_view
 
     planned = plan_job(ScoringJob.from_yaml(job, set_ or ()))
     if not json_:
-        _console().print(plan_view(planned.scoring))
+        _console().print(planned.view())
     with progress_bar() as on_progress:
         report = run_job(planned, on_progress=on_progress)
     if json_:

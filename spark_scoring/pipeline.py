@@ -13,6 +13,9 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
@@ -23,6 +26,7 @@ from spark_scoring.engine.stage import StageName, score_frame
 from spark_scoring.errors import CommitError, Gathering, OutputError, RequestError, SourceError
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
+from spark_scoring.plan.explain import as_text, plan_view
 from spark_scoring.plan.planner import ERROR_COLUMN, Expression, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
 from spark_scoring.report.run import RunReport
@@ -54,7 +58,18 @@ class JobPlan:
 
     def explain(self) -> str:
         """What the run will read, do and write, as plain text."""
-        return self.scoring.explain()
+        return as_text(self.view())
+
+    def view(self) -> Group:
+        """What the run will read, do and write, as a rich renderable."""
+        source, target = self.source, self.target
+        condition = f" where {source.where}" if source.where else ""
+        existing = "the table is new" if target.schema is None else "the table exists"
+        places = Table.grid(padding=(0, 2))
+        places.add_row("source", Text(f"{source.ref.text} at version {source.version}{condition}"))
+        places.add_row("output", Text(f"{target.ref.text}, {target.mode} ({existing})"))
+        places.add_row("keeps", Text(", ".join(self.keep)))
+        return Group(places, plan_view(self.scoring))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
@@ -194,9 +209,9 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
         )
     if keep is None or scoring is None or problems.problems:
         raise RequestError(problems.problems)
-    notes = [ref.note for ref in (source.ref, target.ref) if ref.note]
+    notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
-    plan = JobPlan(with_notes(scoring, notes), source, target, keep, tuple(names.items()), job.stage)
+    plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage)
     added = [names.get(o.name, o.name) for o in scoring.outputs]
     with problems.attempt():
         _check_names(keep, [*added, *(names.get(n, n) for n in _LINEAGE)])

@@ -48,6 +48,8 @@ def training_frame(rows: int = 400, seed: int = 7) -> tuple[pd.DataFrame, np.nda
 
 def register(model: Any, frame: pd.DataFrame, name: str, flavor: Any = mlflow.sklearn, **options: Any) -> str:
     """Log and register a model with a full signature; its ``models:/name/version``."""
+    if flavor.__name__ == "mlflow.sklearn":
+        options = {"serialization_format": "cloudpickle", **options}  # skops refuses some of its own types
     info = flavor.log_model(
         model,
         name="model",

@@ -59,11 +59,7 @@ def use_registry() -> None:
 
 
 def train(spark: SparkSession) -> tuple[str, str]:
-    """Train on the flights with a known arrival, register the model and make it the champion.
-
-    Returns:
-        The registered name and the new version.
-    """
+    """Train on the flights with a known arrival, make that model the champion; its registered name and version."""
     frame = _training_frame(spark)
     features, late = frame[list(FEATURES)], frame["late"]
     model = _classifier().fit(features, late)

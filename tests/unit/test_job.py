@@ -1,0 +1,93 @@
+"""Job files: what they may say, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from spark_scoring.errors import JobError
+from spark_scoring.job import ScoringJob
+from spark_scoring.plan.policy import FeaturePolicy, Fill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD: dict[str, Any] = {
+    "model": "models:/main.ml.delay@champion",
+    "source": {"table": "main.gold.flights", "where": "month >= 10"},
+    "output": {"table": "main.ml.delay_predictions", "mode": "overwrite", "keep": ["flight_id"]},
+    "columns": {"dep_hour": "hour(sched_dep_time)"},
+    "policy": {"*": "lenient", "seats": {"nulls": {"fill": 0.0}, "invalid": "fail", "absent": {"fill": None}}},
+    "predict": ["predict", "predict_proba"],
+}
+
+
+def problems(fields: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(JobError) as raised:
+        ScoringJob.from_dict(fields)
+    return {p.thing: f"{p.cause} | {p.fix}" for p in raised.value.problems}
+
+
+def test_a_job_survives_yaml(tmp_path: Path) -> None:
+    job = ScoringJob.from_dict(GOOD)
+    (tmp_path / "job.yml").write_text(job.to_yaml())
+    assert ScoringJob.from_yaml(tmp_path / "job.yml") == job
+
+
+def test_a_policy_reaches_the_planner() -> None:
+    policy = ScoringJob.from_dict(GOOD).scoring_policy()
+    assert policy.for_feature("distance") == FeaturePolicy(preset="lenient")
+    assert policy.for_feature("seats") == FeaturePolicy(nulls=Fill(0.0), invalid="fail", absent=Fill(None))
+
+
+def test_settings_lie_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "job.yml").write_text(ScoringJob.from_dict(GOOD).to_yaml())
+    job = ScoringJob.from_yaml(tmp_path / "job.yml", ["output.mode=append", "source.version=3", "predict=[predict]"])
+    assert (job.output.mode, job.source.version, job.predict) == ("append", 3, ("predict",))
+    assert job.source.where == "month >= 10"
+
+
+def test_every_wrong_field_is_told_at_once() -> None:
+    wrong = {
+        "modle": "models:/x/1",
+        "source": {"table": "a.b", "path": "/c", "wehre": "x"},
+        "output": {"table": "a.c", "mode": "upsert"},
+        "predict": ["predict_probability"],
+        "policy": {"seats": {"nulls": "skip"}},
+    }
+    found = problems(wrong)
+    assert found["modle"] == "no such field | did you mean model?"
+    assert found["model"] == "this field is missing | add model to the job"
+    assert found["source.wehre"] == "no such field | did you mean where?"
+    assert found["output.mode"] == "not one of its values | give 'append' or 'overwrite'"
+    assert found["predict.0"] == "not one of its values | give 'predict' or 'predict_proba'"
+    assert found["policy.seats.nulls"].startswith("not one of its values | give 'keep', 'bad_row' or 'fail'")
+
+
+def test_a_place_is_a_table_or_a_path() -> None:
+    assert problems({**GOOD, "source": {"table": "a", "path": "/b"}})["source"].startswith("give either table or path")
+    assert problems({**GOOD, "output": {}})["output"].startswith("give either table or path")
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [(": [", "not YAML"), ("- a\n- b", "it holds no fields"), ("", "it holds no fields")],
+)
+def test_a_file_that_is_no_job_is_named(tmp_path: Path, text: str, cause: str) -> None:
+    file = tmp_path / "job.yml"
+    file.write_text(text)
+    with pytest.raises(JobError, match=cause):
+        ScoringJob.from_yaml(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="No such file"):
+        ScoringJob.from_yaml(tmp_path / "none.yml")
+
+
+def test_a_setting_without_a_value_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "job.yml"
+    file.write_text(ScoringJob.from_dict(GOOD).to_yaml())
+    with pytest.raises(JobError, match="field=value"):
+        ScoringJob.from_yaml(file, ["output.mode"])
