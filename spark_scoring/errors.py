@@ -160,6 +160,11 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", f"the registry {registry} answered: {cause}", fix)])
 
     @classmethod
+    def no_registry_file(cls, uri: str, file: str) -> ModelError:
+        fix = "set tracking_uri in the job (relative to the working directory), or MLFLOW_TRACKING_URI"
+        return cls([Problem(f"model {uri!r}", f"there is no registry file {file}", fix)])
+
+    @classmethod
     def no_mlflow(cls) -> ModelError:
         return cls([Problem("MLflow", "mlflow is not installed here", "pip install 'spark-scoring[local]'")])
 
@@ -286,7 +291,7 @@ class ModelFailedError(RunError):
 
     @classmethod
     def on_every_row(cls, kind: str, text: str) -> ModelFailedError:
-        cause = f"it failed on every row that was tried, with its own {kind}: {text}"
+        cause = f"it failed on every row that was tried, with its own {kind}: {' '.join(text.split())}"
         fix = "score the model's input example with mlflow.pyfunc to see it fail alone; mind nulls that it cannot take"
         return cls([Problem("model", cause, fix)])
 

@@ -55,7 +55,7 @@ def inspect_target(spark: SparkSession, *, table: str | None, path: str | None, 
     detail = describe_table(spark, ref)
     where = ref.path or warehouse_path(spark, ref)
     if detail is None:
-        if where is not None and _holds_files(spark, where):
+        if where is not None and _holds_foreign_files(spark, where):
             raise OutputError.foreign_folder(ref.text, where)
         return Target(ref, mode, None, None, where)
     if detail["format"] != "delta":
@@ -169,10 +169,12 @@ def _type_text(field: Any) -> str:
     return "-" if field is None else field.dataType.simpleString()
 
 
-def _holds_files(spark: SparkSession, folder: str) -> bool:
-    """Whether anything lies in a folder, local or remote."""
+def _holds_foreign_files(spark: SparkSession, folder: str) -> bool:
+    """Whether a folder, local or remote, holds anything but the beginnings of a Delta table."""
     if "://" not in folder and not folder.startswith("dbfs:"):
         place = Path(folder)
+        if (place / "_delta_log").is_dir():  # a first run that died before its commit
+            return False
         return place.is_file() or (place.is_dir() and any(place.iterdir()))
     try:
         files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(folder)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _REGISTERED = re.compile(r"models:/+(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))?")
 _LOGGED = re.compile(r"models:/+(?P<id>m-[0-9a-f]{32})")
 _RUN = re.compile(r"runs:/+(?P<run>[0-9a-zA-Z]+)/(?P<path>.+)")
+_REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 _CACHED_MODELS = 16
 _KEPT_AT_LEAST_SECONDS = 3 * 24 * 3600
@@ -62,16 +63,17 @@ def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: st
         import mlflow  # noqa: F401
     except ImportError as error:
         raise ModelError.no_mlflow() from error
-    if match := _LOGGED.fullmatch(uri):
-        with _mlflow_at(tracking_uri, registry_uri):
+    if not uri.startswith(("models:/", "runs:/")):
+        return _resolve_folder(uri)
+    with _mlflow_at(tracking_uri, registry_uri) as client:
+        _check_registry_file(uri)
+        if match := _LOGGED.fullmatch(uri):
             return _fetch(uri, uri, key=("logged", match["id"]))
-    if match := _REGISTERED.fullmatch(uri):
-        with _mlflow_at(tracking_uri, registry_uri) as client:
-            return _resolve_registered(client, uri, match["name"], match["version"], match["alias"])
-    if _RUN.fullmatch(uri):
-        with _mlflow_at(tracking_uri, registry_uri):
+        if match := _REGISTERED.fullmatch(uri):
+            return _resolve_registered(client(), uri, match["name"], match["version"], match["alias"])
+        if _RUN.fullmatch(uri):
             return _fetch(uri, uri, key=None)
-    return _resolve_folder(uri)
+    raise ModelError.bad_uri(uri)
 
 
 def digest_of(folder: str | Path) -> str:
@@ -95,8 +97,8 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def _mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[MlflowClient]:
-    """A client of the given servers; MLflow's process-wide settings are as before afterwards.
+def _mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[type[MlflowClient]]:
+    """The client class, which then talks to the given servers; MLflow's process-wide settings are as before afterwards.
 
     MLflow resolves ``models:/`` URIs through its global settings whatever the client says, so these are set
     while we need them.
@@ -104,19 +106,30 @@ def _mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[M
     import mlflow
 
     tracking_was = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    registry_was = mlflow.get_registry_uri()
-    registry_was = None if registry_was == mlflow.get_tracking_uri() else registry_was
+    registry_was = os.environ.get(_REGISTRY_VARIABLE)  # set_registry_uri leaves its value here, too
     try:
         if tracking_uri is not None:
             mlflow.set_tracking_uri(tracking_uri)
         if registry_uri is not None:
             mlflow.set_registry_uri(registry_uri)
-        yield mlflow.MlflowClient()
+        yield mlflow.MlflowClient
     finally:
         if tracking_uri is not None:
             mlflow.set_tracking_uri(tracking_was)
         if registry_uri is not None:
             mlflow.set_registry_uri(registry_was)
+            if registry_was is None:
+                os.environ.pop(_REGISTRY_VARIABLE, None)
+
+
+def _check_registry_file(uri: str) -> None:
+    """MLflow would make a missing sqlite file, with all its tables, and then say that the model is not in it."""
+    import mlflow
+
+    for server in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
+        file = server.removeprefix("sqlite:///")
+        if file not in (server, "", ":memory:") and not Path(file).is_file():
+            raise ModelError.no_registry_file(uri, str(Path(file).absolute()))
 
 
 def _resolve_registered(
@@ -227,9 +240,9 @@ def _fetch(
     try:
         target = cache / hashlib.sha256("\0".join(key).encode()).hexdigest()[:32] if key else None
         if target is None or not (target / "MLmodel").is_file():
-            _download(uri, artifact_uri, fresh)
-            target = target or cache / digest_of(fresh)[:32]
-            _move_into_place(fresh, target)
+            model = _download(uri, artifact_uri, fresh)
+            target = target or cache / digest_of(model)[:32]
+            _move_into_place(model, target)
         target.touch()
         pinned = PinnedModel(uri=uri, name=name, version=version, path=str(target), digest=digest_of(target))
     finally:
@@ -238,16 +251,18 @@ def _fetch(
     return pinned
 
 
-def _download(uri: str, artifact_uri: str, folder: Path) -> None:
+def _download(uri: str, artifact_uri: str, folder: Path) -> Path:
+    """Fetch the artifact into the folder; where in it the model lies (a run's artifact keeps its own path)."""
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=str(folder))
+        model = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise ModelError.no_artifact(uri, f"its artifact cannot be fetched: {error}") from error
-    if not (folder / "MLmodel").is_file():
+    if not (model / "MLmodel").is_file():
         raise ModelError.no_artifact(uri, "the artifact holds no MLmodel file")
+    return model
 
 
 def _move_into_place(fresh: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import types as T  # noqa: N812
 
-from spark_scoring.engine.casts import prepare
+from spark_scoring.engine.casts import Prepared, prepare
 from spark_scoring.errors import PlanError
 from spark_scoring.model.spec import Feature, ModelSpec, Output
 from spark_scoring.plan.planner import Expression, ScoringPlan, make_plan
@@ -462,10 +462,15 @@ def frame_of(spark: SparkSession, table: Table) -> DataFrame:
     return spark.createDataFrame(list(zip_longest(*table.values())), schema)
 
 
+@cache
+def prepared_for(sources: tuple[str, ...], preset: Preset, ansi: str | None) -> Prepared:
+    """Made once per ANSI mode, which a cast may take from the session it is made in: hundreds of calls to the JVM."""
+    return prepare(plan_of(cells(sources), preset))
+
+
 def scored(spark: SparkSession, table: Table, preset: Preset = "strict") -> Iterator[Scored]:
     """Every value in every cell of its source: one Spark job."""
-    pairs = cells(list(table))
-    prepared = prepare(plan_of(pairs, preset))
+    prepared = prepared_for(tuple(table), preset, spark.conf.get("spark.sql.ansi.enabled"))
     lanes = [lane.column.alias(f"lane {i}") for i, lane in enumerate(prepared.lanes)]
     touched = [column.alias(f"touched {name}") for name, column in prepared.touched.items()]
     columns = [*lanes, *touched, prepared.ok.alias("ok"), prepared.error.alias("error")]

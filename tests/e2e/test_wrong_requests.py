@@ -1,0 +1,171 @@
+"""What a wrong request is told: the thing, the cause, the fix; and that nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pytest
+from lightgbm import LGBMClassifier
+
+from spark_scoring import ScoringJob, plan_job, run_job
+from spark_scoring.errors import RequestError, RunError
+from tests.models import TABLE, register, table_rows, training_frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="module")
+def job(spark: SparkSession, registry: str) -> dict[str, Any]:
+    """A job that would run, into a table of its own."""
+    frame, label = training_frame(200)
+    model = LGBMClassifier(n_estimators=5, verbose=-1).fit(frame, label)
+    spark.sql("CREATE SCHEMA IF NOT EXISTS wrong")
+    spark.createDataFrame(table_rows(frame), TABLE).write.format("delta").saveAsTable("wrong.orders")
+    spark.sql("CREATE VIEW wrong.seen AS SELECT * FROM wrong.orders")
+    return {
+        "model": register(model, frame, "main.wrong.model", mlflow.lightgbm),
+        "source": {"table": "main.wrong.orders"},
+        "output": {"table": "main.wrong.scored"},
+    }
+
+
+def message(job: dict[str, Any], **changes: Any) -> str:
+    with pytest.raises(RequestError) as raised:
+        plan_job(ScoringJob.from_dict({**job, **changes}))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"table": "main.wrong.order"}, "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders"),
+        ({"path": "/no/such/table"}, "source /no/such/table: no such table"),
+        ({"table": "a.b.c.d"}, "table 'a.b.c.d': not a table name of one to three parts"),
+        ({"table": "main.wrong.seen"}, "it is a view, which has no version to pin"),
+        ({"table": "main.wrong.orders", "version": 7}, "it has no version 7\n   fix: versions 0 to 0 are in its history"),
+        ({"table": "main.wrong.orders", "timestamp": "1999-01-01"}, "no version as early as 1999-01-01"),
+        ({"table": "main.wrong.orders", "timestamp": "soon"}, "'soon' is no ISO 8601 time"),
+        ({"table": "main.wrong.orders", "where": "pirce > 1"}, "where: 'pirce > 1' does not fit it"),
+        ({"table": "main.wrong.orders", "where": "price >"}, "where: 'price >' does not fit it"),
+    ],
+)
+def test_a_source_that_cannot_be_read(job: dict[str, Any], source: dict[str, Any], expected: str) -> None:
+    assert expected in message(job, source=source)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"price": "pirce * 2"}, "columns: price: 'pirce * 2' does not fit the source"),
+        ({"price": "sum(price)"}, "columns: price: 'sum(price)' does not fit the source"),
+        ({"price": "explode(array(1.0, 2.0))"}, "columns: price:"),
+        ({"price": "current_date()"}, "feature 'price' (double): no meaningful conversion from DATE"),
+        ({"prize": "price"}, "columns: prize: the model has no such feature\n   fix: did you mean price?"),
+    ],
+)
+def test_an_expression_that_does_not_fit(job: dict[str, Any], columns: dict[str, str], expected: str) -> None:
+    assert expected in message(job, columns=columns)
+
+
+def test_an_output_that_is_the_source(job: dict[str, Any], spark: SparkSession) -> None:
+    assert "it is the source table itself" in message(job, output={"table": "wrong.orders", "mode": "overwrite"})
+    place = spark.sql("DESCRIBE DETAIL wrong.orders").collect()[0]["location"].removeprefix("file:")
+    assert "it is the source table itself" in message(job, output={"path": place})
+
+
+def test_an_output_that_is_no_delta_table(job: dict[str, Any], spark: SparkSession, tmp_path: Path) -> None:
+    spark.range(3).write.parquet(str(tmp_path / "parquet"))
+    assert "holds files but no Delta table" in message(job, output={"path": str(tmp_path / "parquet")})
+    (tmp_path / "file").write_text("x")
+    assert "holds files but no Delta table" in message(job, output={"path": str(tmp_path / "file")})
+    spark.range(3).write.format("parquet").saveAsTable("wrong.parquet")
+    assert "it is a parquet, not a Delta table" in message(job, output={"table": "main.wrong.parquet"})
+    assert "it is a view, not a Delta table" in message(job, output={"table": "main.wrong.seen"})
+
+
+def test_an_output_with_other_columns(job: dict[str, Any], spark: SparkSession) -> None:
+    spark.sql("CREATE TABLE wrong.other (id BIGINT, prediction INT, extra STRING) USING delta")
+    text = message(job, output={"table": "main.wrong.other", "keep": ["id"]})
+    assert "   column         run writes  table has" in text
+    assert "x  prediction     bigint      int" in text
+    assert "x  extra          -           string" in text
+    assert "x  scoring_error  string      -" in text
+    assert "   id             bigint      bigint" in text
+
+
+def test_an_output_that_refuses_what_a_bad_row_has(job: dict[str, Any], spark: SparkSession) -> None:
+    lineage = "scoring_error STRING, model_name STRING, model_version STRING, scored_at TIMESTAMP, run_id STRING"
+    spark.sql(f"CREATE TABLE wrong.notnull (id BIGINT, prediction BIGINT NOT NULL, {lineage}) USING delta")
+    assert "NOT NULL refuses a null prediction" in message(job, output={"table": "wrong.notnull", "keep": ["id"]})
+    spark.sql(f"CREATE TABLE wrong.checked (id BIGINT, prediction BIGINT, {lineage}) USING delta")
+    spark.sql("ALTER TABLE wrong.checked ADD CONSTRAINT small CHECK (prediction < 5)")
+    assert "CHECK (prediction < 5) refuses a null" in message(job, output={"table": "wrong.checked", "keep": ["id"]})
+    spark.sql("ALTER TABLE wrong.notnull SET TBLPROPERTIES ('delta.appendOnly' = 'true')")
+    only = {"table": "wrong.notnull", "keep": ["id"], "mode": "overwrite"}
+    assert "the table is append-only" in message(job, output=only)
+
+
+def test_a_kept_column_that_is_missing_or_taken(job: dict[str, Any], spark: SparkSession) -> None:
+    assert "keep: idd: the source has no such column\n   fix: did you mean id?" in message(
+        job, output={"table": "wrong.x", "keep": ["idd"]}
+    )
+    names = {"prediction": "note"}
+    assert "output column note: written by the run, and also a kept column" in message(
+        job, output={"table": "wrong.x", "names": names}
+    )
+
+
+def test_everything_that_can_be_known_comes_at_once(job: dict[str, Any]) -> None:
+    text = message(
+        job,
+        columns={"price": "pirce", "ratio": "current_date()"},
+        output={"table": "main.wrong.x", "keep": ["idd"]},
+        policy={"prize": "lenient"},
+    )
+    for thing in ("keep: idd", "columns: price", "feature 'ratio'", "policy: prize"):
+        assert thing in text
+    assert text.startswith("this request cannot be carried out: 4 problems")
+
+
+def test_a_refused_job_writes_nothing(job: dict[str, Any], spark: SparkSession, tmp_path: Path) -> None:
+    message(job, output={"path": str(tmp_path / "new"), "keep": ["idd"]})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_fails_commits_nothing_and_says_why(job: dict[str, Any], spark: SparkSession, tmp_path: Path) -> None:
+    failing = {**job, "output": {"path": str(tmp_path / "new")}, "policy": {"ratio": {"nulls": "fail"}}}
+    with pytest.raises(RunError, match="a row has ratio: null, and the feature's policy is to fail; nothing was"):
+        run_job(ScoringJob.from_dict(failing))
+    assert not list((tmp_path / "new" / "_delta_log").glob("*.json"))
+    mended = {**failing, "policy": "strict"}
+    assert run_job(ScoringJob.from_dict(mended)).rows_out == 200
+
+
+def test_a_model_that_fails_on_every_row_stops_the_run(job: dict[str, Any], registry: str, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    frame, _ = training_frame(200)
+    frame = frame[["price", "total"]]
+    line = LinearRegression().fit(frame.fillna(0), frame["total"])
+    signature = mlflow.models.infer_signature(frame, line.predict(frame.fillna(0)))
+    uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
+    nulls = {"model": uri, "columns": {"price": "CAST(NULL AS DOUBLE)"}, "output": {"path": str(tmp_path / "new")}}
+    with pytest.raises(RunError, match=r"it failed on every row that was tried, with its own ValueError: Input X contains NaN"):
+        run_job(ScoringJob.from_dict({**job, **nulls}))
+    assert not list((tmp_path / "new" / "_delta_log").glob("*.json"))
+
+
+def test_a_model_that_contradicts_its_signature_stops_the_run(job: dict[str, Any], registry: str, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    frame, _ = training_frame(200)
+    frame = frame[["total"]]
+    line = LinearRegression().fit(frame, frame["total"] / 3)
+    signature = mlflow.models.infer_signature(frame, line.predict(frame).astype("int64"))
+    uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
+    with pytest.raises(RunError, match="the signature says long, the model returned float64 values that are no long"):
+        run_job(ScoringJob.from_dict({**job, "model": uri, "output": {"path": str(tmp_path / "new")}}))
