@@ -22,6 +22,8 @@ from spark_scoring.errors import ScoringError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from spark_scoring.pipeline import JobPlan
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -44,10 +46,7 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 @app.command()
 def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes nothing."""
-    from spark_scoring.job import ScoringJob
-    from spark_scoring.pipeline import plan_job
-
-    planned = plan_job(ScoringJob.from_yaml(job, set_ or ()))
+    planned = _planned(job, set_)
     if json_:
         typer.echo(json.dumps(planned.to_dict(), indent=2))
     else:
@@ -57,10 +56,9 @@ def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
 @app.command()
 def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
     """Score the source and write the predictions, in one commit."""
-    from spark_scoring.job import ScoringJob
-    from spark_scoring.pipeline import plan_job, run_job
+    planned = _planned(job, set_)
+    from spark_scoring.pipeline import run_job
 
-    planned = plan_job(ScoringJob.from_yaml(job, set_ or ()))
     if not json_:
         _console().print(planned.view())
     with progress_bar() as on_progress:
@@ -69,6 +67,18 @@ def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         _console().print(report.view())
+
+
+def _planned(file: Path, settings: Sequence[str] | None) -> JobPlan:
+    """The job's plan; what is wrong with the file is told before Spark is asked for."""
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.session import require_spark
+
+    job = ScoringJob.from_yaml(file, settings or ())
+    require_spark()
+    from spark_scoring.pipeline import plan_job
+
+    return plan_job(job)
 
 
 @contextmanager

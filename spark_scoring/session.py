@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -40,16 +41,26 @@ def get_session(warehouse: str | Path | None = None) -> SparkSession:
         SessionError: pyspark or Java is missing, or the session does not know Delta.
 
     """
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise SessionError.no_pyspark() from error
+    require_spark()
+    from pyspark.sql import SparkSession
+
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
     if os.environ.get("DATABRICKS_RUNTIME_VERSION") or os.environ.get("SPARK_REMOTE"):
         return SparkSession.builder.getOrCreate()
     return _local_session(Path(warehouse or os.environ.get("SPARK_SCORING_WAREHOUSE") or "spark-warehouse"))
+
+
+def require_spark() -> None:
+    """Refuse to go on without pyspark, which the base install does not bring.
+
+    Raises:
+        SessionError: it is not installed.
+
+    """
+    if find_spec("pyspark") is None:
+        raise SessionError.no_pyspark()
 
 
 def _local_session(warehouse: Path) -> SparkSession:
@@ -87,7 +98,7 @@ def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
 
 def _check_delta(spark: SparkSession) -> None:
     try:
-        spark.sql("SELECT 1").collect()
+        spark.catalog.listDatabases()  # loads the session's catalog, which is Delta's
     except Exception as error:
         raise SessionError.no_delta_jars(spark.version) from error
 

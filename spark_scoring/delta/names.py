@@ -19,6 +19,7 @@ from spark_scoring.sql import literal, quote
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_]+")
 _PART = re.compile(r"`(?:[^`]|``)+`|[^`.\s/\\]+")
 
 
@@ -93,14 +94,16 @@ def register_warehouse(spark: SparkSession) -> None:
     if warehouse is None:
         return
     for log in sorted([*warehouse.glob("*/_delta_log"), *warehouse.glob("*/*/_delta_log")]):
-        parts = log.parent.relative_to(warehouse).parts
-        register_table(spark, TableRef(text=".".join(parts), sql=".".join(quote(p) for p in parts), parts=parts))
+        *schema, table = log.parent.relative_to(warehouse).parts
+        parts = (*[folder.removesuffix(".db") for folder in schema], table)
+        if all(_FOLDER_NAME.fullmatch(part) for part in parts):
+            register_table(spark, TableRef(text=".".join(parts), sql=".".join(quote(p) for p in parts), parts=parts))
 
 
 def register_table(spark: SparkSession, ref: TableRef) -> None:
     """Make a table known that lies in the warehouse folder, if it lies there and is not known yet."""
     path = warehouse_path(spark, ref)
-    if path is None or not Path(path, "_delta_log").is_dir() or spark.catalog.tableExists(ref.sql):
+    if path is None or not _holds_table(Path(path)) or spark.catalog.tableExists(ref.sql):
         return
     if len(ref.parts) > 1:
         folder = str(Path(path).parent)
@@ -108,12 +111,30 @@ def register_table(spark: SparkSession, ref: TableRef) -> None:
     spark.sql(f"CREATE TABLE IF NOT EXISTS {ref.sql} USING delta LOCATION {literal(path)}")
 
 
+def _holds_table(folder: Path) -> bool:
+    """Whether a Delta table lies here; a first run that died before its commit leaves a log without one."""
+    return any(folder.glob("_delta_log/*.json"))
+
+
 def warehouse_path(spark: SparkSession, ref: TableRef) -> str | None:
     """The folder that a name means in a local session's warehouse; None for paths and for real catalogs."""
-    folder = warehouse_folder(spark)
-    if folder is None or not ref.parts or len(ref.parts) > 2:  # noqa: PLR2004
+    warehouse = warehouse_folder(spark)
+    if warehouse is None or not ref.parts or len(ref.parts) > 2:  # noqa: PLR2004
         return None
-    return str(folder.joinpath(*[part for part in ref.parts if part != "default"]))
+    *schema, table = (part.lower() for part in ref.parts)  # as Spark names folders
+    return str((_schema_folder(spark, warehouse, schema[0]) if schema else warehouse) / table)
+
+
+def _schema_folder(spark: SparkSession, warehouse: Path, schema: str) -> Path:
+    """The schema's location where the session knows it; else its folder, with Spark's ``.db`` if it is there."""
+    if spark.catalog.databaseExists(quote(schema)):
+        return _local_path(spark.catalog.getDatabase(quote(schema)).locationUri)
+    spark_style = warehouse / f"{schema}.db"
+    return spark_style if spark_style.is_dir() else warehouse / schema
+
+
+def _local_path(uri: str) -> Path:
+    return Path(re.sub(r"^file:/*", "/", uri))
 
 
 def warehouse_folder(spark: SparkSession) -> Path | None:
@@ -123,7 +144,7 @@ def warehouse_folder(spark: SparkSession) -> Path | None:
     metastore = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
     if os.environ.get("DATABRICKS_RUNTIME_VERSION") or remote or metastore:
         return None
-    return Path(re.sub(r"^file:/*", "/", place))
+    return _local_path(place)
 
 
 def _knows_catalog(spark: SparkSession, catalog: str) -> bool:

@@ -65,7 +65,7 @@ def inspect_target(spark: SparkSession, *, table: str | None, path: str | None, 
         mode=mode,
         schema=spark.table(ref.sql).schema,
         table_id=str(detail["id"]),
-        path=where,
+        path=ref.path or (where and str(detail["location"])),
         clustered=bool(detail.get("clusteringColumns")),
         properties=tuple(sorted((detail.get("properties") or {}).items())),
     )

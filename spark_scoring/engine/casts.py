@@ -248,7 +248,7 @@ def _decimal_text(source: Column, feature: PlannedFeature) -> tuple[Column, Colu
 def _instant_text(source: Column, feature: PlannedFeature) -> tuple[Column, Column | None]:
     """The instant in UTC, whatever the session's time zone: the epoch without a zone, plus the elapsed time."""
     micros = F.unix_micros(source)
-    of_day = F.pmod(micros, F.lit(_DAY_MICROS))
+    of_day = micros % F.lit(_DAY_MICROS)  # of the sign of micros: taking it off cannot overflow
     days = ((micros - of_day) / F.lit(_DAY_MICROS)).cast("int")
     seconds = (of_day.cast("decimal(20,0)") / F.lit(Decimal(1_000_000))).cast("decimal(18,6)")
     elapsed = F.make_dt_interval(days, F.lit(0), F.lit(0), seconds)

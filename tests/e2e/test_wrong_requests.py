@@ -42,11 +42,17 @@ def message(job: dict[str, Any], **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ({"table": "main.wrong.order"}, "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders"),
+        (
+            {"table": "main.wrong.order"},
+            "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders",
+        ),
         ({"path": "/no/such/table"}, "source /no/such/table: no such table"),
         ({"table": "a.b.c.d"}, "table 'a.b.c.d': not a table name of one to three parts"),
         ({"table": "main.wrong.seen"}, "it is a view, which has no version to pin"),
-        ({"table": "main.wrong.orders", "version": 7}, "it has no version 7\n   fix: versions 0 to 0 are in its history"),
+        (
+            {"table": "main.wrong.orders", "version": 7},
+            "it has no version 7\n   fix: versions 0 to 0 are in its history",
+        ),
         ({"table": "main.wrong.orders", "timestamp": "1999-01-01"}, "no version as early as 1999-01-01"),
         ({"table": "main.wrong.orders", "timestamp": "soon"}, "'soon' is no ISO 8601 time"),
         ({"table": "main.wrong.orders", "where": "pirce > 1"}, "where: 'pirce > 1' does not fit it"),
@@ -136,7 +142,9 @@ def test_a_refused_job_writes_nothing(job: dict[str, Any], spark: SparkSession, 
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_that_fails_commits_nothing_and_says_why(job: dict[str, Any], spark: SparkSession, tmp_path: Path) -> None:
+def test_a_run_that_fails_commits_nothing_and_says_why(
+    job: dict[str, Any], spark: SparkSession, tmp_path: Path
+) -> None:
     failing = {**job, "output": {"path": str(tmp_path / "new")}, "policy": {"ratio": {"nulls": "fail"}}}
     with pytest.raises(RunError, match="a row has ratio: null, and the feature's policy is to fail; nothing was"):
         run_job(ScoringJob.from_dict(failing))
@@ -154,12 +162,16 @@ def test_a_model_that_fails_on_every_row_stops_the_run(job: dict[str, Any], regi
     signature = mlflow.models.infer_signature(frame, line.predict(frame.fillna(0)))
     uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
     nulls = {"model": uri, "columns": {"price": "CAST(NULL AS DOUBLE)"}, "output": {"path": str(tmp_path / "new")}}
-    with pytest.raises(RunError, match=r"it failed on every row that was tried, with its own ValueError: Input X contains NaN"):
+    with pytest.raises(
+        RunError, match=r"it failed on every row that was tried, with its own ValueError: Input X contains NaN"
+    ):
         run_job(ScoringJob.from_dict({**job, **nulls}))
     assert not list((tmp_path / "new" / "_delta_log").glob("*.json"))
 
 
-def test_a_model_that_contradicts_its_signature_stops_the_run(job: dict[str, Any], registry: str, tmp_path: Path) -> None:
+def test_a_model_that_contradicts_its_signature_stops_the_run(
+    job: dict[str, Any], registry: str, tmp_path: Path
+) -> None:
     from sklearn.linear_model import LinearRegression
 
     frame, _ = training_frame(200)

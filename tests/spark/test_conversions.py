@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache, partial
@@ -628,8 +628,3 @@ def test_the_oracle_rounds_as_numpy_does() -> None:
     wrong = [v for v in values if not same(nearest(exact(v), np.float32), single(v), "")]
     assert wrong == []
     assert nearest(Fraction(TWICE_ROUNDED), np.float32) > single(float(TWICE_ROUNDED))
-
-
-def test_timestamps_of_a_repeated_hour_are_told_apart() -> None:
-    texts = [instant_text(moment - timedelta(hours=4)) for moment in OTHER_EDGES["timestamp"][12:20]]
-    assert len(set(texts)) == len(texts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -15,6 +14,9 @@ from spark_scoring.errors import ModelError
 from spark_scoring.model.registry import digest_of, resolve_model
 from spark_scoring.model.spec import read_spec
 from tests.models import register
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "main.registry.line"
 FRAME = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [1.0, 0.0, 1.0]})
@@ -81,7 +83,7 @@ def test_the_registry_of_the_request_wins_and_mlflows_settings_stay(versions: st
         (f"models:/{NAME}/99", "versions that exist: 1, 2, 3, 4, 5"),
         (f"models:/{NAME}@chamipon", "has no alias 'chamipon'"),
         (f"models:/{NAME}@chamipon", "aliases that exist: champion"),
-        (f"models:/{NAME}/Production", f"give an alias instead: models:/name@production"),
+        (f"models:/{NAME}/Production", "give an alias instead: models:/name@production"),
         ("models:/a/b/c", "not a model URI"),
         ("s3://bucket/model", "not a model URI"),
         ("/no/such/folder", "there is no folder /no/such/folder"),

@@ -1,0 +1,103 @@
+"""The command line: plan, score, exit status, JSON; and the same job under spark-submit, beside this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import pytest
+from lightgbm import LGBMClassifier
+
+from spark_scoring import ScoringJob, plan_job
+from spark_scoring.cli import main
+from tests.models import TABLE, register, table_rows, training_frame
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROWS = 200
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def job_file(spark: SparkSession, registry: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frame, label = training_frame(ROWS)
+    model = LGBMClassifier(n_estimators=5, verbose=-1).fit(frame, label)
+    spark.sql("CREATE SCHEMA IF NOT EXISTS cli")
+    spark.createDataFrame(table_rows(frame), TABLE).write.format("delta").saveAsTable("cli.orders")
+    fields = {
+        "model": register(model, frame, "main.cli.model", mlflow.lightgbm),
+        "source": {"table": "main.cli.orders"},
+        "output": {"table": "main.cli.scored", "keep": ["id"]},
+        "tracking_uri": registry,
+        "warehouse": str(spark.conf.get("spark.sql.warehouse.dir")).removeprefix("file:"),
+    }
+    file = tmp_path_factory.mktemp("jobs") / "job.yml"
+    file.write_text(ScoringJob.from_dict(fields).to_yaml())
+    return file
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_plan_shows_what_would_happen_and_writes_nothing(
+    job_file: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("plan", job_file, "--set", "output.table=main.cli.never") == 0
+    shown = capsys.readouterr().out
+    assert "main.cli.orders at version 0" in shown
+    assert "8 features: 7 exact, 1 rounds" in shown
+    assert not spark.catalog.tableExists("cli.never")
+
+
+def test_plan_in_json_is_nothing_but_json(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", job_file, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["source"]["version"] == 0
+
+
+def test_score_reports_the_run(job_file: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("score", job_file, "--json", "--set", "output.table=main.cli.json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rows_in"], report["rows_out"], report["output_version"]) == (ROWS, ROWS, 0)
+    assert spark.table("cli.json").count() == ROWS
+
+
+def test_a_wrong_request_ends_with_status_2_and_all_problems(
+    job_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("plan", job_file, "--set", "source.table=main.cli.oders", "--set", "model=models:/main.cli.model/9") == 2
+    shown = capsys.readouterr()
+    assert "source main.cli.oders: no such table" in shown.err
+    assert "has no version 9" in shown.err
+    assert shown.out == ""
+    assert run("score", job_file, "--set", "outputt.mode=append") == 2
+    assert "outputt: no such field\n   fix: did you mean output?" in capsys.readouterr().err
+
+
+def test_a_failed_run_ends_with_status_1(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("score", job_file, "--set", "policy={ratio: {nulls: fail}}", "--set", "output.table=main.cli.no") == 1
+    assert "nothing was committed" in capsys.readouterr().err
+
+
+def test_spark_submit_scores_into_the_warehouse_of_another_process(job_file: Path, spark: SparkSession) -> None:
+    """Two processes side by side on one warehouse folder: each finds the other's tables by name."""
+    folder = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PYTHON", "SPARK_HOME"):
+        environment.pop(name, None)
+    command = ["spark-submit", ROOT / "jobs" / "score.py", job_file, "--set", "output.table=main.cli.submitted"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert f"{ROWS:,} in, {ROWS:,} out, 0 bad" in done.stdout
+    again = ScoringJob.from_yaml(job_file, ["source.table=main.cli.submitted", "output.table=main.cli.other"])
+    with pytest.raises(Exception, match="the table has no such column"):
+        plan_job(again)
+    assert spark.table("cli.submitted").count() == ROWS
