@@ -9,5 +9,12 @@ def quote(identifier: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A string literal with quotes and backslashes escaped."""
+    """A string literal with quotes and backslashes escaped, for statements that take no expression."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def text(value: str) -> str:
+    """A string as a SQL expression, whatever the session's rule for backslashes in literals is."""
+    if "'" in value or "\\" in value:
+        return f"decode(X'{value.encode().hex()}', 'UTF-8')"
+    return f"'{value}'"
