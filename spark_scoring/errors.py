@@ -81,9 +81,10 @@ class SessionError(RequestError):
         minor = ".".join(spark_version.split(".")[:2])
         fix = (
             f"spark-submit --packages io.delta:delta-spark_{minor}_2.13:4.4.0 ..., "
-            "or put that package into spark-defaults.conf as spark.jars.packages"
+            "with Delta's spark.sql.extensions and spark.sql.catalog.spark_catalog settings on a cluster; "
+            "spark-defaults.conf can hold all three"
         )
-        return cls([Problem("Delta", f"the Spark {spark_version} session has no Delta on its class path", fix)])
+        return cls([Problem("Delta", f"the Spark {spark_version} session was started without Delta", fix)])
 
 
 class TableNameError(RequestError):
@@ -267,9 +268,9 @@ class OutputError(RequestError):
         return cls([Problem(f"output {text}", "the table is append-only", "use mode: append, or another table")])
 
     @classmethod
-    def name_taken(cls, column: str, by: str) -> OutputError:
-        fix = f"rename it with output.names: {{{column}: <another name>}}, or leave the column out of keep"
-        return cls([Problem(f"output column {column}", f"written by the run, and also {by}", fix)])
+    def name_taken(cls, column: str) -> OutputError:
+        fix = f"rename what the run adds (names: {{{column}: <another name>}}), or leave the table's own column out"
+        return cls([Problem(f"output column {column}", "two columns would have this name", fix)])
 
     @classmethod
     def keep_missing(cls, column: str, columns: Sequence[str]) -> OutputError:

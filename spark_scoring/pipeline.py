@@ -31,6 +31,7 @@ from spark_scoring.plan.planner import ERROR_COLUMN, Expression, ScoringPlan, ma
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
 from spark_scoring.report.run import RunReport
 from spark_scoring.session import get_session
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -166,7 +167,7 @@ def score_batch(
         registry_uri=registry_uri,
     )
     added = [(names or {}).get(o.name, o.name) for o in plan.outputs]
-    _check_names(df.columns, added)
+    _check_names(df.columns, added, case_sensitive=_case_sensitive(df.sparkSession))
     return score_frame(df, plan, stage=stage, names=names)
 
 
@@ -215,7 +216,7 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
     added = [names.get(o.name, o.name) for o in scoring.outputs]
     with problems.attempt():
         _check_names(keep, [*added, *(names.get(n, n) for n in _LINEAGE)])
-        check_target(target, source, _written_frame(plan, "", 0.0).schema, added)
+        check_target(target, source, _written_schema(plan), added)
     problems.raise_all()
     return plan
 
@@ -288,14 +289,27 @@ def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observ
         names=names,
         observe=observed.watch if observed else None,
     )
-    model = plan.scoring.model
+    return scored.select("*", *_lineage(plan, run_id, started))
+
+
+def _written_schema(plan: JobPlan) -> StructType:
+    """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
+    names = dict(plan.names)
+    kept = [F.col(quote(name)) for name in plan.keep]
+    outputs = [F.lit(None).cast(o.type).alias(names.get(o.name, o.name)) for o in plan.scoring.outputs]
+    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0)).schema
+
+
+def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
+    """Which model made a row, when and in which run."""
+    model, names = plan.scoring.model, dict(plan.names)
     lineage = {
         "model_name": F.lit(model.name or model.uri),
         "model_version": F.lit(model.version).cast("string"),
         "scored_at": F.timestamp_micros(F.lit(int(started * 1e6))),
         "run_id": F.lit(run_id),
     }
-    return scored.select("*", *[column.alias(names.get(n, n)) for n, column in lineage.items()])
+    return [column.alias(names.get(name, name)) for name, column in lineage.items()]
 
 
 def _facts(plan: JobPlan, run_id: str, rows_in: int) -> RunFacts:
@@ -399,15 +413,16 @@ def _kept_columns(frame: DataFrame, keep: Sequence[str] | None) -> tuple[str, ..
     return tuple(by_name[fold(name)] for name in keep)
 
 
-def _check_names(kept: Sequence[str], added: Sequence[str]) -> None:
+def _check_names(kept: Sequence[str], added: Sequence[str], *, case_sensitive: bool = False) -> None:
     """Refuse two columns of one name; Delta's names know no case."""
+    fold = str if case_sensitive else str.lower
     problems = Gathering()
-    seen = {name.lower(): "a kept column" for name in kept}
-    for name in added:
+    seen: set[str] = set()
+    for name in (*kept, *added):
         with problems.attempt():
-            if name.lower() in seen:
-                raise OutputError.name_taken(name, seen[name.lower()])
-        seen[name.lower()] = "another added column"
+            if fold(name) in seen:
+                raise OutputError.name_taken(name)
+        seen.add(fold(name))
     problems.raise_all()
 
 

@@ -19,9 +19,10 @@ from spark_scoring.errors import SessionError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
-_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+_Settings = dict[str, bool | float | int | str | None]
 _LOCAL_SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.log.level": "ERROR",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -67,25 +68,31 @@ def _local_session(warehouse: Path) -> SparkSession:
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has chosen master, memory and jars
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = (
-        SparkSession.builder.appName("spark_scoring")
-        .config("spark.sql.extensions", _EXTENSION)
-        .config("spark.sql.catalog.spark_catalog", _CATALOG)
-        .config("spark.sql.warehouse.dir", str(warehouse.absolute()))
-    )
-    for key, value in _LOCAL_SETTINGS.items():
-        builder = builder.config(key, value)
-    if not submitted:
-        builder = _with_delta_jars(builder.master("local[*]").config("spark.driver.memory", _driver_memory()))
+    settings: _Settings = {**_LOCAL_SETTINGS, "spark.sql.warehouse.dir": str(warehouse.absolute())}
     try:
-        spark = builder.getOrCreate()
+        if "PYSPARK_GATEWAY_PORT" in os.environ:
+            builder = _submitted(SparkSession.builder, settings)
+        else:
+            settings |= {"spark.master": "local[*]", "spark.driver.memory": _driver_memory()}
+            builder = _with_delta_jars(SparkSession.builder.config(map=settings))
+        spark = builder.appName("spark_scoring").getOrCreate()
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
         raise SessionError.no_java() from error
     _check_delta(spark)
     register_warehouse(spark)
     return spark
+
+
+def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSession.Builder:
+    """Under spark-submit its settings stand; ours fill gaps, and only where it runs on this machine alone."""
+    from pyspark import SparkConf, SparkContext
+
+    SparkContext._ensure_initialized()  # noqa: SLF001  connects to spark-submit's JVM, whose settings we ask for
+    conf = SparkConf()
+    if not str(conf.get("spark.master", "")).startswith("local"):
+        return builder
+    return builder.config(map={key: value for key, value in settings.items() if not conf.contains(key)})
 
 
 def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
@@ -97,6 +104,8 @@ def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
 
 
 def _check_delta(spark: SparkSession) -> None:
+    if "DeltaSparkSessionExtension" not in str(spark.conf.get("spark.sql.extensions", "")):
+        raise SessionError.no_delta_jars(spark.version)
     try:
         spark.catalog.listDatabases()  # loads the session's catalog, which is Delta's
     except Exception as error:

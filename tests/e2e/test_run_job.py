@@ -73,6 +73,19 @@ def test_predictions_are_those_of_the_model(spark: SparkSession, model: str, sou
     np.testing.assert_array_equal(np.stack(got["probability"]), native.predict_proba(frame.iloc[2:]))
 
 
+def test_a_lenient_run_counts_what_it_replaced(spark: SparkSession, model: str, source: str) -> None:
+    output = {"table": "main.ml.lenient", "keep": ["id"]}
+    report = run_job(job(model, source, output, policy={"*": "lenient", "ratio": "strict"}))
+    nulls = spark.table("gold.orders").selectExpr(
+        *[
+            f"count_if({name} IS NULL) AS {name}"
+            for name in ("price", "rate", "member", "tiny", "small", "count", "total")
+        ]
+    )
+    assert dict(report.touched) == nulls.collect()[0].asDict()
+    assert report.bad_rows == 0
+
+
 def test_the_commit_carries_the_run(spark: SparkSession, model: str, source: str) -> None:
     report = run_job(job(model, source, {"table": "main.ml.facts"}))
     row = spark.sql("DESCRIBE HISTORY ml.facts LIMIT 1").collect()[0]

@@ -120,7 +120,7 @@ def test_a_kept_column_that_is_missing_or_taken(job: dict[str, Any], spark: Spar
         job, output={"table": "wrong.x", "keep": ["idd"]}
     )
     names = {"prediction": "note"}
-    assert "output column note: written by the run, and also a kept column" in message(
+    assert "output column note: two columns would have this name" in message(
         job, output={"table": "wrong.x", "names": names}
     )
 
