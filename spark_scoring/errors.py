@@ -273,6 +273,11 @@ class OutputError(RequestError):
         return cls([Problem(f"output column {column}", "two columns would have this name", fix)])
 
     @classmethod
+    def no_such_output(cls, name: str, columns: Sequence[str]) -> OutputError:
+        fix = near_fix(name, columns, what="added columns") or "leave it out"
+        return cls([Problem(f"names: {name}", "the run adds no such column", fix)])
+
+    @classmethod
     def keep_missing(cls, column: str, columns: Sequence[str]) -> OutputError:
         fix = near_fix(column, columns, what="source columns") or "leave it out of keep"
         return cls([Problem(f"keep: {column}", "the source has no such column", fix)])

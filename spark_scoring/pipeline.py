@@ -166,7 +166,7 @@ def score_batch(
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )
-    added = [(names or {}).get(o.name, o.name) for o in plan.outputs]
+    added = _renamed([o.name for o in plan.outputs], names or {})
     _check_names(df.columns, added, case_sensitive=_case_sensitive(df.sparkSession))
     return score_frame(df, plan, stage=stage, names=names)
 
@@ -213,10 +213,10 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
     notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage)
-    added = [names.get(o.name, o.name) for o in scoring.outputs]
     with problems.attempt():
-        _check_names(keep, [*added, *(names.get(n, n) for n in _LINEAGE)])
-        check_target(target, source, _written_schema(plan), added)
+        added = _renamed([*(o.name for o in scoring.outputs), *_LINEAGE], names)
+        _check_names(keep, added)
+        check_target(target, source, _written_schema(plan), added[: len(scoring.outputs)])
     problems.raise_all()
     return plan
 
@@ -411,6 +411,17 @@ def _kept_columns(frame: DataFrame, keep: Sequence[str] | None) -> tuple[str, ..
                 raise OutputError.keep_missing(name, frame.columns)
     problems.raise_all()
     return tuple(by_name[fold(name)] for name in keep)
+
+
+def _renamed(columns: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """The names under which added columns are written; a rename of a column that is not added is refused."""
+    problems = Gathering()
+    for name in names:
+        with problems.attempt():
+            if name not in columns:
+                raise OutputError.no_such_output(name, columns)
+    problems.raise_all()
+    return [names.get(column, column) for column in columns]
 
 
 def _check_names(kept: Sequence[str], added: Sequence[str], *, case_sensitive: bool = False) -> None:

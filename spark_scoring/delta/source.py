@@ -104,7 +104,7 @@ def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timest
 def _micros(timestamp: str) -> int:
     """ISO 8601 to microseconds since the epoch; UTC where no offset is given."""
     try:
-        moment = dt.datetime.fromisoformat(timestamp)
+        moment = dt.datetime.fromisoformat(timestamp.replace("Z", "+00:00"))  # Python 3.10 knows no Z
     except ValueError as error:
         fix = "write it like 2026-01-31T23:59:59 (UTC) or with an offset"
         raise JobError([Problem("source.timestamp", f"{timestamp!r} is no ISO 8601 time", fix)]) from error

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from spark_scoring.errors import ModelFailedError, ModelOutputError
+from spark_scoring.model.spec import raw_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ class LoadedModel:
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # version warnings are the plan's business
         self._pyfunc = mlflow.pyfunc.load_model(path, suppress_warnings=True)
-        self._raw = _raw_model(self._pyfunc)
+        self._raw = raw_model(self._pyfunc)
         _use_one_thread(self._raw)
         # The public way below input enforcement: predict_fn and the params' defaults stay in force.
         signature = self._pyfunc.metadata.signature
@@ -271,16 +272,6 @@ def _described(values: NDArray[Any], kind: str) -> str:
     if kind in _INTEGER_RANGES and values.dtype.kind in "fiu":
         return f"{values.dtype} values that are no {kind}"
     return str(values.dtype)
-
-
-def _raw_model(model: Any) -> Any | None:
-    """The native model, None for custom Python models, which have none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return model.get_raw_model()
-    except (NotImplementedError, MlflowException):
-        return None
 
 
 def _use_one_thread(raw: Any) -> None:

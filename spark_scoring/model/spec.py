@@ -97,7 +97,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if mlmodel.signature is None or mlmodel.signature.inputs is None:
         raise ModelError.no_signature(pinned.uri)
     model = _load(pinned)
-    raw = _raw_model(model)
+    raw = raw_model(model)
     notes: tuple[str, ...] = ()
     outputs = mlmodel.signature.outputs
     if outputs is None:
@@ -131,7 +131,7 @@ def _load(pinned: PinnedModel) -> Any:
         raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {error}") from error
 
 
-def _raw_model(model: Any) -> Any | None:
+def raw_model(model: Any) -> Any | None:
     """The native model, None for custom Python models, which have none."""
     from mlflow.exceptions import MlflowException
 

@@ -119,6 +119,8 @@ def test_a_kept_column_that_is_missing_or_taken(job: dict[str, Any], spark: Spar
     assert "keep: idd: the source has no such column\n   fix: did you mean id?" in message(
         job, output={"table": "wrong.x", "keep": ["idd"]}
     )
+    stray = message(job, output={"table": "wrong.x", "names": {"predicton": "p"}})
+    assert "names: predicton: the run adds no such column\n   fix: did you mean prediction" in stray
     names = {"prediction": "note"}
     assert "output column note: two columns would have this name" in message(
         job, output={"table": "wrong.x", "names": names}
