@@ -356,7 +356,7 @@ def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
     """``did you mean ...`` for a name and those that exist, else the list of these, else None."""
     known = sorted(set(others))
     folded = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.7)
     if near:
         return "did you mean " + " or ".join(folded[n] for n in near) + "?"
     return f"{what}: {listed(known)}" if known else None

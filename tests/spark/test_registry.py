@@ -78,7 +78,7 @@ def test_the_registry_of_the_request_wins_and_mlflows_settings_stay(versions: st
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("models:/main.registry.lime/1", f"did you mean {NAME}?"),
+        ("models:/main.registry.lime/1", f"did you mean {NAME}"),
         (f"models:/{NAME}/99", "has no version 99"),
         (f"models:/{NAME}/99", "versions that exist: 1, 2, 3, 4, 5"),
         (f"models:/{NAME}@chamipon", "has no alias 'chamipon'"),
