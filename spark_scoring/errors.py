@@ -193,6 +193,16 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", text, fix)])
 
     @classmethod
+    def no_cache(cls, folder: str, cause: str) -> ModelError:
+        fix = "set SPARK_SCORING_CACHE to a folder that can be written"
+        return cls([Problem(f"model cache {folder}", cause, fix)])
+
+    @classmethod
+    def unreadable(cls, uri: str, cause: str) -> ModelError:
+        fix = "log the model again, or update mlflow if a newer one wrote it"
+        return cls([Problem(f"model {uri!r}", f"its MLmodel file cannot be read: {cause}", fix)])
+
+    @classmethod
     def not_loadable(cls, uri: str, cause: str) -> ModelError:
         fix = "install what the model's requirements.txt lists, in the versions it lists"
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
@@ -222,6 +232,12 @@ class SourceError(RequestError):
     def no_version(cls, text: str, asked: str, oldest: int, newest: int) -> SourceError:
         fix = f"versions {oldest} to {newest} are in its history"
         return cls([Problem(f"source {text}", f"it has no {asked}", fix)])
+
+    @classmethod
+    def unreadable(cls, text: str, version: int, cause: str) -> SourceError:
+        return cls(
+            [Problem(f"source {text}", f"its version {version} cannot be read: {cause}", "give a newer version")]
+        )
 
     @classmethod
     def bad_filter(cls, text: str, where: str, cause: str) -> SourceError:
@@ -296,9 +312,9 @@ class ModelFailedError(RunError):
     """The model raised on every row that was tried."""
 
     @classmethod
-    def on_every_row(cls, kind: str, text: str) -> ModelFailedError:
-        cause = f"it failed on every row that was tried, with its own {kind}: {' '.join(text.split())}"
-        fix = "score the model's input example with mlflow.pyfunc to see it fail alone; mind nulls that it cannot take"
+    def on_every_row(cls, kind: str) -> ModelFailedError:
+        cause = f"it raised {kind} on every row that was tried"
+        fix = "its own text, which may hold values, is in the chained error; mind nulls that the model cannot take"
         return cls([Problem("model", cause, fix)])
 
 
@@ -316,6 +332,11 @@ class CommitError(RunError):
     def not_found(cls, text: str) -> CommitError:
         cause = "the write ended, yet the table's history does not hold this run"
         return cls([Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")])
+
+    @classmethod
+    def after_commit(cls, text: str, version: int, kind: str) -> CommitError:
+        cause = f"the predictions were committed as its version {version}, but what follows failed with {kind}"
+        return cls([Problem(f"output {text}", cause, "do not append again; DESCRIBE HISTORY shows the run")])
 
     @classmethod
     def conflict(cls, text: str, code: str) -> CommitError:
@@ -350,6 +371,11 @@ class Gathering:
         """
         if self.problems:
             raise kind(self.problems)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error of Spark or MLflow, without plan dumps and the like."""
+    return str(error).strip().split("\n", maxsplit=1)[0]
 
 
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:

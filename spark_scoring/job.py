@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose times stay text: they are read with their time zone rule where they are used."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,7 +98,7 @@ class FillSettings(_Fields):
 class FeatureSettings(_Fields):
     """The policy of one feature; what is left out follows the preset."""
 
-    preset: Preset = "strict"
+    preset: Preset | None = None
     nulls: Literal["keep", "bad_row", "fail"] | FillSettings | None = None
     invalid: Literal["bad_row", "fail"] | FillSettings | None = None
     absent: FillSettings | None = None
@@ -130,7 +140,7 @@ class ScoringJob(_Fields):
 
         """
         try:
-            fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            fields = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a safe loader
         except OSError as error:
             raise JobError.unreadable(str(path), error.strerror or str(error)) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -178,12 +188,14 @@ def _lay_over(fields: dict[str, Any], text: str) -> None:
         raise JobError.bad_setting(text)
     for name in names[:-1]:
         inner = fields.get(name)
+        if isinstance(inner, str) and path.strip().startswith("policy."):  # a preset stays where a part is set
+            inner = {"*" if name == "policy" else "preset": inner}
         inner = dict(inner) if isinstance(inner, dict) else {}
         fields[name] = inner
         fields = inner
     try:
-        fields[names[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        fields[names[-1]] = yaml.load(value, Loader=_Loader)  # noqa: S506  a safe loader
+    except (yaml.YAMLError, ValueError) as error:
         raise JobError.bad_setting(text) from error
 
 

@@ -20,10 +20,10 @@ from rich.text import Text
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.sink import Target, check_target, inspect_target, write
-from spark_scoring.delta.source import PinnedSource, first_line, pin_source
+from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
-from spark_scoring.errors import CommitError, Gathering, OutputError, RequestError, SourceError
+from spark_scoring.errors import CommitError, Gathering, OutputError, RequestError, SourceError, first_line
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.explain import as_text, plan_view
@@ -251,9 +251,20 @@ def run_job(
             write(frame, plan.target, _facts(plan, run_id, rows_in).to_json())
         seconds = time.perf_counter() - begin
     except Exception as error:
+        if committed := _commit_of_failed_run(plan, run_id):
+            text, kind = plan.target.ref.text, type(error).__name__
+            raise CommitError.after_commit(text, committed.version, kind) from error
         raise explain_failure(error, plan.target.ref.text) from error
     commit = _own_commit(plan, run_id, rows_in)
     return _report(plan, run_id, commit, observed.counts(), started=started, seconds=seconds)
+
+
+def _commit_of_failed_run(plan: JobPlan, run_id: str) -> Commit | None:
+    """The commit of a run that raised, if it had got that far; None too where there is no table to ask."""
+    try:
+        return find_commit(plan.source.frame.sparkSession, plan.target.ref, run_id)
+    except Exception:  # noqa: BLE001  the table may not be there, and the run's own error is what counts
+        return None
 
 
 class _Observed:

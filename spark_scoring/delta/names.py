@@ -72,7 +72,8 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
 
     """
     if path is not None:
-        located = path if "://" in path or path.startswith("dbfs:/") else str(Path(path).absolute())
+        plain = re.sub(r"^file:/*", "/", path)
+        located = plain if re.match(r"[a-z][a-z0-9+.-]*:", plain) else str(Path(plain).absolute())
         return TableRef(text=path, sql=f"delta.{quote(located)}", path=located)
     table = table or ""
     parts = split_name(table)

@@ -10,7 +10,7 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.names import TableRef, resolve
-from spark_scoring.errors import JobError, Problem, SourceError
+from spark_scoring.errors import JobError, Problem, SourceError, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -51,7 +51,10 @@ def pin_source(
         raise SourceError.not_delta(ref.text, f"a {detail['format']}")
     pinned = _pin_version(spark, ref, version, timestamp)
     reader = spark.read.option("versionAsOf", pinned)
-    frame = reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
+    try:
+        frame = reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
+    except AnalysisException as error:  # in the history, but its log was cleaned up
+        raise SourceError.unreadable(ref.text, pinned, first_line(error)) from error
     if where is not None:
         try:
             frame = frame.where(where)
@@ -77,11 +80,6 @@ def history(spark: SparkSession, ref: TableRef, limit: int | None = None) -> Dat
     """The table's history, newest first."""
     tail = "" if limit is None else f" LIMIT {int(limit)}"
     return spark.sql(f"DESCRIBE HISTORY {ref.sql}{tail}")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a Spark error, without its plan dump."""
-    return str(error).strip().split("\n", maxsplit=1)[0]
 
 
 def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timestamp: str | None) -> int:

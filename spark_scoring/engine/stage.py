@@ -126,10 +126,17 @@ def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:
     if _is_one_machine(spark) or path.startswith(_SHARED_ROOTS):
         return ModelPlace(digest, path=path)
     name = f"spark_scoring_{digest[:32]}"
-    with tempfile.TemporaryDirectory(prefix="spark_scoring-") as folder:
-        archive = shutil.make_archive(str(Path(folder, name)), "zip", path)
-        _add_archive(spark, f"{archive}#{name}")
+    _add_archive(spark, f"{_archive(path, name)}#{name}")
     return ModelPlace(digest, archive=name)
+
+
+def _archive(path: str, name: str) -> str:
+    """The folder as a zip that outlives the session: executors fetch it when their first task starts."""
+    archive = Path(tempfile.gettempdir(), f"{name}.zip")
+    if not archive.is_file():
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+            Path(shutil.make_archive(str(Path(folder, name)), "zip", path)).rename(archive)
+    return str(archive)
 
 
 def _is_one_machine(spark: SparkSession) -> bool:
@@ -139,7 +146,8 @@ def _is_one_machine(spark: SparkSession) -> bool:
 
 def _add_archive(spark: SparkSession, archive: str) -> None:
     if hasattr(spark, "_sc"):
-        spark.sparkContext.addArchive(archive)
+        if not any(known.endswith(archive) for known in spark.sparkContext.listArchives):
+            spark.sparkContext.addArchive(archive)
     else:  # Spark Connect
         spark.addArtifacts(archive, archive=True)
 

@@ -182,7 +182,7 @@ def _isolate(model: LoadedModel, fill: Callable[[int, int], None], n: int) -> li
         return []
     probes = [attempt(i, i + 1) for i in sorted({0, n // 2, n - 1})]
     if not model.has_scored and len(probes) == _PROBES and {type(p) for p in probes} == {type(first)}:
-        raise ModelFailedError.on_every_row(type(first).__name__, str(first))
+        raise ModelFailedError.on_every_row(type(first).__name__) from first
     return _bisect(attempt, n, first)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import ModelError
+from spark_scoring.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: st
         if match := _LOGGED.fullmatch(uri):
             return _fetch(uri, uri, key=("logged", match["id"]))
         if match := _REGISTERED.fullmatch(uri):
-            return _resolve_registered(client(), uri, match["name"], match["version"], match["alias"])
+            return _resolve_registered(_connected(client, uri), uri, match["name"], match["version"], match["alias"])
         if _RUN.fullmatch(uri):
             return _fetch(uri, uri, key=None)
     raise ModelError.bad_uri(uri)
@@ -80,13 +80,18 @@ def digest_of(folder: str | Path) -> str:
     """sha256 over relative names and bytes of a folder's files, in name order."""
     root = Path(folder)
     total = hashlib.sha256()
-    for file in sorted(p for p in root.rglob("*") if p.is_file() and p.name != "registered_model_meta"):
+    for file in sorted(p for p in root.rglob("*") if p.is_file() and not _is_by_product(p)):
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else None
             if content is None:  # Python 3.10
                 content = hashlib.sha256(stream.read()).hexdigest()
         total.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
     return total.hexdigest()
+
+
+def _is_by_product(file: Path) -> bool:
+    """What MLflow and Python write into a model's folder after it was made."""
+    return file.name == "registered_model_meta" or file.suffix == ".pyc"
 
 
 def cache_folder() -> Path:
@@ -130,6 +135,19 @@ def _check_registry_file(uri: str) -> None:
         file = server.removeprefix("sqlite:///")
         if file not in (server, "", ":memory:") and not Path(file).is_file():
             raise ModelError.no_registry_file(uri, str(Path(file).absolute()))
+
+
+def _connected(client: type[MlflowClient], uri: str) -> MlflowClient:
+    """A client that has reached its registry; MLflow raises what its store raises."""
+    try:
+        connected = client()
+        connected.search_registered_models(max_results=1)
+    except Exception as error:
+        if getattr(error, "error_code", None) == "PERMISSION_DENIED":  # Unity Catalog: one may read and not list
+            return connected
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError.registry_failed(uri, _registry_name(), cause) from error
+    return connected
 
 
 def _resolve_registered(
@@ -235,8 +253,11 @@ def _fetch(
     run's artifact has none and is fetched each time.
     """
     cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+    except OSError as error:
+        raise ModelError.no_cache(str(cache), error.strerror or str(error)) from error
     try:
         target = cache / hashlib.sha256("\0".join(key).encode()).hexdigest()[:32] if key else None
         if target is None or not (target / "MLmodel").is_file():
@@ -254,12 +275,11 @@ def _fetch(
 def _download(uri: str, artifact_uri: str, folder: Path) -> Path:
     """Fetch the artifact into the folder; where in it the model lies (a run's artifact keeps its own path)."""
     import mlflow.artifacts
-    from mlflow.exceptions import MlflowException
 
     try:
         model = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        raise ModelError.no_artifact(uri, f"its artifact cannot be fetched: {error}") from error
+    except Exception as error:  # MLflow raises what its artifact store's own client raises
+        raise ModelError.no_artifact(uri, f"its artifact cannot be fetched: {first_line(error)}") from error
     if not (model / "MLmodel").is_file():
         raise ModelError.no_artifact(uri, "the artifact holds no MLmodel file")
     return model

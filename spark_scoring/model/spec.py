@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import ModelError
+from spark_scoring.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -93,13 +93,17 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     """
     from mlflow.models import Model
 
-    mlmodel = Model.load(pinned.path)
-    if mlmodel.signature is None or mlmodel.signature.inputs is None:
+    try:
+        mlmodel = Model.load(pinned.path)
+        signature = mlmodel.signature
+    except Exception as error:  # a broken file raises what the YAML and signature parsers raise
+        raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+    if signature is None or signature.inputs is None:
         raise ModelError.no_signature(pinned.uri)
     model = _load(pinned)
     raw = raw_model(model)
     notes: tuple[str, ...] = ()
-    outputs = mlmodel.signature.outputs
+    outputs = signature.outputs
     if outputs is None:
         outputs = _infer_outputs(pinned, mlmodel, model)
         notes = ("the signature has only inputs; outputs were inferred from the saved input example",)
@@ -111,7 +115,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         digest=pinned.digest,
         path=pinned.path,
         flavor=_native_flavor(mlmodel),
-        inputs=_inputs(mlmodel.signature.inputs),
+        inputs=_inputs(signature.inputs),
         output=_output(outputs),
         own_names=_own_names(raw),
         classes=_classes(raw),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import PlanError, Problem, near_fix
 from spark_scoring.model.spec import SCALARS, Feature, ModelSpec, Output
-from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, settle
+from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, holds_null, settle
 from spark_scoring.plan.rules import NONZERO, Conversion, Reason, Verdict, rule_for
 from spark_scoring.sql import quote
 
@@ -138,13 +138,21 @@ def make_plan(
         *_stray_names("policy", [name for name, _ in policy.features], model),
     ]
     columns = _Columns(schema, case_sensitive=case_sensitive)
-    features = []
+    features: list[PlannedFeature] = []
+    notes = list(model.notes)
     for feature in model.inputs:
-        planned = _plan_feature(feature, columns, expressions.get(feature.name), policy.for_feature(feature.name))
+        # MLflow calls every feature with a null in its sample optional; a native model wants all that it was trained on
+        needed = replace(feature, required=feature.required or feature.name in model.own_names)
+        planned = _plan_feature(needed, columns, expressions.get(feature.name), policy.for_feature(feature.name))
         if isinstance(planned, Problem):
             problems.append(planned)
         elif planned is not None:
             features.append(planned)
+        else:
+            notes.append(f"optional feature {feature.name!r} is left out: the table has no such column")
+    if not features and not problems:
+        fix = "map them: columns: {<feature>: <column or SQL expression>}"
+        problems.append(Problem(f"model {model.uri!r}", "the table has none of its inputs", fix))
     if problems:
         raise PlanError(problems)
     read = {f.source for f in features}
@@ -154,7 +162,7 @@ def make_plan(
         methods=tuple(methods),
         outputs=_outputs(model, methods),
         ignored=sum(quote(name) not in read for name in schema.fieldNames()),
-        notes=model.notes,
+        notes=tuple(notes),
     )
 
 
@@ -234,7 +242,11 @@ def _convert(
 
 
 def _fill_problem(thing: str, feature: Feature, handling: Handling) -> Problem | None:
-    """The first fill value that the feature's type cannot hold."""
+    """The first choice that the feature's type cannot hold: a fill value, or a null that is to be kept."""
+    if handling.nulls == "keep" and not holds_null(feature.type):
+        return Problem(
+            thing, f"policy nulls: a {feature.type} cannot keep a null", "give bad_row, fail or {fill: <value>}"
+        )
     choices = {"nulls": handling.nulls, "invalid": handling.invalid, "absent": handling.absent}
     for when, action in choices.items():
         if isinstance(action, Fill) and not _fits(action.value, feature.type):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class FeaturePolicy:
     A NaN of a FLOAT or DOUBLE column counts as a null: a float lane cannot tell them apart, nor can pandas.
     """
 
-    preset: Preset = "strict"
+    preset: Preset | None = None
+    """None is the preset of all others (``"*"``), which is strict unless it is said to be lenient."""
     nulls: NullAction | None = None
     invalid: InvalidAction | None = None
     absent: Fill | None = None
@@ -54,8 +55,9 @@ class Policy:
         return cls(policy.get("*", FeaturePolicy()), tuple(sorted(rest.items(), key=lambda item: item[0])))
 
     def for_feature(self, name: str) -> FeaturePolicy:
-        """The feature's own choice, else the default one."""
-        return dict(self.features).get(name, self.default)
+        """The feature's own choice, else the default one; with a preset in any case."""
+        choice = dict(self.features).get(name, self.default)
+        return replace(choice, preset=choice.preset or self.default.preset or "strict")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_a_job_survives_yaml(tmp_path: Path) -> None:
 def test_a_policy_reaches_the_planner() -> None:
     policy = ScoringJob.from_dict(GOOD).scoring_policy()
     assert policy.for_feature("distance") == FeaturePolicy(preset="lenient")
-    assert policy.for_feature("seats") == FeaturePolicy(nulls=Fill(0.0), invalid="fail", absent=Fill(None))
+    assert policy.for_feature("seats") == FeaturePolicy("lenient", Fill(0.0), "fail", Fill(None))
 
 
 def test_settings_lie_over_the_file(tmp_path: Path) -> None:
@@ -46,6 +46,22 @@ def test_settings_lie_over_the_file(tmp_path: Path) -> None:
     job = ScoringJob.from_yaml(tmp_path / "job.yml", ["output.mode=append", "source.version=3", "predict=[predict]"])
     assert (job.output.mode, job.source.version, job.predict) == ("append", 3, ("predict",))
     assert job.source.where == "month >= 10"
+
+
+def test_setting_a_part_of_a_policy_keeps_its_preset(tmp_path: Path) -> None:
+    (tmp_path / "job.yml").write_text(ScoringJob.from_dict({**GOOD, "policy": "lenient"}).to_yaml())
+    policy = ScoringJob.from_yaml(tmp_path / "job.yml", ["policy.seats.nulls=bad_row"]).scoring_policy()
+    assert policy.for_feature("seats") == FeaturePolicy("lenient", nulls="bad_row")
+    assert policy.for_feature("distance") == FeaturePolicy("lenient")
+
+
+def test_times_and_dates_need_no_quotes(tmp_path: Path) -> None:
+    (tmp_path / "job.yml").write_text(
+        "{model: m, source: {table: a.b, timestamp: 2026-01-31T10:00:00}, output: {table: a.c}}"
+    )
+    assert ScoringJob.from_yaml(tmp_path / "job.yml").source.timestamp == "2026-01-31T10:00:00"
+    job = ScoringJob.from_yaml(tmp_path / "job.yml", ["source.timestamp=2026-13-41"])
+    assert job.source.timestamp == "2026-13-41"
 
 
 def test_every_wrong_field_is_told_at_once() -> None:

@@ -102,6 +102,29 @@ def test_an_optional_feature_may_be_absent() -> None:
     assert [f.name for f in plan(optional).features] == ["distance", "seats", "weekend"]
 
 
+def test_an_optional_feature_that_a_native_model_was_trained_on_must_be_there() -> None:
+    """MLflow calls every feature optional that has a null in the sample."""
+    optional = replace(MODEL, inputs=(Feature("distance", "double", required=False), *MODEL.inputs[1:]))
+    schema = table(seats=DoubleType, weekend=IntegerType)
+    assert "the table has no such column" in problems(optional, schema)["feature 'distance' (double)"]
+    left_out = plan(replace(optional, own_names=()), schema)
+    assert left_out.notes == ("optional feature 'distance' is left out: the table has no such column",)
+
+
+def test_a_table_with_none_of_the_inputs_is_refused() -> None:
+    model = replace(MODEL, inputs=(Feature("wind", "double", required=False),), own_names=())
+    assert "none of its inputs" in problems(model)["model 'models:/main.ml.delay@champion'"]
+
+
+@pytest.mark.parametrize(("feature", "refused"), [("distance", False), ("seats", True), ("weekend", True)])
+def test_a_null_is_kept_only_where_the_type_can_hold_one(feature: str, *, refused: bool) -> None:
+    policy = {feature: FeaturePolicy(nulls="keep")}
+    if refused:
+        assert any("cannot keep a null" in text for text in problems(policy=policy).values())
+    else:
+        plan(policy=policy)
+
+
 def test_a_default_stands_in_only_where_the_policy_says_so() -> None:
     schema = table(seats=DoubleType, weekend=IntegerType)
     assert "feature 'distance' (double)" in problems(schema=schema)
