@@ -102,6 +102,7 @@ def write(frame: DataFrame, target: Target, metadata: str) -> None:
     A new table comes into being with its rows, so that a failed run leaves no empty table behind.
     """
     writer = frame.write.format("delta").mode(target.mode).option("userMetadata", metadata)
+    writer = writer.option("partitionOverwriteMode", "static")  # of the table, whatever the session says
     if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in frame.columns):
         writer = writer.option("delta.columnMapping.mode", "name")
     if target.clustered and target.mode == "overwrite":

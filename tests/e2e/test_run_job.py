@@ -126,6 +126,21 @@ def test_an_overwrite_keeps_the_clustering(spark: SparkSession, model: str, sour
     assert spark.table("ml.clustered").count() == ROWS
 
 
+def test_an_overwrite_is_of_the_whole_table(spark: SparkSession, model: str, source: str) -> None:
+    """Under dynamic partition overwrite, partitions without a new row would keep their old ones."""
+    output = {"table": "main.ml.parts", "keep": ["id", "note"]}
+    run_job(job(model, {"table": source, "where": "id < 4"}, output))
+    spark.table("ml.parts").write.format("delta").mode("overwrite").partitionBy("note").option(
+        "overwriteSchema", "true"
+    ).saveAsTable("ml.parts")
+    spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")
+    try:
+        run_job(job(model, {"table": source, "where": "id = 2"}, {**output, "mode": "overwrite"}))
+    finally:
+        spark.conf.unset("spark.sql.sources.partitionOverwriteMode")
+    assert [row["id"] for row in spark.table("ml.parts").collect()] == [2]
+
+
 def test_paths_work_as_names_do(spark: SparkSession, model: str, tmp_path: Path) -> None:
     frame, _ = training_frame(ROWS)
     folder = tmp_path / "in put"

@@ -164,7 +164,7 @@ def test_a_model_that_fails_on_every_row_stops_the_run(job: dict[str, Any], regi
     signature = mlflow.models.infer_signature(frame, line.predict(frame.fillna(0)))
     uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
     nulls = {"model": uri, "columns": {"price": "CAST(NULL AS DOUBLE)"}, "output": {"path": str(tmp_path / "new")}}
-    with pytest.raises(RunError, match=r"it failed it raised ValueError on every row that was tried"):
+    with pytest.raises(RunError, match=r"it raised ValueError on every row that was tried"):
         run_job(ScoringJob.from_dict({**job, **nulls}))
     assert not list((tmp_path / "new" / "_delta_log").glob("*.json"))
 
