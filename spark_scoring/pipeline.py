@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from rich.text import Text
 
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
+from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.sink import Target, check_target, inspect_target, write
-from spark_scoring.delta.source import PinnedSource, pin_source
+from spark_scoring.delta.source import PinnedSource, pin_source, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
 from spark_scoring.errors import CommitError, Gathering, OutputError, RequestError, SourceError, first_line
@@ -362,8 +362,7 @@ def _report(
     spark = plan.source.frame.sparkSession
     ref = plan.target.ref
     names = dict(plan.names)
-    reader = spark.read.option("versionAsOf", commit.version)
-    written = reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
+    written = read_version(spark, ref, commit.version)
     error, own = names.get(ERROR_COLUMN, ERROR_COLUMN), names.get("run_id", "run_id")
     bad = written.where((F.col(own) == run_id) & F.col(error).isNotNull()).groupBy(F.col(error).alias("reason")).count()
     reasons = [(row["reason"], int(row["count"])) for row in bad.orderBy(F.desc("count"), "reason").collect()]
@@ -377,7 +376,7 @@ def _report(
         source_version=plan.source.version,
         output=ref.text,
         output_version=commit.version,
-        output_location=re.sub(r"^file:/*", "/", str(location)),
+        output_location=without_file_scheme(str(location)),
         rows_in=commit.rows,  # checked to be equal
         rows_out=commit.rows,
         bad_rows=sum(rows for _, rows in reasons),

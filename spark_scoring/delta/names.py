@@ -72,7 +72,7 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
 
     """
     if path is not None:
-        plain = re.sub(r"^file:/*", "/", path)
+        plain = without_file_scheme(path)
         located = plain if re.match(r"[a-z][a-z0-9+.-]*:", plain) else str(Path(plain).absolute())
         return TableRef(text=path, sql=f"delta.{quote(located)}", path=located)
     table = table or ""
@@ -129,13 +129,14 @@ def warehouse_path(spark: SparkSession, ref: TableRef) -> str | None:
 def _schema_folder(spark: SparkSession, warehouse: Path, schema: str) -> Path:
     """The schema's location where the session knows it; else its folder, with Spark's ``.db`` if it is there."""
     if spark.catalog.databaseExists(quote(schema)):
-        return _local_path(spark.catalog.getDatabase(quote(schema)).locationUri)
+        return Path(without_file_scheme(spark.catalog.getDatabase(quote(schema)).locationUri))
     spark_style = warehouse / f"{schema}.db"
     return spark_style if spark_style.is_dir() else warehouse / schema
 
 
-def _local_path(uri: str) -> Path:
-    return Path(re.sub(r"^file:/*", "/", uri))
+def without_file_scheme(location: str) -> str:
+    """``file:/data`` and ``file:///data`` as ``/data``; any other location as it is."""
+    return re.sub(r"^file:/*", "/", location)
 
 
 def warehouse_folder(spark: SparkSession) -> Path | None:
@@ -145,7 +146,7 @@ def warehouse_folder(spark: SparkSession) -> Path | None:
     metastore = spark.conf.get("spark.sql.catalogImplementation", "in-memory") != "in-memory"
     if os.environ.get("DATABRICKS_RUNTIME_VERSION") or remote or metastore:
         return None
-    return _local_path(place)
+    return Path(without_file_scheme(place))
 
 
 def _knows_catalog(spark: SparkSession, catalog: str) -> bool:

@@ -50,9 +50,8 @@ def pin_source(
     if detail["format"] != "delta":
         raise SourceError.not_delta(ref.text, f"a {detail['format']}")
     pinned = _pin_version(spark, ref, version, timestamp)
-    reader = spark.read.option("versionAsOf", pinned)
     try:
-        frame = reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
+        frame = read_version(spark, ref, pinned)
     except AnalysisException as error:  # in the history, but its log was cleaned up
         raise SourceError.unreadable(ref.text, pinned, first_line(error)) from error
     if where is not None:
@@ -61,6 +60,12 @@ def pin_source(
         except (AnalysisException, ParseException) as error:
             raise SourceError.bad_filter(ref.text, where, first_line(error)) from error
     return PinnedSource(ref, str(detail["id"]), pinned, where, frame)
+
+
+def read_version(spark: SparkSession, ref: TableRef, version: int) -> DataFrame:
+    """The table as it was at a version."""
+    reader = spark.read.option("versionAsOf", version)
+    return reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
 
 
 def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:

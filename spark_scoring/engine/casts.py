@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.model.spec import INTEGER_RANGES
+from spark_scoring.plan.planner import SPARK_TYPES
 from spark_scoring.plan.policy import Fill
 from spark_scoring.sql import text
 
@@ -28,11 +30,10 @@ if TYPE_CHECKING:
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
     from spark_scoring.plan.rules import Conversion
 
-LANE_TYPES = {"double": "double", "float": "float", "long": "bigint", "integer": "int", "boolean": "boolean"}
-"""MLflow types that share a lane, and the lane's Spark element type; all others travel alone."""
+LANE_TYPES = ("double", "float", "long", "integer", "boolean")
+"""MLflow types that share a lane; all others travel alone."""
 
 _PLACEHOLDERS = {"double": math.nan, "float": math.nan, "long": 0, "integer": 0, "boolean": False, "string": None}
-_RANGES = {"long": (-(2**63), 2**63), "integer": (-(2**31), 2**31)}
 _DIGITS = {"long": 19, "integer": 10}
 
 # \z and not $: the latter also matches in front of a last line break, which a cast refuses.
@@ -159,7 +160,7 @@ def _filled(action: Fill | str | None, type_: str) -> str:
 
 
 def _constant(value: float | str | None, type_: str) -> str:
-    spark_type = LANE_TYPES.get(type_, "string")
+    spark_type = SPARK_TYPES[type_]
     if value is None:
         return f"CAST(NULL AS {spark_type})"
     return text(value) if isinstance(value, str) else f"CAST('{str(value).lower()}' AS {spark_type})"
@@ -174,7 +175,7 @@ def _same(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
 
 
 def _plain_cast(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
-    return f"CAST({source} AS {LANE_TYPES.get(feature.type, 'string')})", None
+    return f"CAST({source} AS {SPARK_TYPES[feature.type]})", None
 
 
 def _narrow(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
@@ -184,8 +185,8 @@ def _narrow(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
 
 
 def _whole(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
-    low, high = _RANGES[feature.type]
-    value = f"CAST({source} AS {LANE_TYPES[feature.type]})"
+    low, high = INTEGER_RANGES[feature.type]
+    value = f"CAST({source} AS {SPARK_TYPES[feature.type]})"
     if digits := _decimal_digits(feature):
         precision, scale = digits
         checks = [_has_no_fraction(source, scale)] if scale else []
@@ -209,20 +210,20 @@ def _nonzero(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
 
 
 def _parse_number(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
-    value = f"CAST({source} AS {LANE_TYPES[feature.type]})"
+    value = f"CAST({source} AS {SPARK_TYPES[feature.type]})"
     finite = f"CASE WHEN {source} RLIKE r'{_NUMBER}' THEN NOT {_is_infinite(value)} ELSE false END"
     return value, f"({source} RLIKE r'{_SPECIAL}' OR {finite})"
 
 
 def _parse_whole(source: str, feature: PlannedFeature) -> tuple[str, str | None]:
     """Text of digits, with a fraction of zeros at most."""
-    low, high = _RANGES[feature.type]
+    low, high = INTEGER_RANGES[feature.type]
     pattern = rf"^\s*([+-]?)0*(\d{{1,{_DIGITS[feature.type]}}})(?:\.0*)?\s*\z"
     digits = f"concat(regexp_extract({source}, r'{pattern}', 1), regexp_extract({source}, r'{pattern}', 2))"
     number = f"CAST({digits} AS decimal(20,0))"
     in_range = f"{number} >= {low}BD AND {number} < {high}BD"
     fits = f"CASE WHEN {source} RLIKE r'{pattern}' THEN {in_range} ELSE false END"
-    return f"CAST({number} AS {LANE_TYPES[feature.type]})", f"({fits})"
+    return f"CAST({number} AS {SPARK_TYPES[feature.type]})", f"({fits})"
 
 
 def _parse_flag(source: str, feature: PlannedFeature) -> tuple[str, str | None]:

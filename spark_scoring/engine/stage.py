@@ -63,7 +63,6 @@ _FIELD_TYPES: dict[str, tuple[DataType, pa.DataType]] = {
 class ModelPlace:
     """Where a worker finds the model's folder: a path it can read, or an archive that Spark unpacked for it."""
 
-    digest: str
     path: str | None = None
     archive: str | None = None
 
@@ -124,10 +123,10 @@ def score_frame(
 def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:
     """Make the model's folder readable for workers: as it is on one machine or a shared path, else as an archive."""
     if _is_one_machine(spark) or path.startswith(_SHARED_ROOTS):
-        return ModelPlace(digest, path=path)
+        return ModelPlace(path=path)
     name = f"spark_scoring_{digest[:32]}"
     _add_archive(spark, f"{_archive(path, name)}#{name}")
-    return ModelPlace(digest, archive=name)
+    return ModelPlace(archive=name)
 
 
 def _archive(path: str, name: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from spark_scoring.errors import ModelFailedError, ModelOutputError
-from spark_scoring.model.spec import raw_model
+from spark_scoring.model.spec import INTEGER_RANGES, raw_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,8 +37,6 @@ NUMPY_TYPES = {
     "string": "object",
 }
 """MLflow type -> dtype of a frame's column and of a returned field."""
-
-_INTEGER_RANGES = {"long": (-(2**63), 2**63), "integer": (-(2**31), 2**31)}
 
 
 @dataclass(frozen=True)
@@ -262,14 +260,14 @@ def _holds(values: NDArray[Any], kind: str) -> bool:
         case "double" | "float":
             return values.dtype.kind in "fiub"
         case _:
-            low, high = _INTEGER_RANGES[kind]
+            low, high = INTEGER_RANGES[kind]
             if values.dtype.kind == "f":
                 return bool(np.all((values == np.floor(values)) & (values >= low) & (values < high)))
             return values.dtype.kind in "iub" and bool(np.all((values >= low) & (values <= high - 1)))
 
 
 def _described(values: NDArray[Any], kind: str) -> str:
-    if kind in _INTEGER_RANGES and values.dtype.kind in "fiu":
+    if kind in INTEGER_RANGES and values.dtype.kind in "fiu":
         return f"{values.dtype} values that are no {kind}"
     return str(values.dtype)
 

@@ -31,6 +31,7 @@ _LOGGED = re.compile(r"models:/+(?P<id>m-[0-9a-f]{32})")
 _RUN = re.compile(r"runs:/+(?P<run>[0-9a-zA-Z]+)/(?P<path>.+)")
 _REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+_READ_AT_ONCE = 2**20
 _CACHED_MODELS = 16
 _KEPT_AT_LEAST_SECONDS = 3 * 24 * 3600
 
@@ -81,11 +82,11 @@ def digest_of(folder: str | Path) -> str:
     root = Path(folder)
     total = hashlib.sha256()
     for file in sorted(p for p in root.rglob("*") if p.is_file() and not _is_by_product(p)):
+        content = hashlib.sha256()
         with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else None
-            if content is None:  # Python 3.10
-                content = hashlib.sha256(stream.read()).hexdigest()
-        total.update(f"{file.relative_to(root).as_posix()}\0{content}\n".encode())
+            while part := stream.read(_READ_AT_ONCE):
+                content.update(part)
+        total.update(f"{file.relative_to(root).as_posix()}\0{content.hexdigest()}\n".encode())
     return total.hexdigest()
 
 
@@ -138,16 +139,16 @@ def _check_registry_file(uri: str) -> None:
 
 
 def _connected(client: type[MlflowClient], uri: str) -> MlflowClient:
-    """A client that has reached its registry; MLflow raises what its store raises."""
+    """A client; making one connects to its store, which raises what it likes."""
     try:
-        connected = client()
-        connected.search_registered_models(max_results=1)
+        return client()
     except Exception as error:
-        if getattr(error, "error_code", None) == "PERMISSION_DENIED":  # Unity Catalog: one may read and not list
-            return connected
-        cause = f"{type(error).__name__}: {first_line(error)}"
-        raise ModelError.registry_failed(uri, _registry_name(), cause) from error
-    return connected
+        raise _failed(uri, error) from error
+
+
+def _failed(uri: str, error: Exception) -> ModelError:
+    """The registry did not answer."""
+    return ModelError.registry_failed(uri, _registry_name(), f"{type(error).__name__}: {first_line(error)}")
 
 
 def _resolve_registered(
@@ -174,6 +175,8 @@ def _version_of(client: MlflowClient, uri: str, name: str, version: str | None, 
         versions = _versions(client, name)
     except MlflowException as error:
         raise _explain_missing(client, uri, name, version, alias, error) from error
+    except Exception as error:  # a store raises what its driver raises
+        raise _failed(uri, error) from error
     if versions:
         return max(versions, key=lambda v: int(v.version))
     raise _explain_missing(client, uri, name, version, alias, None)
@@ -187,10 +190,12 @@ def _explain_missing(
 
     registry = _registry_name()
     if error is not None and error.error_code not in _NOT_THERE:
-        return ModelError.registry_failed(uri, registry, str(error))
+        return _failed(uri, error)
     try:
         model = client.get_registered_model(name)
-    except MlflowException:
+    except MlflowException as missing:
+        if missing.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            return _failed(uri, missing)
         return ModelError.no_model(uri, name, registry, _model_names(client))
     versions = sorted((str(v.version) for v in _versions(client, name)), key=int)
     if alias is not None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SCALARS = ("double", "float", "long", "integer", "boolean", "string")
 """The MLflow types that one column of a frame can carry and the planner converts to."""
 
+INTEGER_RANGES = {"long": (-(2**63), 2**63), "integer": (-(2**31), 2**31)}
+"""The values of MLflow's integer types: from the first up to, not including, the second."""
+
 _NUMPY_TO_MLFLOW = {
     "float64": "double",
     "float32": "float",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import PlanError, Problem, near_fix
-from spark_scoring.model.spec import SCALARS, Feature, ModelSpec, Output
+from spark_scoring.model.spec import INTEGER_RANGES, SCALARS, Feature, ModelSpec, Output
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, holds_null, settle
 from spark_scoring.plan.rules import NONZERO, Conversion, Reason, Verdict, rule_for
 from spark_scoring.sql import quote
@@ -23,7 +23,7 @@ METHODS = {"predict": "prediction", "predict_proba": "probability"}
 
 ERROR_COLUMN = "scoring_error"
 
-_SPARK_TYPES = {
+SPARK_TYPES = {
     "double": "double",
     "float": "float",
     "long": "bigint",
@@ -31,7 +31,6 @@ _SPARK_TYPES = {
     "boolean": "boolean",
     "string": "string",
 }
-_RANGES = {"long": (-(2**63), 2**63 - 1), "integer": (-(2**31), 2**31 - 1)}
 
 
 @dataclass(frozen=True)
@@ -260,8 +259,8 @@ def _fits(value: Any, model_type: str) -> bool:
         case "double" | "float":
             return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         case "long" | "integer":
-            low, high = _RANGES[model_type]
-            return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+            low, high = INTEGER_RANGES[model_type]
+            return isinstance(value, int) and not isinstance(value, bool) and low <= value < high
         case "boolean":
             return isinstance(value, bool)
         case _:
@@ -327,7 +326,7 @@ def _outputs(model: ModelSpec, methods: Sequence[str]) -> tuple[OutputColumn, ..
 
 
 def _prediction_type(output: Output) -> str:
-    scalar = _SPARK_TYPES[output.type]
+    scalar = SPARK_TYPES[output.type]
     return scalar if output.width is None else f"array<{scalar}>"
 
 
