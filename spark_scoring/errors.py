@@ -113,6 +113,11 @@ class JobError(RequestError):
         fix = "write --set field=value, or --set source.table=main.gold.flights"
         return cls([Problem(f"--set {text}", "not of the form field=value", fix)])
 
+    @classmethod
+    def bad_levels(cls, feature: str, cause: str) -> JobError:
+        fix = f"write categories: {{{feature}: [<the values in the order of training>]}}"
+        return cls([Problem(f"categories: {feature}", cause, fix)])
+
 
 class ModelError(RequestError):
     """The model cannot be found, read or scored."""
@@ -176,6 +181,12 @@ class ModelError(RequestError):
             "log_model(..., signature=infer_signature(X, model.predict(X)), input_example=X.head())"
         )
         cause = "it was logged without a signature, so its input types are unknown"
+        return cls([Problem(f"model {uri!r}", cause, fix)])
+
+    @classmethod
+    def spark_ml(cls, uri: str) -> ModelError:
+        cause = "a Spark ML model needs a Spark session to predict, and Python workers have none"
+        fix = "score it in Spark itself: mlflow.spark.load_model(uri).transform(df)"
         return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod

@@ -19,12 +19,17 @@ from pydantic import (
 )
 
 from spark_scoring.errors import JobError, Problem, near_fix
+from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic_core import ErrorDetails
+
+
+Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]
+"""Of ``spark_scoring.plan.outputs.METHODS``."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -100,7 +105,7 @@ class FeatureSettings(_Fields):
 
     preset: Preset | None = None
     nulls: Literal["keep", "bad_row", "fail"] | FillSettings | None = None
-    invalid: Literal["bad_row", "fail"] | FillSettings | None = None
+    invalid: Literal["bad_row", "missing", "fail"] | FillSettings | None = None
     absent: FillSettings | None = None
 
     def policy(self) -> FeaturePolicy:
@@ -122,7 +127,13 @@ class ScoringJob(_Fields):
     """A SQL expression per feature whose column has another name or needs work."""
     policy: Preset | dict[str, Preset | FeatureSettings] = "strict"
     """A preset, or a choice per feature; ``"*"`` names all others."""
-    predict: tuple[Literal["predict", "predict_proba"], ...] = Field(default=("predict",), min_length=1)
+    categories: dict[str, tuple[Any, ...]] = {}
+    """Levels in the order of training, per category feature whose levels the model does not hold."""
+    predict: tuple[Method, ...] = Field(default=("predict",), min_length=1)
+    params: dict[str, Any] = {}
+    """Inference parameters of the model's signature."""
+    per_class: PerClass = "array"
+    """Probabilities as one array column, or as one column for each class."""
     bad_rows: Literal["keep"] = "keep"
     """Bad rows are written with a null prediction and the reason in ``scoring_error``."""
     stage: Literal["udf", "map"] = "udf"

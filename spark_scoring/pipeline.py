@@ -23,11 +23,13 @@ from spark_scoring.delta.sink import Target, check_target, inspect_target, write
 from spark_scoring.delta.source import PinnedSource, pin_source, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
-from spark_scoring.errors import CommitError, Gathering, OutputError, RequestError, SourceError, first_line
+from spark_scoring.errors import CommitError, Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.explain import as_text, plan_view
-from spark_scoring.plan.planner import ERROR_COLUMN, Expression, ScoringPlan, make_plan, with_notes
+from spark_scoring.plan.outputs import ERROR_COLUMN, PerClass
+from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
 from spark_scoring.report.run import RunReport
 from spark_scoring.session import get_session
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
     from spark_scoring.job import ScoringJob
+    from spark_scoring.model.types import Levels
 
 _SHOWN_REASONS = 10
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
@@ -89,7 +92,10 @@ def plan_scoring(
     *,
     policy: Policy | Preset | Mapping[str, FeaturePolicy] = "strict",
     columns: Mapping[str, str] | None = None,
+    categories: Mapping[str, Sequence[Any]] | None = None,
     predict: Sequence[str] = ("predict",),
+    params: Mapping[str, Any] | None = None,
+    per_class: PerClass = "array",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> ScoringPlan:
@@ -102,7 +108,11 @@ def plan_scoring(
         table: the DataFrame, or its schema.
         policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others).
         columns: a SQL expression per feature whose column has another name or needs work; needs a session.
-        predict: ``predict`` and, for classifiers, ``predict_proba``.
+        categories: levels in the order of training, per category feature whose levels the model does not hold.
+        predict: ``predict`` and other methods of the native model: ``predict_proba``, ``predict_log_proba``,
+            ``decision_function``, ``score_samples``; all in one pass over the data.
+        params: inference parameters of the model's signature.
+        per_class: probabilities as one ``array`` column, or as ``columns``, one for each class.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
 
     Raises:
@@ -118,14 +128,16 @@ def plan_scoring(
         frame = get_session().createDataFrame([], schema) if isinstance(table, StructType) else table
         expressions = _typed_expressions(frame, columns, problems)
     problems.raise_all()
-    return make_plan(
-        spec,
-        schema,
+    request = Request(
         policy=Policy.of(policy),
         expressions=expressions,
-        methods=predict,
+        categories=_levels(categories or {}),
+        methods=tuple(predict),
+        params=params or {},
+        per_class=per_class,
         case_sensitive=isinstance(table, DataFrame) and _case_sensitive(table.sparkSession),
     )
+    return make_plan(spec, schema, request)
 
 
 def score_batch(
@@ -134,7 +146,10 @@ def score_batch(
     *,
     policy: Policy | Preset | Mapping[str, FeaturePolicy] = "strict",
     columns: Mapping[str, str] | None = None,
+    categories: Mapping[str, Sequence[Any]] | None = None,
     predict: Sequence[str] = ("predict",),
+    params: Mapping[str, Any] | None = None,
+    per_class: PerClass = "array",
     stage: StageName = "udf",
     names: Mapping[str, str] | None = None,
     tracking_uri: str | None = None,
@@ -162,7 +177,10 @@ def score_batch(
         df,
         policy=policy,
         columns=columns,
+        categories=categories,
         predict=predict,
+        params=params,
+        per_class=per_class,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )
@@ -200,14 +218,16 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
         keep = _kept_columns(source.frame, job.output.keep)
     expressions = _typed_expressions(source.frame, job.columns, problems)
     with problems.attempt():
-        scoring = make_plan(
-            spec,
-            source.frame.schema,
+        request = Request(
             policy=job.scoring_policy(),
             expressions=expressions,
+            categories=_levels(job.categories),
             methods=job.predict,
+            params=job.params,
+            per_class=job.per_class,
             case_sensitive=_case_sensitive(source.frame.sparkSession),
         )
+        scoring = make_plan(spec, source.frame.schema, request)
     if keep is None or scoring is None or problems.problems:
         raise RequestError(problems.problems)
     notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
@@ -385,6 +405,19 @@ def _report(
         scored_at=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         seconds=seconds,
     )
+
+
+def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:
+    """Levels that the request names."""
+    levels, problems = {}, Gathering()
+    for feature, values in categories.items():
+        with problems.attempt():
+            try:
+                levels[feature] = given_levels(values, "the job")
+            except ValueError as error:
+                raise JobError.bad_levels(feature, str(error)) from error
+    problems.raise_all()
+    return levels
 
 
 def _typed_expressions(frame: DataFrame, columns: Mapping[str, str], problems: Gathering) -> dict[str, Expression]:

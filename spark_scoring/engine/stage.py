@@ -19,21 +19,26 @@ import pandas as pd
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
     BooleanType,
     DataType,
     DoubleType,
     FloatType,
     IntegerType,
     LongType,
+    MapType,
     StringType,
     StructField,
     StructType,
+    TimestampType,
 )
 
 from spark_scoring.engine import worker
-from spark_scoring.engine.casts import prepare
-from spark_scoring.engine.worker import Returned, Scored, WorkerPlan
-from spark_scoring.plan.planner import ERROR_COLUMN, METHODS
+from spark_scoring.engine.casts import extend, prepare
+from spark_scoring.engine.inputs import WorkerPlan, objects
+from spark_scoring.engine.results import arrow_type
+from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -43,20 +48,24 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from spark_scoring.engine.casts import Lane
+    from spark_scoring.engine.worker import Scored
+    from spark_scoring.plan.outputs import OutputColumn, Returned
     from spark_scoring.plan.planner import ScoringPlan
 
 StageName = Literal["udf", "map"]
 
 _SHARED_ROOTS = ("/Volumes/", "/dbfs/", "/Workspace/")
-_FIELD_TYPES: dict[str, tuple[DataType, pa.DataType]] = {
-    "double": (DoubleType(), pa.float64()),
-    "float": (FloatType(), pa.float32()),
-    "long": (LongType(), pa.int64()),
-    "integer": (IntegerType(), pa.int32()),
-    "boolean": (BooleanType(), pa.bool_()),
-    "string": (StringType(), pa.string()),
+_FIELD_TYPES: dict[str, DataType] = {
+    "double": DoubleType(),
+    "float": FloatType(),
+    "long": LongType(),
+    "integer": IntegerType(),
+    "boolean": BooleanType(),
+    "string": StringType(),
+    "binary": BinaryType(),
+    "datetime": LongType(),  # microseconds on their way, a timestamp at the end
 }
-"""MLflow type -> Spark's and Arrow's of a returned field."""
+"""MLflow type -> Spark's of a returned field."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,11 @@ def score_frame(
 
     """
     names = names or {}
-    prepared = prepare(plan)
-    if observe is not None:
-        df = observe(df, prepared.touched)
     kept = df.columns if keep is None else list(keep)
     internal = _InternalNames(df.columns)
+    extended = extend(df, plan, internal.prefix)
+    prepared = prepare(plan, extended)
+    df = extended.frame if observe is None else observe(extended.frame, prepared.touched)
     place = place_model(df.sparkSession, plan.model.path, plan.model.digest)
     job = _WorkerJob(place, _worker_plan(plan, prepared.lanes))
     inner = df.select(
@@ -110,14 +119,13 @@ def score_frame(
         prepared.error.alias(internal.error),
     )
     lanes = [internal.lane(i) for i in range(len(prepared.lanes))]
-    if stage == "udf":
-        scored, field = _through_udf(inner, job, lanes, internal)
+    if stage == "udf" and not plan.needs_arrow:
+        scored, made = _through_udf(inner, job, lanes, internal)
     else:
-        scored, field = _through_map(inner, job, len(kept), internal)
-    error = F.coalesce(F.col(internal.error), field("error"))
-    columns = [*_output_columns(plan, field), error.alias(ERROR_COLUMN)]
-    renamed = [c.alias(names.get(o.name, o.name)) for c, o in zip(columns, plan.outputs, strict=True)]
-    return scored.select(*[F.col(quote(c)) for c in kept], *renamed)
+        scored, made = _through_map(inner, job, len(kept), internal)
+    error = F.coalesce(F.col(internal.error), made("error"))
+    columns = [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
+    return scored.select(*[F.col(quote(c)) for c in kept], *columns)
 
 
 def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:
@@ -156,49 +164,54 @@ class _InternalNames:
 
     def __init__(self, taken: Sequence[str]) -> None:
         folded = {c.lower() for c in taken}
-        self._prefix = "_scoring"
-        while any(c.startswith(self._prefix) for c in folded):
-            self._prefix += "_"
-        self.ok = f"{self._prefix}_ok"
-        self.error = f"{self._prefix}_error"
-        self.result = f"{self._prefix}_result"
+        self.prefix = "_scoring"
+        while any(c.startswith(self.prefix) for c in folded):
+            self.prefix += "_"
+        self.ok = f"{self.prefix}_ok"
+        self.error = f"{self.prefix}_error"
+        self.result = f"{self.prefix}_result"
 
     def lane(self, i: int) -> str:
-        return f"{self._prefix}_lane{i}"
+        return f"{self.prefix}_lane{i}"
 
     def field(self, name: str) -> str:
-        return f"{self._prefix}_{name}"
+        return f"{self.prefix}_{name}"
 
 
 def _worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
-    returns = {
-        "predict": Returned("predict", plan.model.output.type, plan.model.output.width or 1),
-        "predict_proba": Returned("predict_proba", "double", len(plan.model.classes)),
-    }
     return WorkerPlan(
         digest=plan.model.digest,
-        features=tuple(f.name for f in plan.features),
+        features=tuple((f.name, f.type) for f in plan.features),
         lanes=tuple((lane.type, lane.features, lane.packed) for lane in lanes),
-        returns=tuple(returns[m] for m in plan.methods),
+        returns=plan.returns,
+        takes=plan.model.takes,
+        params=plan.params,
     )
 
 
-def _fields(returns: Sequence[Returned]) -> list[tuple[str, str]]:
-    """Flat fields with their MLflow types: an array inside the result would cost five times the rest."""
-    return [(f"{METHODS[r.method]}{i}", r.type) for r in returns for i in range(r.width)]
+def _fields(returns: Sequence[Returned]) -> list[tuple[str, ModelType]]:
+    """Flat fields with their types: an array inside the result would cost five times the rest."""
+    return [field for returned in returns for field in returned.fields]
 
 
-def _output_columns(plan: ScoringPlan, field: Callable[[str], Column]) -> list[Column]:
-    columns = []
-    for method in plan.methods:
-        name = METHODS[method]
-        width = plan.model.output.width if method == "predict" else len(plan.model.classes)
-        if width is None:
-            columns.append(field(f"{name}0"))
-        else:
-            parts = [field(f"{name}{i}") for i in range(width)]
-            columns.append(F.when(parts[0].isNotNull(), F.array(*parts)))
-    return columns
+def _output_column(
+    output: OutputColumn, returns: Sequence[Returned], made: Callable[[str], Column], error: Column
+) -> Column:
+    """An output column from the worker's fields; lists and structs of a bad row are null as a whole."""
+    types = dict(_fields(returns))
+
+    def value(field: str) -> Column:
+        return F.timestamp_micros(made(field)) if types[field] == "datetime" else made(field)
+
+    match output.form:
+        case "error":
+            return error
+        case "value":
+            return value(output.fields[0][0])
+        case "array":
+            return F.when(error.isNull(), F.array(*[value(field) for field, _ in output.fields]))
+        case "struct":
+            return F.when(error.isNull(), F.struct(*[value(field).alias(name) for field, name in output.fields]))
 
 
 @dataclass(frozen=True)
@@ -227,7 +240,7 @@ def _through_udf(
             yield _to_pandas(fields, job.score(columns, batch[-1].to_numpy(dtype=bool)))
 
     score_batches.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.DataFrame]}
-    schema = StructType([StructField(name, _FIELD_TYPES[type_][0]) for name, type_ in [*fields, ("error", "string")]])
+    schema = StructType([StructField(name, _data_type(type_)) for name, type_ in [*fields, ("error", "string")]])
     # Not deterministic, so that Spark never copies the call into a filter and scores rows twice.
     udf = F.pandas_udf(score_batches, schema).asNondeterministic()  # type: ignore[attr-defined]
     scored = inner.withColumn(internal.result, udf(*[F.col(c) for c in [*lanes, internal.ok]]))
@@ -244,14 +257,14 @@ def _through_map(
         for batch in batches:
             *lanes, ok, error = batch.columns[passed:]
             columns = [
-                _arrow_matrix(lane) if packed else lane.to_numpy(zero_copy_only=False)
-                for lane, (_, _, packed) in zip(lanes, job.plan.lanes, strict=True)
+                _arrow_matrix(lane) if packed else _arrow_values(lane, type_)
+                for lane, (type_, _, packed) in zip(lanes, job.plan.lanes, strict=True)
             ]
             results = _to_arrow(fields, job.score(columns, ok.to_numpy(zero_copy_only=False)))
             yield pa.RecordBatch.from_arrays([*batch.columns[:passed], error, *results], names=out_names)
 
     through = [inner.schema[i] for i in range(passed)] + [inner.schema[internal.error]]
-    added = [StructField(internal.field(name), _FIELD_TYPES[type_][0]) for name, type_ in fields]
+    added = [StructField(internal.field(name), _data_type(type_)) for name, type_ in fields]
     schema = StructType([*through, *added, StructField(internal.field("model_error"), StringType())])
     out_names = schema.fieldNames()
     scored = inner.mapInArrow(score_batches, schema)
@@ -270,7 +283,39 @@ def _arrow_matrix(lists: pa.ListArray) -> NDArray[Any]:
     return matrix if matrix.flags.writeable else matrix.copy()
 
 
-def _to_pandas(fields: Sequence[tuple[str, str]], scored: Scored) -> pd.DataFrame:
+def _arrow_values(column: pa.Array, type_: str) -> NDArray[Any]:
+    """Values that travel alone, as objects; a map as a list of pairs."""
+    values: NDArray[Any] = objects(column.to_pylist()) if type_ == "nested" else column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _data_type(type_: ModelType) -> DataType:
+    """A returned field's type in Spark."""
+    match type_:
+        case Array():
+            return ArrayType(_inner_type(type_.element))
+        case Map():
+            return MapType(StringType(), _inner_type(type_.value))
+        case Object():
+            return StructType([StructField(m.name, _inner_type(m.type)) for m in type_.members])
+        case Tensor():
+            inner = _inner_type(type_.dtype)
+            for _ in type_.shape[1:]:
+                inner = ArrayType(inner)
+            return inner
+        case _:
+            return _FIELD_TYPES[str(type_)]
+
+
+def _inner_type(type_: ModelType) -> DataType:
+    return TimestampType() if type_ == "datetime" else _data_type(type_)
+
+
+def _arrow_type(type_: ModelType) -> pa.DataType:
+    return pa.int64() if type_ == "datetime" else arrow_type(type_)
+
+
+def _to_pandas(fields: Sequence[tuple[str, ModelType]], scored: Scored) -> pd.DataFrame:
     columns = {
         name: _pandas_array(values, null) for (name, _), (values, null) in zip(fields, scored.fields, strict=True)
     }
@@ -290,9 +335,9 @@ def _pandas_array(values: NDArray[Any], null: NDArray[np.bool_]) -> Any:
             return values
 
 
-def _to_arrow(fields: Sequence[tuple[str, str]], scored: Scored) -> list[pa.Array]:
+def _to_arrow(fields: Sequence[tuple[str, ModelType]], scored: Scored) -> list[pa.Array]:
     columns = [
-        pa.array(values, type=_FIELD_TYPES[type_][1], mask=null, from_pandas=False)
+        pa.array(values, type=_arrow_type(type_), mask=null, from_pandas=False)
         for (_, type_), (values, null) in zip(fields, scored.fields, strict=True)
     ]
     return [*columns, pa.array(scored.errors, type=pa.string())]

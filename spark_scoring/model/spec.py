@@ -6,58 +6,62 @@ Reading a spec loads the model, which runs its code: score only models whose ori
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import ModelError, first_line
+from spark_scoring.model.categories import OwnLevels, own_levels, recorded_levels
+from spark_scoring.model.environment import Difference, environment_differences
+from spark_scoring.model.types import ANY, Array, Levels, Map, Member, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlflow.models import Model
-    from mlflow.types.schema import Schema
+    from mlflow.types.schema import ParamSchema, Schema
 
     from spark_scoring.model.registry import PinnedModel
 
-SCALARS = ("double", "float", "long", "integer", "boolean", "string")
-"""The MLflow types that one column of a frame can carry and the planner converts to."""
+Takes = Literal["frame", "tensor", "tensors", "records", "values"]
 
-INTEGER_RANGES = {"long": (-(2**63), 2**63), "integer": (-(2**31), 2**31)}
-"""The values of MLflow's integer types: from the first up to, not including, the second."""
+UNNAMED = "input"
+"""What an input without a name is called in a plan, a job's ``columns`` and ``policy``."""
 
 _NUMPY_TO_MLFLOW = {
     "float64": "double",
     "float32": "float",
-    "float16": "float",
     "int64": "long",
-    "uint32": "long",
     "int32": "integer",
-    "int16": "integer",
-    "int8": "integer",
-    "uint16": "integer",
-    "uint8": "integer",
     "bool": "boolean",
     "str": "string",
     "object": "string",
+    "bytes": "binary",
+    "datetime64[ns]": "datetime",
 }
+_WIDENED = {"int8": "integer", "int16": "integer", "uint8": "integer", "uint16": "integer", "uint32": "long"}
+"""What a column of results holds numpy's other integers in."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input of the model: its name, its MLflow type (``double``, ...) and whether it must be there."""
+    """One input of the model: its name, its type and whether it must be there."""
 
     name: str
-    type: str
+    type: ModelType
     required: bool = True
+    nullable: bool = True
+    """False where the library refuses a null in a type that could hold one."""
 
 
 @dataclass(frozen=True)
-class Output:
-    """What ``predict`` returns per row: a scalar (``width`` None) or ``width`` scalars of one type."""
+class Parameter:
+    """One inference parameter of the signature."""
 
+    name: str
     type: str
-    width: int | None = None
-
-    def __str__(self) -> str:
-        return self.type if self.width is None else f"array<{self.type}>[{self.width}]"
+    """MLflow's data type."""
+    listed: bool
+    """Whether it takes a list of them."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,23 @@ class ModelSpec:
     flavor: str
     """The native flavor, such as ``lightgbm``; ``python_function`` where there is none."""
     inputs: tuple[Feature, ...]
-    output: Output
+    output: ModelType
+    """What ``predict`` returns per row; several named outputs are an object, of tensors where MLflow says so."""
+    takes: Takes = "frame"
+    """What the model is called with: a DataFrame, a matrix, a dict of arrays, or a list of dicts or values."""
+    methods: tuple[tuple[str, ModelType], ...] = ()
+    """Predict methods of the native model besides ``predict``, with what they return per row."""
     own_names: tuple[str, ...] = ()
     """The feature names in the trained model's own order, where it holds them."""
     classes: tuple[str, ...] = ()
     """The class labels of ``predict_proba``'s columns, as text; empty where the model has no ``predict_proba``."""
-    categorical: bool = False
-    """Trained on category columns, whose codes the model holds."""
-    requirements: tuple[str, ...] = ()
+    levels: OwnLevels = field(default_factory=OwnLevels)
+    """What the trained model says of its category features."""
+    recorded: tuple[tuple[str, Levels], ...] = ()
+    """Levels that registration wrote into the model's metadata."""
+    params: tuple[Parameter, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    """Requirements of the model that this environment does not meet."""
     notes: tuple[str, ...] = ()
 
 
@@ -101,8 +114,12 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         signature = mlmodel.signature
     except Exception as error:  # a broken file raises what the YAML and signature parsers raise
         raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+    flavor = _native_flavor(mlmodel)
+    if flavor == "spark":
+        raise ModelError.spark_ml(pinned.uri)
     if signature is None or signature.inputs is None:
         raise ModelError.no_signature(pinned.uri)
+    recorded = _recorded(pinned, mlmodel)
     model = _load(pinned)
     raw = raw_model(model)
     notes: tuple[str, ...] = ()
@@ -110,6 +127,11 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if outputs is None:
         outputs = _infer_outputs(pinned, mlmodel, model)
         notes = ("the signature has only inputs; outputs were inferred from the saved input example",)
+    takes, inputs = _inputs(signature.inputs, from_type_hint=_has_type_hints(mlmodel))
+    own_names = _own_names(raw)
+    types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
+    levels = own_levels(raw, own_names or [f.name for f in inputs], types)
+    classes = _classes(raw)
     return ModelSpec(
         uri=pinned.uri,
         name=pinned.name,
@@ -117,15 +139,26 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         run_id=mlmodel.run_id,
         digest=pinned.digest,
         path=pinned.path,
-        flavor=_native_flavor(mlmodel),
-        inputs=_inputs(signature.inputs),
+        flavor=flavor,
+        inputs=tuple(replace(f, nullable=f.name not in levels.text) for f in inputs),
         output=_output(outputs),
-        own_names=_own_names(raw),
-        classes=_classes(raw),
-        categorical=_is_categorical(raw),
-        requirements=_requirements(pinned.path),
+        takes=takes,
+        methods=_methods(raw, classes),
+        own_names=own_names,
+        classes=classes,
+        levels=levels,
+        recorded=tuple(recorded.items()),
+        params=_parameters(signature.params),
+        differences=environment_differences(_requirements(pinned.path), flavor),
         notes=notes,
     )
+
+
+def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
+    try:
+        return recorded_levels(mlmodel.metadata)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {error}") from error
 
 
 def _load(pinned: PinnedModel) -> Any:
@@ -163,29 +196,94 @@ def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: Any) -> Schema:
         raise ModelError.outputs_not_inferable(pinned.uri, f"{type(error).__name__}: {error}") from error
 
 
-def _inputs(schema: Schema) -> tuple[Feature, ...]:
-    """Features in signature order; a tensor or unnamed input keeps its type's text, for the planner to refuse."""
+def _inputs(schema: Schema, *, from_type_hint: bool) -> tuple[Takes, tuple[Feature, ...]]:
+    """How the model is called, and its inputs in signature order."""
+    specs = schema.inputs
     if schema.is_tensor_spec():
-        return tuple(Feature(s.name or "", f"tensor {s.type}{s.shape}", required=True) for s in schema.inputs)
-    return tuple(
-        Feature(s.name or "", s.type.name if hasattr(s.type, "name") else str(s.type), required=bool(s.required))
-        for s in schema.inputs
-    )
+        tensors = tuple(Feature(s.name or UNNAMED, Tensor(_tensor_dtype(s), tuple(s.shape))) for s in specs)
+        return "tensors" if schema.has_input_names() else "tensor", tensors
+    features = tuple(Feature(s.name or "", model_type(s.type), required=bool(s.required)) for s in specs)
+    if not (len(specs) == 1 and specs[0].name is None and from_type_hint):
+        return "frame", features
+    only = features[0].type
+    if isinstance(only, Object):
+        return "records", tuple(Feature(m.name, m.type, m.required) for m in only.members)
+    return "values", (replace(features[0], name=UNNAMED),)
 
 
-def _output(schema: Schema) -> Output:
-    if len(schema.inputs) != 1:
-        return Output(f"{len(schema.inputs)} named outputs")
-    spec = schema.inputs[0]
-    if not schema.is_tensor_spec():
-        return Output(spec.type.name if hasattr(spec.type, "name") else str(spec.type))
-    scalar = _NUMPY_TO_MLFLOW.get("str" if spec.type.kind == "U" else str(spec.type), f"tensor {spec.type}")
-    shape = tuple(spec.shape)
-    if shape in ((-1,), (-1, 1)):
-        return Output(scalar)
-    if len(shape) == 2 and shape[0] == -1 and shape[1] > 0:  # noqa: PLR2004
-        return Output(scalar, width=shape[1])
-    return Output(f"tensor {spec.type}{shape}")
+def model_type(spec_type: Any) -> ModelType:
+    """MLflow's type of a column or of what is inside one, as a plain value."""
+    from mlflow.types import schema as mlflow_schema
+
+    match spec_type:
+        case mlflow_schema.Array():
+            return Array(model_type(spec_type.dtype))
+        case mlflow_schema.Map():
+            return Map(model_type(spec_type.value_type))
+        case mlflow_schema.Object():
+            members = (Member(p.name, model_type(p.dtype), bool(p.required)) for p in spec_type.properties)
+            return Object(tuple(members))
+        case mlflow_schema.AnyType():
+            return ANY
+        case _:
+            return spec_type.name if hasattr(spec_type, "name") else str(spec_type)
+
+
+def _tensor_dtype(spec: Any) -> str:
+    text = {"U": "str", "S": "bytes"}.get(spec.type.kind, str(spec.type))
+    return _NUMPY_TO_MLFLOW.get(text, text)
+
+
+def _output(schema: Schema) -> ModelType:
+    """A column's type; a tensor of one value per row is that value; several named ones are an object."""
+    specs = schema.inputs
+    types = [_tensor_output(s) if schema.is_tensor_spec() else model_type(s.type) for s in specs]
+    if len(specs) == 1:
+        return types[0]
+    return Object(tuple(Member(s.name or str(i), t) for i, (s, t) in enumerate(zip(specs, types, strict=True))))
+
+
+def _tensor_output(spec: Any) -> ModelType:
+    dtype = _tensor_dtype(spec)
+    dtype = _WIDENED.get(dtype, "float" if dtype == "float16" else dtype)
+    tensor = Tensor(dtype, tuple(spec.shape))
+    if tensor.width == 1:
+        return dtype
+    if tensor.width < 0 and len(tensor.shape) == 2:  # noqa: PLR2004  rows of any length
+        return Array(dtype)
+    return tensor
+
+
+def _has_type_hints(mlmodel: Model) -> bool:
+    return bool(mlmodel._is_signature_from_type_hint())  # noqa: SLF001  MLflow has no public way to ask
+
+
+def _parameters(schema: ParamSchema | None) -> tuple[Parameter, ...]:
+    if schema is None:
+        return ()
+    return tuple(Parameter(p.name, str(model_type(p.dtype)), p.shape is not None) for p in schema.params)
+
+
+def _methods(raw: Any, classes: Sequence[str]) -> tuple[tuple[str, ModelType], ...]:
+    """The native model's methods whose results are known without a call."""
+    per_class = Tensor("double", (-1, len(classes)))
+    known: dict[str, ModelType | None] = {
+        "predict_proba": per_class if classes else None,
+        "predict_log_proba": per_class if classes else None,
+        "decision_function": _decision_type(raw, classes),
+        "score_samples": "double",
+    }
+    return tuple((name, type_) for name, type_ in known.items() if type_ is not None and hasattr(raw, name))
+
+
+def _decision_type(raw: Any, classes: Sequence[str]) -> ModelType | None:
+    """One number per row for two classes or none; else one per class, or per pair of classes where it says so."""
+    labels = classes or _labels(raw)
+    if len(labels) <= 2:  # noqa: PLR2004
+        return "double"
+    final = raw.steps[-1][1] if isinstance(getattr(raw, "steps", None), list) else raw
+    pairs = getattr(final, "decision_function_shape", None) == "ovo"
+    return Tensor("double", (-1, len(labels) * (len(labels) - 1) // 2 if pairs else len(labels)))
 
 
 def _native_flavor(mlmodel: Model) -> str:
@@ -204,22 +302,14 @@ def _own_names(raw: Any) -> tuple[str, ...]:
 
 
 def _classes(raw: Any) -> tuple[str, ...]:
-    if not hasattr(raw, "predict_proba"):
-        return ()
+    return _labels(raw) if hasattr(raw, "predict_proba") else ()
+
+
+def _labels(raw: Any) -> tuple[str, ...]:
     classes = getattr(raw, "classes_", None)
     if classes is None or isinstance(classes, list):  # a list: one set of classes per output
         return ()
     return tuple(str(c) for c in classes)
-
-
-def _is_categorical(raw: Any) -> bool:
-    """Whether a LightGBM or XGBoost model holds category codes of its own."""
-    booster = getattr(raw, "booster_", raw)
-    if getattr(booster, "pandas_categorical", None):
-        return True
-    if hasattr(raw, "get_booster"):
-        booster = raw.get_booster()
-    return "c" in (getattr(booster, "feature_types", None) or ())
 
 
 def _requirements(path: str) -> tuple[str, ...]:

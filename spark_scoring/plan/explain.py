@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, PackageLoader
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
@@ -50,8 +51,51 @@ def as_text(view: Group) -> str:
 
 
 def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
-    """The plan as JSON types."""
-    return {**asdict(plan), "hash": plan.hash}
+    """The plan as JSON types; the model's types as text."""
+    model = plan.model
+    return {
+        "hash": plan.hash,
+        "model": {
+            "uri": model.uri,
+            "name": model.name,
+            "version": model.version,
+            "run_id": model.run_id,
+            "digest": model.digest,
+            "flavor": model.flavor,
+            "classes": list(model.classes),
+            "differences": [asdict(difference) for difference in model.differences],
+        },
+        "features": [_feature_dict(feature) for feature in plan.features],
+        "outputs": [{"name": o.name, "type": o.type, "note": o.note} for o in plan.outputs],
+        "methods": list(plan.methods),
+        "params": dict(plan.params),
+        "columns_not_read": plan.ignored,
+        "notes": list(plan.notes),
+    }
+
+
+def plan_html(plan: ScoringPlan) -> str:
+    """The plan as an HTML fragment: one ``section``, escaped, with its own style; no script."""
+    environment = Environment(loader=PackageLoader("spark_scoring.plan", "."), autoescape=True, trim_blocks=True)
+    headline, summary = _headline(plan).plain.split("\n")
+    features = [{**_feature_dict(f), "from": _source_text(f)} for f in plan.features]
+    return environment.get_template("plan.html.j2").render(
+        headline=headline, summary=summary, features=features, outputs=plan.outputs, notes=plan.notes
+    )
+
+
+def _feature_dict(feature: PlannedFeature) -> dict[str, Any]:
+    return {
+        "name": feature.name,
+        "type": str(feature.type),
+        "source": feature.source,
+        "source_type": feature.source_type,
+        "verdict": feature.verdict,
+        "nulls": _null_text(feature),
+        "invalid": _invalid_text(feature),
+        "reason": feature.reason,
+        "note": feature.note,
+    }
 
 
 def _headline(plan: ScoringPlan) -> Text:
@@ -68,15 +112,16 @@ def _headline(plan: ScoringPlan) -> Text:
 
 
 def _feature_table(plan: ScoringPlan) -> Table:
-    table = _table("feature", "model type", "from", "verdict", "null", "note")
+    table = _table("feature", "model type", "from", "verdict", "null", "invalid", "note")
     for feature in plan.features:
         table.add_row(
             Text(feature.name),
-            feature.type,
+            Text(str(feature.type)),
             Text(_source_text(feature)),
             Text(feature.verdict, style=_STYLES[feature.verdict]),
             _null_text(feature),
-            Text(_note(feature)),
+            _invalid_text(feature),
+            Text(feature.note),
         )
     return table
 
@@ -110,11 +155,11 @@ def _null_text(feature: PlannedFeature) -> str:
     return _action_text(feature.handling.nulls, missing="stays missing")
 
 
-def _note(feature: PlannedFeature) -> str:
-    if feature.reason is None:
-        return feature.note
-    action = _action_text(feature.handling.invalid, missing="missing")
-    return f"{feature.note}; else {action}"
+def _invalid_text(feature: PlannedFeature) -> str:
+    """What becomes of a value that does not fit; nothing where every value does."""
+    if feature.source is None or feature.reason is None:
+        return "-"
+    return _action_text(feature.handling.invalid, missing="missing")
 
 
 def _action_text(action: Fill | str, *, missing: str) -> str:

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
+
 from spark_scoring.errors import PlanError, Problem, near_fix
-from spark_scoring.model.spec import INTEGER_RANGES, SCALARS, Feature, ModelSpec, Output
-from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, holds_null, settle
-from spark_scoring.plan.rules import NONZERO, Conversion, Reason, Verdict, rule_for
+from spark_scoring.model.types import (
+    ANY,
+    DATA_TYPES,
+    INTEGER_RANGES,
+    Array,
+    Category,
+    Coded,
+    Levels,
+    Map,
+    ModelType,
+    Object,
+    OneOf,
+    Tensor,
+    holds_null,
+)
+from spark_scoring.plan.features import with_levels
+from spark_scoring.plan.outputs import OutputColumn, PerClass, Returned, method_problems, planned_outputs
+from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, settle
+from spark_scoring.plan.rules import NONZERO, Cell, Conversion, Refusal, Verdict, rule_for
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pyspark.sql.types import DataType, StructType
+    from pyspark.sql.types import DataType
 
-METHODS = {"predict": "prediction", "predict_proba": "probability"}
-"""Predict methods and the output column of each."""
+    from spark_scoring.model.spec import Feature, ModelSpec, Parameter
 
-ERROR_COLUMN = "scoring_error"
-
-SPARK_TYPES = {
-    "double": "double",
-    "float": "float",
-    "long": "bigint",
-    "integer": "int",
-    "boolean": "boolean",
-    "string": "string",
-}
+Params = tuple[tuple[str, Any], ...]
+_NESTED = (Array, Map, Object)
+_SHOWN_SQL = 200
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class PlannedFeature:
     """One input of the model: where it comes from and what happens to its values."""
 
     name: str
-    type: str
-    """MLflow type of the signature."""
+    type: ModelType
+    """The model's type: of the signature, with the levels of a category feature."""
     source: str | None
     """SQL of the source value: a quoted column or the job's expression; None where a default stands in."""
     source_type: str | None
@@ -57,16 +68,8 @@ class PlannedFeature:
     conversion: Conversion
     handling: Handling
     note: str = ""
-    reason: Reason | None = None
-
-
-@dataclass(frozen=True)
-class OutputColumn:
-    """A column that scoring adds: its name, Spark type, and what it holds."""
-
-    name: str
-    type: str
-    note: str = ""
+    reason: str | None = None
+    members: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,26 +81,44 @@ class ScoringPlan:
     """In signature order, which is the order the model receives them in."""
     methods: tuple[str, ...]
     outputs: tuple[OutputColumn, ...]
+    returns: tuple[Returned, ...]
+    params: Params = ()
+    """Inference parameters that the request sets; the model's own defaults hold for the others."""
     ignored: int = 0
     """Columns of the table that the model does not read."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def needs_arrow(self) -> bool:
+        """Whether lists, maps or objects travel: pandas UDFs change them, ``mapInArrow`` does not."""
+        nested = any(is_nested(feature.type) for feature in self.features)
+        return nested or any(returned.is_nested for returned in self.returns)
 
     @property
     def hash(self) -> str:
         """sha256 over everything that decides the predictions: artifact, conversions, handling, outputs."""
         decisive = {
             "digest": self.model.digest,
-            "features": [asdict(f) for f in self.features],
+            "features": [
+                (f.name, repr(f.type), f.source, f.source_type, f.conversion, repr(f.handling)) for f in self.features
+            ],
             "methods": self.methods,
+            "params": repr(self.params),
             "outputs": [(o.name, o.type) for o in self.outputs],
         }
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
     def explain(self) -> str:
         """The plan as plain text: one line per feature, then what is written."""
         from spark_scoring.plan.explain import plan_text
 
         return plan_text(self)
+
+    def to_html(self) -> str:
+        """The plan as an HTML fragment, escaped."""
+        from spark_scoring.plan.explain import plan_html
+
+        return plan_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
@@ -106,187 +127,274 @@ class ScoringPlan:
         return plan_dict(self)
 
 
-def make_plan(
-    model: ModelSpec,
-    schema: StructType,
-    *,
-    policy: Policy,
-    expressions: Mapping[str, Expression] | None = None,
-    methods: Sequence[str] = ("predict",),
-    case_sensitive: bool = False,
-) -> ScoringPlan:
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the model and the table, besides the two."""
+
+    policy: Policy = field(default_factory=Policy)
+    expressions: Mapping[str, Expression] = field(default_factory=dict)
+    """Features that come from an expression instead of the column of their name."""
+    categories: Mapping[str, Levels] = field(default_factory=dict)
+    """Levels of category features, where the model does not hold them."""
+    methods: tuple[str, ...] = ("predict",)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    per_class: PerClass = "array"
+    case_sensitive: bool = False
+    """Spark's rule for names (``spark.sql.caseSensitive``)."""
+
+
+def make_plan(model: ModelSpec, schema: StructType, request: Request) -> ScoringPlan:
     """Decide for each input of the model what happens to its values. Reads no row and needs no session.
 
     Args:
         model: the pinned model.
         schema: the table's columns; the model's inputs bind to them by name, others are ignored.
-        policy: what happens to nulls, to values that do not fit, and to columns that are not there.
-        expressions: features that come from an expression instead of the column of their name.
-        methods: predict methods, of ``METHODS``.
-        case_sensitive: Spark's rule for names (``spark.sql.caseSensitive``).
+        request: the policy and whatever else is asked for.
 
     Raises:
         PlanError: with every problem of the whole request.
 
     """
-    expressions = expressions or {}
+    inputs, problems = with_levels(model, request.categories)
     problems = [
-        *_model_problems(model),
-        *_method_problems(model, methods),
-        *_stray_names("columns", expressions, model),
-        *_stray_names("policy", [name for name, _ in policy.features], model),
+        *_model_problems(model, inputs, strict=request.policy.is_strict),
+        *problems,
+        *method_problems(model, request.methods),
+        *_param_problems(model.params, request.params),
+        *_stray_names("columns", request.expressions, inputs),
+        *_stray_names("categories", request.categories, inputs),
+        *_stray_names("policy", [name for name, _ in request.policy.features], inputs),
     ]
-    columns = _Columns(schema, case_sensitive=case_sensitive)
+    binder = _Binder(model, schema, request)
     features: list[PlannedFeature] = []
-    notes = list(model.notes)
-    for feature in model.inputs:
+    notes = [*model.notes, *(f"the model {difference}" for difference in model.differences)]
+    for feature in inputs:
         # MLflow calls every feature with a null in its sample optional; a native model wants all that it was trained on
         needed = replace(feature, required=feature.required or feature.name in model.own_names)
-        planned = _plan_feature(needed, columns, expressions.get(feature.name), policy.for_feature(feature.name))
+        planned = binder.plan(needed)
         if isinstance(planned, Problem):
             problems.append(planned)
         elif planned is not None:
             features.append(planned)
-        else:
+        elif feature.name not in request.expressions:
             notes.append(f"optional feature {feature.name!r} is left out: the table has no such column")
     if not features and not problems:
         fix = "map them: columns: {<feature>: <column or SQL expression>}"
         problems.append(Problem(f"model {model.uri!r}", "the table has none of its inputs", fix))
     if problems:
         raise PlanError(problems)
-    read = {f.source for f in features}
-    return ScoringPlan(
+    outputs, returns = planned_outputs(model, request.methods, request.per_class)
+    plan = ScoringPlan(
         model=model,
         features=tuple(features),
-        methods=tuple(methods),
-        outputs=_outputs(model, methods),
-        ignored=sum(quote(name) not in read for name in schema.fieldNames()),
+        methods=request.methods,
+        outputs=outputs,
+        returns=returns,
+        params=tuple(sorted(request.params.items())),
+        ignored=sum(name not in binder.read for name in schema.fieldNames()),
         notes=tuple(notes),
     )
+    if not plan.needs_arrow:
+        return plan
+    return with_notes(plan, ["lists, maps and objects travel through mapInArrow, whatever stage is asked for"])
 
 
-class _Columns:
-    """A table's columns by Spark's name rule."""
-
-    def __init__(self, schema: StructType, *, case_sensitive: bool) -> None:
-        self._fold = str if case_sensitive else str.lower
-        self.names = schema.fieldNames()
-        self._by_name: dict[str, list[tuple[str, DataType]]] = {}
-        for field in schema.fields:
-            self._by_name.setdefault(self._fold(field.name), []).append((field.name, field.dataType))
-
-    def named(self, name: str) -> list[tuple[str, DataType]]:
-        return self._by_name.get(self._fold(name), [])
+def is_nested(type_: ModelType) -> bool:
+    """Whether values are lists, maps or objects of no fixed width."""
+    return isinstance(type_, _NESTED) or type_ == ANY
 
 
-def _plan_feature(
-    feature: Feature, columns: _Columns, expression: Expression | None, choice: FeaturePolicy
-) -> PlannedFeature | Problem | None:
-    """The feature's plan, or its problem; None for an optional feature that is not there."""
-    thing = f"feature {feature.name!r} ({feature.type})"
-    if feature.type not in SCALARS:
-        cause = f"this version does not make inputs of type {feature.type}"
-        return Problem(thing, cause, f"log the model with inputs of the types {', '.join(SCALARS)}")
-    handling = settle(choice, feature.type)
-    if problem := _fill_problem(thing, feature, handling):
-        return problem
-    if expression is not None:
-        typed = expression.type
-        return None if typed is None else _convert(feature, f"({expression.sql})", typed, choice, handling)
-    found = columns.named(feature.name)
-    if len(found) > 1:
-        names = ", ".join(name for name, _ in found)
-        fix = f'name one: columns: {{{feature.name}: "<expression>"}}, or set spark.sql.caseSensitive'
-        return Problem(thing, f"more than one column has this name: {names}", fix)
-    if found:
-        name, type_ = found[0]
-        return _convert(feature, quote(name), type_, choice, handling)
-    return _absent(thing, feature, columns, handling)
+class _Binder:
+    """Binds features to a table's columns, by Spark's name rule."""
 
+    def __init__(self, model: ModelSpec, schema: StructType, request: Request) -> None:
+        self._model = model
+        self._request = request
+        self._schema = schema
+        self._fold = str if request.case_sensitive else str.lower
+        self._by_name: dict[str, list[StructField]] = {}
+        for column in schema.fields:
+            self._by_name.setdefault(self._fold(column.name), []).append(column)
+        self.read: set[str] = set()
+        """Names of the columns that features come from by name."""
 
-def _absent(thing: str, feature: Feature, columns: _Columns, handling: Handling) -> PlannedFeature | Problem | None:
-    if handling.absent is not None:
-        shown = "missing" if handling.absent.value is None else json.dumps(handling.absent.value)
-        note = f"no such column: {shown} in every row"
-        return PlannedFeature(feature.name, feature.type, None, None, "default", "same", handling, note)
-    if not feature.required:
-        return None
-    near = near_fix(feature.name, columns.names, what="columns")
-    fix = f'map it: columns: {{{feature.name}: "<column or SQL expression>"}}'
-    return Problem(thing, "the table has no such column", f"{near or 'the table has no columns'}; {fix}")
-
-
-def _convert(
-    feature: Feature, sql: str, type_: DataType, choice: FeaturePolicy, handling: Handling
-) -> PlannedFeature | Problem:
-    rule = rule_for(type_, feature.type)
-    if rule is not None and rule.conversion == "zero_one" and choice.preset == "lenient":
-        rule = NONZERO
-    if rule is None:
+    def plan(self, feature: Feature) -> PlannedFeature | Problem | None:
+        """The feature's plan, or its problem; None for an optional feature that is not there."""
         thing = f"feature {feature.name!r} ({feature.type})"
-        cause = f"no meaningful conversion from {type_.simpleString().upper()} ({sql})"
-        fix = f'write one: columns: {{{feature.name}: "<SQL expression>"}}'
-        return Problem(thing, cause, fix)
-    return PlannedFeature(
-        name=feature.name,
-        type=feature.type,
-        source=sql,
-        source_type=type_.simpleString(),
-        verdict=rule.verdict,
-        conversion=rule.conversion,
-        handling=handling,
-        note=rule.note,
-        reason=rule.reason,
-    )
+        choice = self._request.policy.for_feature(feature.name)
+        nullable = feature.nullable and (holds_null(feature.type) or (_is_optional(feature)))
+        handling = settle(choice, feature.type, nullable=nullable)
+        if problem := _unknown_type(thing, feature.type) or _fill_problem(thing, feature, handling, nullable=nullable):
+            return problem
+        expression = self._request.expressions.get(feature.name)
+        if expression is not None:
+            typed = expression.type
+            return None if typed is None else self._convert(feature, f"({expression.sql})", typed, choice, handling)
+        found = self._by_name.get(self._fold(feature.name), [])
+        if len(found) > 1:
+            names = ", ".join(column.name for column in found)
+            fix = f'name one: columns: {{{feature.name}: "<expression>"}}, or set spark.sql.caseSensitive'
+            return Problem(thing, f"more than one column has this name: {names}", fix)
+        if found:
+            self.read.add(found[0].name)
+            return self._convert(feature, quote(found[0].name), found[0].dataType, choice, handling)
+        if isinstance(feature.type, Tensor) and (columns := self._columns_of_matrix(feature.type)):
+            self.read.update(column.name for column in columns)
+            sql = f"struct({', '.join(quote(column.name) for column in columns)})"
+            return self._convert(feature, sql, StructType(columns), choice, handling)
+        return self._absent(thing, feature, handling)
 
+    def _columns_of_matrix(self, tensor: Tensor) -> list[StructField]:
+        """The columns of a matrix whose features the trained model knows by name; else none."""
+        names = self._model.own_names if self._model.takes == "tensor" else ()
+        columns = [found[0] for name in names if len(found := self._by_name.get(self._fold(name), [])) == 1]
+        return columns if len(columns) == len(names) == tensor.width else []
 
-def _fill_problem(thing: str, feature: Feature, handling: Handling) -> Problem | None:
-    """The first choice that the feature's type cannot hold: a fill value, or a null that is to be kept."""
-    if handling.nulls == "keep" and not holds_null(feature.type):
-        return Problem(
-            thing, f"policy nulls: a {feature.type} cannot keep a null", "give bad_row, fail or {fill: <value>}"
+    def _absent(self, thing: str, feature: Feature, handling: Handling) -> PlannedFeature | Problem | None:
+        if handling.absent is not None:
+            shown = "missing" if handling.absent.value is None else json.dumps(handling.absent.value)
+            note = f"no such column: {shown} in every row"
+            return PlannedFeature(feature.name, feature.type, None, None, "default", "same", handling, note)
+        if not feature.required:
+            return None
+        if isinstance(feature.type, Tensor) and self._model.takes == "tensor":
+            width = feature.type.width
+            fix = f'say which: columns: {{{feature.name}: "<array column>"}}, or "struct(...)" of {width} columns'
+            return Problem(thing, "the model takes one unnamed array, which no column can be bound to by name", fix)
+        near = near_fix(feature.name, self._schema.fieldNames(), what="columns")
+        fix = f'map it: columns: {{{feature.name}: "<column or SQL expression>"}}'
+        return Problem(thing, "the table has no such column", f"{near or 'the table has no columns'}; {fix}")
+
+    def _convert(
+        self, feature: Feature, sql: str, type_: DataType, choice: FeaturePolicy, handling: Handling
+    ) -> PlannedFeature | Problem:
+        thing = f"feature {feature.name!r} ({feature.type})"
+        readable, plain = _readable(sql, type_)
+        rule = rule_for(plain, feature.type, case_sensitive=self._request.case_sensitive)
+        if isinstance(rule, Refusal):
+            shown = type_.simpleString() if len(sql) > _SHOWN_SQL else sql
+            fix = rule.fix or f'write one: columns: {{{feature.name}: "<SQL expression>"}}'
+            return Problem(thing, f"{rule.cause} ({shown})", fix)
+        if rule.conversion == "void" and not (handling.nulls == "keep" or isinstance(handling.nulls, Fill)):
+            fix = f"map another column, or say what stands in: policy: {{{feature.name}: {{nulls: {{fill: <value>}}}}}}"
+            return Problem(thing, f"the column {sql} is null in every row, and the feature cannot be", fix)
+        if self._needs_levels(feature, plain):
+            cause = f"it was trained on category codes, and the model does not hold the levels that {sql} has"
+            fix = f"give them in the order of training: categories: {{{feature.name}: [...]}}"
+            return Problem(thing, cause, fix)
+        if rule.conversion == "zero_one" and choice.preset == "lenient":
+            rule = NONZERO
+        return PlannedFeature(
+            name=feature.name,
+            type=feature.type,
+            source=readable,
+            source_type=type_.simpleString(),
+            verdict=rule.verdict,
+            conversion=rule.conversion,
+            handling=handling,
+            note=rule.note,
+            reason=rule.reason,
+            members=rule.members,
         )
+
+    def _needs_levels(self, feature: Feature, type_: DataType) -> bool:
+        """Text or a flag for a number that stands for a category."""
+        is_code = feature.name in self._model.levels.coded and isinstance(feature.type, str)
+        return is_code and type(type_).__name__ in ("StringType", "CharType", "VarcharType", "BooleanType")
+
+
+def _is_optional(feature: Feature) -> bool:
+    """Whether a list, map or object may be missing."""
+    return not feature.required and is_nested(feature.type)
+
+
+def _readable(sql: str, type_: DataType) -> tuple[str, DataType]:
+    """Types that SQL cannot convert value by value, as ones that it can.
+
+    A VARIANT's values go by their text, whose rules never drop a digit; a text's collation would decide whether
+    two levels are equal; an ML vector becomes an array before anything else (``engine.casts.extend``).
+    """
+    match type(type_).__name__:
+        case "VariantType":
+            return f"try_variant_get({sql}, '$', 'string')", StringType()
+        case "StringType" if type_.simpleString() != "string":
+            return f"collate({sql}, 'UTF8_BINARY')", StringType()
+        case "VectorUDT":
+            return sql, ArrayType(DoubleType())
+        case _:
+            return sql, type_
+
+
+def _unknown_type(thing: str, type_: ModelType) -> Problem | None:
+    """A scalar type that no rule makes, such as one that a later MLflow brings."""
+    if not isinstance(type_, str) or type_ in (*DATA_TYPES, ANY):
+        return None
+    fix = f"log the model with inputs of the types {', '.join(DATA_TYPES)}, lists, maps, objects or tensors"
+    return Problem(thing, f"this version does not make inputs of type {type_}", fix)
+
+
+def _fill_problem(thing: str, feature: Feature, handling: Handling, *, nullable: bool) -> Problem | None:
+    """The first choice that the feature's type cannot hold: a fill value, or a null that is to be kept."""
+    if handling.nulls == "keep" and not nullable:
+        cause = f"policy nulls: a {feature.type} cannot keep a null"
+        if not feature.nullable:
+            cause = "policy nulls: the model's library refuses a null here"
+        return Problem(thing, cause, "give bad_row, fail or {fill: <value>}")
     choices = {"nulls": handling.nulls, "invalid": handling.invalid, "absent": handling.absent}
     for when, action in choices.items():
-        if isinstance(action, Fill) and not _fits(action.value, feature.type):
+        if isinstance(action, Fill) and not _fits(action.value, feature.type, nullable=nullable):
             cause = f"policy {when}: the value {json.dumps(action.value)} is no {feature.type}"
             return Problem(thing, cause, f"give a value of type {feature.type}")
     return None
 
 
-def _fits(value: Any, model_type: str) -> bool:
-    match model_type:
+def _fits(value: Any, type_: ModelType, *, nullable: bool) -> bool:
+    if value is None:
+        return nullable
+    match type_:
         case "double" | "float":
-            return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+            return isinstance(value, int | float) and not isinstance(value, bool)
         case "long" | "integer":
-            low, high = INTEGER_RANGES[model_type]
+            low, high = INTEGER_RANGES[type_]
             return isinstance(value, int) and not isinstance(value, bool) and low <= value < high
         case "boolean":
             return isinstance(value, bool)
+        case "string":
+            return isinstance(value, str)
+        case "datetime":
+            return isinstance(value, str) and _is_iso_time(value)
+        case Category() | Coded() | OneOf():
+            return value in type_.levels.values
         case _:
-            return value is None or isinstance(value, str)
+            return False
 
 
-def _model_problems(model: ModelSpec) -> list[Problem]:
+def _is_iso_time(value: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        return False
+    return True
+
+
+def _model_problems(model: ModelSpec, inputs: Sequence[Feature], *, strict: bool) -> list[Problem]:
     """What is wrong with the model whatever the table."""
     thing = f"model {model.uri!r}"
-    names = [f.name for f in model.inputs]
+    names = [f.name for f in inputs]
     problems = []
     if not all(names):
         fix = "log the model with a pandas DataFrame as its example, so that the inputs have names"
         problems.append(Problem(thing, "its signature has inputs without a name", fix))
     if len(set(names)) < len(names):
         problems.append(Problem(thing, "its signature names an input twice", "log it again with distinct names"))
-    if model.categorical:
-        cause = f"it was trained on category columns, whose codes this version does not make for {model.flavor}"
-        problems.append(Problem(thing, cause, "train on encoded numbers, or in a pipeline that encodes text itself"))
     if _same_names_other_order(names, model.own_names):
         cause = "its signature lists the features in another order than the trained model holds them"
         fix = "log it again with the columns in the order of training; some libraries score a reordered frame wrong"
         problems.append(Problem(thing, cause, fix))
-    if model.output.type not in SCALARS:
-        cause = f"this version does not write outputs of the type {model.output}"
-        problems.append(Problem(thing, cause, "log it with one output per row, or score it through a wrapper"))
+    for difference in model.differences:
+        if strict and difference.own and difference.major:
+            fix = f"install {difference.package}{difference.required} on driver and workers, or take policy: lenient"
+            problems.append(Problem(thing, f"it {difference}", fix))
     return problems
 
 
@@ -296,38 +404,32 @@ def _same_names_other_order(signature: Sequence[str], own: Sequence[str]) -> boo
     return plain != other and sorted(plain) == sorted(other)
 
 
-def _method_problems(model: ModelSpec, methods: Sequence[str]) -> list[Problem]:
-    fix = f"give one of {', '.join(METHODS)}"
-    problems = [Problem(f"predict: {m}", "no such method", fix) for m in methods if m not in METHODS]
-    if "predict_proba" in methods and not model.classes:
-        cause = f"the model ({model.flavor}) has no predict_proba with known classes"
-        problems.append(Problem("predict: predict_proba", cause, "leave it out, or log the classifier itself"))
-    if len(set(methods)) < len(methods):
-        problems.append(Problem("predict", "a method is named twice", "name each method once"))
+def _param_problems(known: Sequence[Parameter], given: Mapping[str, Any]) -> list[Problem]:
+    """Parameters that the signature does not have, or whose values are of another type."""
+    by_name = {parameter.name: parameter for parameter in known}
+    problems = []
+    for name, value in given.items():
+        parameter = by_name.get(name)
+        if parameter is None:
+            fix = near_fix(name, by_name, what="parameters") or "the model takes none: leave it out"
+            problems.append(Problem(f"params: {name}", "the model's signature has no such parameter", fix))
+            continue
+        values = value if parameter.listed else [value]
+        is_list = isinstance(values, list | tuple)
+        known_type = parameter.type in DATA_TYPES
+        if not is_list or (known_type and not all(_fits(v, parameter.type, nullable=False) for v in values)):
+            wanted = f"a list of {parameter.type}" if parameter.listed else f"a {parameter.type}"
+            problems.append(Problem(f"params: {name}", f"its value is no {parameter.type}", f"give {wanted}"))
     return problems
 
 
-def _stray_names(setting: str, names: Mapping[str, Any] | Sequence[str], model: ModelSpec) -> list[Problem]:
-    inputs = [f.name for f in model.inputs]
+def _stray_names(setting: str, names: Mapping[str, Any] | Sequence[str], inputs: Sequence[Feature]) -> list[Problem]:
+    known = [f.name for f in inputs]
     return [
-        Problem(f"{setting}: {name}", "the model has no such feature", near_fix(name, inputs, what="features") or "")
+        Problem(f"{setting}: {name}", "the model has no such feature", near_fix(name, known, what="features") or "")
         for name in names
-        if name not in inputs
+        if name not in known
     ]
-
-
-def _outputs(model: ModelSpec, methods: Sequence[str]) -> tuple[OutputColumn, ...]:
-    columns = {
-        "predict": OutputColumn("prediction", _prediction_type(model.output), "null in a bad row"),
-        "predict_proba": OutputColumn("probability", "array<double>", f"of classes {', '.join(model.classes)}"),
-    }
-    error = OutputColumn(ERROR_COLUMN, "string", "null where all is well")
-    return (*(columns[m] for m in methods), error)
-
-
-def _prediction_type(output: Output) -> str:
-    scalar = SPARK_TYPES[output.type]
-    return scalar if output.width is None else f"array<{scalar}>"
 
 
 def with_notes(plan: ScoringPlan, notes: Sequence[str]) -> ScoringPlan:

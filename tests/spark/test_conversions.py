@@ -26,8 +26,8 @@ from pyspark.sql import types as T  # noqa: N812
 
 from spark_scoring.engine.casts import Prepared, prepare
 from spark_scoring.errors import PlanError
-from spark_scoring.model.spec import Feature, ModelSpec, Output
-from spark_scoring.plan.planner import Expression, ScoringPlan, make_plan
+from spark_scoring.model.spec import Feature, ModelSpec
+from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
 from spark_scoring.plan.policy import Policy, Preset
 from spark_scoring.sql import quote
 
@@ -450,10 +450,10 @@ def plan_of(pairs: Sequence[tuple[str, str]], preset: Preset = "strict") -> Scor
         path="",
         flavor="python_function",
         inputs=tuple(Feature(f"{s} to {t}", t) for s, t in pairs),
-        output=Output("double"),
+        output="double",
     )
     expressions = {f"{s} to {t}": Expression(quote(s), TYPES[s]) for s, t in pairs}
-    return make_plan(spec, T.StructType([]), policy=Policy.of(preset), expressions=expressions)
+    return make_plan(spec, T.StructType([]), Request(policy=Policy.of(preset), expressions=expressions))
 
 
 def frame_of(spark: SparkSession, table: Table) -> DataFrame:

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_scoring.engine.worker import LoadedModel, Returned, Scored, WorkerPlan, build_frame, score
+from spark_scoring.engine.inputs import WorkerPlan, build_input
+from spark_scoring.engine.worker import LoadedModel, Scored, score
 from spark_scoring.errors import ModelFailedError, ModelOutputError
+from spark_scoring.plan.outputs import Returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +25,14 @@ class Model(LoadedModel):
         self.has_scored = has_scored
         self.calls = 0
 
-    def call(self, method: str, frame: pd.DataFrame) -> Any:
+    def call(self, method: str, data: Any, params: Any = None) -> Any:
         self.calls += 1
-        return self._predict(frame)
+        return self._predict(data)
 
 
 def plan(type_: str = "double", width: int = 1) -> WorkerPlan:
-    return WorkerPlan("d", ("x",), (("double", ("x",), True),), (Returned("predict", type_, width),))
+    returned = Returned("predict", tuple((f"p{i}", type_) for i in range(width)))
+    return WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (returned,))
 
 
 def run(predict: Callable[[pd.DataFrame], Any], x: list[float], type_: str = "double", **options: Any) -> Scored:
@@ -49,9 +52,10 @@ def fails_on(bad: set[float]) -> Callable[[pd.DataFrame], Any]:
 
 def test_lanes_become_a_frame_in_the_signatures_order_and_dtypes() -> None:
     lanes = (("double", ("b", "d"), True), ("long", ("a",), True), ("string", ("c",), False))
-    worker_plan = WorkerPlan("d", ("a", "b", "c", "d"), lanes, ())
+    types = (("a", "long"), ("b", "double"), ("c", "string"), ("d", "double"))
+    worker_plan = WorkerPlan("d", types, lanes, ())
     columns = [np.array([[1.5, 2.5]]), np.array([[7]]), np.array(["t"], dtype=object)]
-    frame = build_frame(worker_plan, columns)
+    frame = build_input(worker_plan, columns)
     assert frame.to_dict("records") == [{"a": 7, "b": 1.5, "c": "t", "d": 2.5}]
     assert [str(t) for t in frame.dtypes] == ["int64", "float64", "object", "float64"]
 

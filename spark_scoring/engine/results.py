@@ -1,0 +1,216 @@
+"""From what a model returns to typed fields, refusing what its signature does not say. Imports no pyspark."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from spark_scoring.engine.inputs import NUMPY_TYPES, objects
+from spark_scoring.errors import ModelOutputError
+from spark_scoring.model.types import INTEGER_RANGES, Array, Map, ModelType, Object, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from spark_scoring.plan.outputs import Returned
+
+ARROW_TYPES = {
+    "double": pa.float64(),
+    "float": pa.float32(),
+    "long": pa.int64(),
+    "integer": pa.int32(),
+    "boolean": pa.bool_(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+"""MLflow type -> Arrow's of a result."""
+_OBJECTS = ("string", "binary")
+
+
+def empty_fields(returns: Sequence[Returned], n: int) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Fields without a value, each with its mask of nulls."""
+    return [_nothing(type_, n) for returned in returns for _, type_ in returned.fields]
+
+
+def _nothing(type_: ModelType, n: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    dtype = NUMPY_TYPES[type_] if isinstance(type_, str) else "object"
+    return np.full(n, None if dtype == "object" else 0, dtype=dtype), np.ones(n, dtype=bool)
+
+
+def normalise(returned: Returned, result: Any, n: int) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """A model's result (array, Series, DataFrame, list, dict) as typed fields with null masks."""
+    if returned.is_nested:
+        return [_nested_field(returned, result, n)]
+    columns = _columns_of(returned, result)
+    if len(columns) != len(returned.fields) or any(column.shape != (n,) for column in columns):
+        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n))
+    types = [type_ for _, type_ in returned.fields]
+    return [_typed(returned, str(type_), column) for type_, column in zip(types, columns, strict=True)]
+
+
+def _columns_of(returned: Returned, result: Any) -> list[NDArray[Any]]:
+    """The result column by column: by name where it has the names of the signature, else by position."""
+    if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
+        result = pd.DataFrame.from_records(result)
+    if isinstance(result, dict):
+        result = {name: np.asarray(values) for name, values in result.items()}
+        if returned.names is None and len(result) == 1:
+            return _columns_of(returned, next(iter(result.values())))
+        return [_flat(result[name]) for name in returned.names or result if name in result]
+    if isinstance(result, pd.DataFrame):
+        names = returned.names
+        if names is not None and set(names) <= set(result.columns):
+            return [result[name].to_numpy() for name in names]
+        return [result.iloc[:, i].to_numpy() for i in range(result.shape[1])]
+    array = np.asarray(result)
+    return [array] if array.ndim == 1 else list(array.T)
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    """A column of one value per row, (n, 1) as (n,)."""
+    return values.reshape(len(values)) if values.ndim == 2 and values.shape[1] == 1 else values  # noqa: PLR2004
+
+
+def _nested_field(returned: Returned, result: Any, n: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """One field of lists, maps or objects: a Python value per row, checked against the type by Arrow."""
+    type_ = returned.fields[0][1]
+    rows = _rows_of(type_, result)
+    if len(rows) != n:
+        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n))
+    try:
+        values = pa.array([_arrow_value(type_, row) for row in rows], type=arrow_type(type_))
+    except (pa.ArrowException, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n)) from error
+    return objects(values.to_pylist()), values.is_null().to_numpy(zero_copy_only=False)
+
+
+def _rows_of(type_: ModelType, result: Any) -> list[Any]:
+    if isinstance(result, pd.DataFrame):
+        return result.to_dict("records") if isinstance(type_, Object) else list(result.iloc[:, 0])
+    if isinstance(result, dict) and isinstance(type_, Object):
+        names = list(result)
+        return [dict(zip(names, row, strict=True)) for row in zip(*result.values(), strict=True)]
+    if isinstance(result, dict) and len(result) == 1:
+        return list(next(iter(result.values())))
+    return list(result)
+
+
+def _arrow_value(type_: ModelType, value: Any) -> Any:
+    """A row's result in the shape that Arrow takes for the type; refuses a tensor of another shape."""
+    if value is None:
+        return None
+    match type_:
+        case Tensor():
+            array = np.asarray(value)
+            if array.shape != type_.shape[1:]:
+                msg = "another shape"
+                raise ValueError(msg)
+            return array.tolist()
+        case Array():
+            return [_arrow_value(type_.element, v) for v in value]
+        case Map():
+            return [(key, _arrow_value(type_.value, v)) for key, v in value.items()]
+        case Object():
+            known = {member.name: member for member in type_.members}
+            if set(value) - set(known) or any(m.required and m.name not in value for m in type_.members):
+                msg = "other members"
+                raise ValueError(msg)
+            return {name: _arrow_value(known[name].type, v) for name, v in value.items()}
+        case _:
+            return value.item() if isinstance(value, np.generic) else value
+
+
+def arrow_type(type_: ModelType) -> pa.DataType:
+    """A result's type as Arrow's; times are instants in UTC."""
+    match type_:
+        case Array():
+            return pa.list_(arrow_type(type_.element))
+        case Map():
+            return pa.map_(pa.string(), arrow_type(type_.value))
+        case Object():
+            return pa.struct([(member.name, arrow_type(member.type)) for member in type_.members])
+        case Tensor():
+            inner = ARROW_TYPES[type_.dtype]
+            for _ in type_.shape[1:]:
+                inner = pa.list_(inner)
+            return inner
+        case _:
+            return ARROW_TYPES[str(type_)]
+
+
+def _declared(returned: Returned) -> str:
+    types = ", ".join(dict.fromkeys(str(type_) for _, type_ in returned.fields))
+    return f"{len(returned.fields)} value(s) of type {types} per row"
+
+
+def _shown(result: Any, n: int) -> str:
+    """What a result is, without its values."""
+    if isinstance(result, dict):
+        return f"returned a dict of {', '.join(map(str, result))} for {n} rows"
+    if isinstance(result, list):
+        kinds = ", ".join(dict.fromkeys(type(row).__name__ for row in result))
+        return f"returned a list of {len(result)} {kinds} for {n} rows"
+    return f"returned shape {np.shape(result)} for {n} rows"
+
+
+def _typed(returned: Returned, kind: str, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """One field in its declared type; refuses what would change a value, as Spark before 4.1 does silently."""
+    dtype = np.dtype(NUMPY_TYPES[kind])
+    if values.dtype.kind == "f" and kind in ("double", "float"):
+        return values.astype(dtype, copy=False), np.zeros(len(values), dtype=bool)
+    null = np.asarray(pd.isna(values))
+    present = values[~null]
+    if kind == "datetime":
+        present = _micros(present)
+    elif values.dtype.kind == "O" and kind not in _OBJECTS and len(present):
+        present = np.asarray(present.tolist())
+    if not len(present):
+        present = np.zeros(0, dtype=dtype)
+    if not _holds(present, kind):
+        raise ModelOutputError.differs(returned.method, kind, f"returned {_described(present, kind)}")
+    typed = np.full(len(values), None if kind in _OBJECTS else 0, dtype=dtype)
+    typed[~null] = present.astype(dtype, copy=False)
+    return typed, null
+
+
+def _micros(values: NDArray[Any]) -> NDArray[Any]:
+    """Times as microseconds since the epoch, UTC; anything else as it is."""
+    if values.dtype.kind == "O":
+        times = pd.to_datetime(pd.Series(values), utc=True, errors="coerce")
+        if times.isna().any() or not all(isinstance(v, dt.date | np.datetime64) for v in values):
+            return values
+        values = times.dt.tz_localize(None).to_numpy()
+    return values.astype("datetime64[us]").astype("int64") if values.dtype.kind == "M" else values
+
+
+def _holds(values: NDArray[Any], kind: str) -> bool:
+    """Whether a field of this MLflow type can take the values unchanged."""
+    match kind:
+        case "string":
+            return values.dtype.kind == "U" or all(isinstance(v, str) for v in values)
+        case "binary":
+            return all(isinstance(v, bytes | bytearray) for v in values)
+        case "datetime":
+            return values.dtype.kind == "i"
+        case "boolean":
+            return values.dtype.kind == "b"
+        case "double" | "float":
+            return values.dtype.kind in "fiub"
+        case _:
+            low, high = INTEGER_RANGES[kind]
+            if values.dtype.kind == "f":
+                return bool(np.all((values == np.floor(values)) & (values >= low) & (values < high)))
+            return values.dtype.kind in "iub" and bool(np.all((values >= low) & (values <= high - 1)))
+
+
+def _described(values: NDArray[Any], kind: str) -> str:
+    if kind in INTEGER_RANGES and values.dtype.kind in "fiu":
+        return f"{values.dtype} values that are no {kind}"
+    return str(values.dtype)

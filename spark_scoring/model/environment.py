@@ -1,0 +1,79 @@
+"""What a model requires, against what is installed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PACKAGES = {
+    "sklearn": ("scikit-learn",),
+    "pytorch": ("torch",),
+    "onnx": ("onnxruntime", "onnxruntime-gpu"),
+    "keras": ("keras", "tensorflow"),
+}
+"""Flavors whose library's package has another name."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One requirement that this environment does not meet."""
+
+    package: str
+    required: str
+    """Version specifiers as the model's requirements.txt has them; empty for any version."""
+    installed: str | None
+    own: bool
+    """Whether it is the model's own library, whose major version decides what its files mean."""
+    major: bool
+    """Whether even the major version differs, or nothing is installed."""
+
+    def __str__(self) -> str:
+        return f"requires {self.package}{self.required}, installed: {self.installed or 'none'}"
+
+
+def environment_differences(requirements: Sequence[str], flavor: str) -> tuple[Difference, ...]:
+    """The requirements that differ here; lines that are no plain requirement (options, URLs) are skipped."""
+    own: set[str] = {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
+    found = (_difference(line, own) for line in requirements)
+    return tuple(difference for difference in found if difference is not None)
+
+
+def _difference(line: str, own: set[str]) -> Difference | None:
+    try:
+        requirement = Requirement(line.split(" #", maxsplit=1)[0].strip())
+    except InvalidRequirement:
+        return None
+    if requirement.url or (requirement.marker is not None and not requirement.marker.evaluate()):
+        return None
+    installed = _installed(requirement.name)
+    if installed is not None and requirement.specifier.contains(installed, prereleases=True):
+        return None
+    name = canonicalize_name(requirement.name)
+    major = installed is None or _major(installed) not in _required_majors(requirement)
+    return Difference(requirement.name, str(requirement.specifier), installed, name in own, major)
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _required_majors(requirement: Requirement) -> set[int | None]:
+    return {_major(part.version) for part in requirement.specifier if part.operator not in ("!=", "<", ">")}
+
+
+def _major(text: str) -> int | None:
+    try:
+        return Version(text.rstrip(".*")).major
+    except InvalidVersion:
+        return None
