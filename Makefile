@@ -12,6 +12,7 @@ demo: setup ## score three months of real flights, from nothing
 	@PYTHONPATH=. $(BIN)/python -m examples.flights.demo
 
 test: lint ## all checks and all tests, the wheel's included
+	@tools/setup.sh tests
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -26,10 +27,12 @@ unit: setup ## the tests that need no Spark
 bench: setup ## the README's figures, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
 
-lock: ## pin anew what CI and the demo install
-	uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
-	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev \
-	  --custom-compile-command "make lock" --output-file constraints.txt
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
+	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"
+
+lock: ## pin anew what the demo and the tests install
+	$(LOCK) --output-file constraints.txt
+	$(LOCK) --extra zoo --constraint constraints.txt --output-file tests/constraints.txt
 
 clean: ## remove what setup and the demo made
 	rm -rf .venv examples/flights/data dist

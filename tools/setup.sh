@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes .venv with what constraints.txt pins, once per change of it. Needs Python 3.10+ and Java 17+.
+# `setup.sh tests` adds what the tests' model zoo is made of: 2.5 GB of downloads, most of it torch's.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,14 +23,28 @@ version=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | hea
 [ -n "$version" ] || fail "no Java found." "Install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME."
 [ "$version" -ge 17 ] || fail "Java $version is too old." "Install Java 17 or newer and set JAVA_HOME to it."
 
+digest() {
+    "$python" -c 'import hashlib, sys; print(sys.version.split()[0], *(hashlib.sha256(open(f, "rb").read()).hexdigest() for f in sys.argv[1:]))' "$@"
+}
+
+pip=".venv/bin/python -m pip --disable-pip-version-check --quiet"
+add_zoo() {
+    [ "${1:-}" = tests ] || exit 0
+    wanted=$(digest tests/constraints.txt)
+    [ "$(cat .venv/.zoo 2>/dev/null)" != "$wanted" ] || exit 0
+    echo "setup: adding the model zoo of the tests"
+    $pip install --require-hashes --no-deps -r tests/constraints.txt
+    echo "$wanted" > .venv/.zoo
+    exit 0
+}
+
 stamp=.venv/.installed
-wanted=$("$python" -c 'import hashlib, sys; print(sys.version.split()[0], *(hashlib.sha256(open(f, "rb").read()).hexdigest() for f in sys.argv[1:]))' constraints.txt pyproject.toml tools/setup.sh)
-[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || exit 0
+wanted=$(digest constraints.txt pyproject.toml tools/setup.sh)
+[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || add_zoo "$@"
 
 echo "setup: making .venv with $("$python" --version), some minutes the first time"
 rm -rf .venv
 "$python" -m venv .venv || fail "Python cannot make a virtual environment." "Debian: apt-get install python3-venv"
-pip=".venv/bin/python -m pip --disable-pip-version-check --quiet"
 $pip install --require-hashes --no-deps -r constraints.txt
 $pip install --no-deps --no-build-isolation --editable .
 
@@ -47,3 +62,4 @@ line = f"spark.jars.packages io.delta:delta-spark_{spark}_2.13:{version('delta-s
 (conf / "spark-defaults.conf").write_text(line)
 PYTHON
 echo "$wanted" > "$stamp"
+add_zoo "$@"

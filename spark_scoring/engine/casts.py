@@ -40,7 +40,7 @@ MISSING_TIME = -(2**63)
 MISSING_CODE = -1
 
 _LEVELED = (Category, Coded, OneOf)
-_NULL = "CAST(NULL AS "
+_NULL = ("NULL", "CAST(NULL")
 
 _ELEMENTS = {
     **SPARK_TYPES,
@@ -290,7 +290,7 @@ def _filled(action: Fill | str | None, type_: ModelType) -> str:
                 value = _micros_of(str(value))
             return _constant(_PLACEHOLDERS.get(type_, 0) if value is None else value, type_)
         case _:
-            return f"{_NULL}string)"
+            return "NULL"
 
 
 def _code_of(value: Level | None, levels: Levels) -> int:
@@ -306,7 +306,7 @@ def _micros_of(text_: str) -> int:
 def _constant(value: float | str | None, type_: str) -> str:
     spark_type = _ELEMENTS[type_]
     if value is None:
-        return f"{_NULL}{spark_type})"
+        return f"CAST(NULL AS {spark_type})"
     return text(value) if isinstance(value, str) else f"CAST('{str(value).lower()}' AS {spark_type})"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.model.types import Array, Category, Levels, Map, ModelType, Object, Tensor
+from spark_scoring.model.types import Array, Category, Levels, Map, ModelType, Object, OneOf, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +47,8 @@ class WorkerPlan:
     returns: tuple[Returned, ...]
     takes: Takes = "frame"
     params: tuple[tuple[str, Any], ...] = ()
+    nan: tuple[str, ...] = ()
+    """Text features whose missing values are NaN to the model, not None."""
 
 
 def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
@@ -62,7 +64,8 @@ def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
             typed = column.view("datetime64[us]").astype("datetime64[ns]") if type_ == "datetime" else column
             values.update({name: _categorical(types[name], typed[:, i]) for i, name in enumerate(names)})
         else:
-            values[names[0]] = _own_values(types[names[0]], column)
+            own = _own_values(types[names[0]], column)
+            values[names[0]] = np.where(pd.isna(own), np.nan, own) if names[0] in plan.nan else own
     match plan.takes:
         case "frame":
             return pd.DataFrame({name: values[name] for name, _ in plan.features}, copy=False)
@@ -103,7 +106,7 @@ def _category_dtype(levels: Levels) -> pd.CategoricalDtype:
 
 def _own_values(type_: ModelType, column: NDArray[Any]) -> NDArray[Any]:
     """A column that travels alone: text, bytes, or lists, maps and objects as Python has them."""
-    if type_ == "string":
+    if type_ == "string" or isinstance(type_, OneOf):
         return column
     return objects([_python_value(type_, value) for value in column])
 

@@ -186,6 +186,7 @@ def _worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
         returns=plan.returns,
         takes=plan.model.takes,
         params=plan.params,
+        nan=tuple(f.name for f in plan.features if f.nan),
     )
 
 

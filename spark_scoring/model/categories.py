@@ -54,6 +54,8 @@ class OwnLevels:
     """Features that were numbers in training and are split as categories."""
     text: tuple[str, ...] = ()
     """Features that the model takes as text and never as a null."""
+    nan: tuple[str, ...] = ()
+    """Text features whose missing value was NaN in training: an encoder or imputer does not know None."""
 
 
 def own_levels(raw: Any, names: Sequence[str], types: Mapping[str, str]) -> OwnLevels:
@@ -185,9 +187,18 @@ def _of_xgboost(model: Any) -> OwnLevels:
     held = {}
     if categorical and hasattr(booster, "get_categories"):
         found = booster.get_categories(export_to_arrow=True).to_arrow() or []
-        held = {name: _levels(values.to_pylist()) for name, values in found if values is not None}
+        held = {name: _stored_levels(values) for name, values in found if values is not None}
     named = tuple((name, levels) for name in categorical if (levels := held.get(name)) is not None)
     return OwnLevels(named=named, unknown=tuple(name for name in categorical if held.get(name) is None))
+
+
+def _stored_levels(values: Any) -> Levels | None:
+    """XGBoost counts characters where Arrow counts bytes: text beyond ASCII comes back cut at the wrong places."""
+    try:
+        plain = values.to_pylist()
+    except UnicodeDecodeError:
+        return None
+    return _levels(plain) if all(not isinstance(v, str) or v.isascii() for v in plain) else None
 
 
 def _of_sklearn(raw: Any, final: Any) -> OwnLevels:
@@ -201,7 +212,10 @@ def _of_sklearn(raw: Any, final: Any) -> OwnLevels:
             named=tuple((name, levels) for name, levels in pairs if levels is not None),
             unknown=tuple(name for name, levels in pairs if levels is None),
         )
-    return OwnLevels(listed=tuple(_listed(raw)))
+    steps = list(_first_steps(raw))
+    listed = tuple(found for names, chain in steps for found in _encoded(names, chain))
+    nan = tuple(name for names, chain in steps for name in _nan_features(names, chain))
+    return OwnLevels(listed=listed, nan=nan)
 
 
 def _transformers(columns: Any) -> Iterator[tuple[str, Any]]:
@@ -209,33 +223,56 @@ def _transformers(columns: Any) -> Iterator[tuple[str, Any]]:
         yield name, transformer
 
 
-def _listed(raw: Any) -> Iterator[ListedLevels]:
-    """Levels of the encoders that see the table's own columns and raise on a value that they do not know."""
-    first = raw.steps[0][1] if isinstance(getattr(raw, "steps", None), list) else raw
+def _first_steps(raw: Any) -> Iterator[tuple[list[str], list[Any]]]:
+    """The chains of transformers that see the table's own columns, with the names of these."""
     names = [str(n) for n in getattr(raw, "feature_names_in_", ())]
-    if hasattr(first, "transformers_"):
-        for _, transformer, columns in first.transformers_:
-            yield from _encoded(transformer, _column_names(columns, names))
-    elif isinstance(getattr(raw, "steps", None), list):
-        yield from _encoded(raw, names)
+    chain = _chain(raw)
+    if hasattr(chain[0], "transformers_"):
+        for _, transformer, columns in chain[0].transformers_:
+            yield _column_names(columns, names), _chain(transformer)
+    else:
+        yield names, chain
 
 
-def _encoded(transformer: Any, names: Sequence[str]) -> Iterator[ListedLevels]:
-    steps = [step for _, step in transformer.steps] if hasattr(transformer, "steps") else [transformer]
-    imputes = False
-    for step in steps:
-        if hasattr(step, "categories_") and len(step.categories_) == len(names):
-            if getattr(step, "handle_unknown", None) != "error":
-                return
-            for name, values in zip(names, step.categories_, strict=True):
-                levels = _levels(v for v in values if not _is_missing(v))
-                if levels is not None and levels.values:
-                    null = imputes or any(_is_missing(v) for v in values)
-                    yield ListedLevels(name, levels, null)
-            return
-        if not (hasattr(step, "statistics_") or step == "passthrough"):
-            return  # what it makes of the columns is its own
-        imputes = imputes or hasattr(step, "statistics_")
+def _chain(transformer: Any) -> list[Any]:
+    steps = getattr(transformer, "steps", None)
+    return [step for _, step in steps] if isinstance(steps, list) else [transformer]
+
+
+def _encoded(names: Sequence[str], chain: Sequence[Any]) -> Iterator[ListedLevels]:
+    """Levels of an encoder that raises on a value that it does not know."""
+    imputers, encoder = _until_encoder(names, chain)
+    if encoder is None or getattr(encoder, "handle_unknown", None) != "error":
+        return
+    for name, values in zip(names, encoder.categories_, strict=True):
+        levels = _levels(v for v in values if not _is_missing(v))
+        if levels is not None and levels.values:
+            yield ListedLevels(name, levels, bool(imputers) or any(_is_missing(v) for v in values))
+
+
+def _nan_features(names: Sequence[str], chain: Sequence[Any]) -> Iterator[str]:
+    imputers, encoder = _until_encoder(names, chain)
+    if imputers and _is_nan(imputers[0].missing_values):
+        yield from names
+    elif encoder is not None and not imputers:
+        yield from (name for name, v in zip(names, encoder.categories_, strict=True) if any(map(_is_nan, v)))
+
+
+def _until_encoder(names: Sequence[str], chain: Sequence[Any]) -> tuple[list[Any], Any]:
+    """The imputers in front of an encoder of these columns, and the encoder; without one where others come first."""
+    imputers: list[Any] = []
+    for step in chain:
+        if hasattr(step, "categories_"):
+            return imputers, step if len(step.categories_) == len(names) else None
+        if hasattr(step, "statistics_"):
+            imputers.append(step)
+        elif step != "passthrough":
+            break
+    return imputers, None
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value  # noqa: PLR0124  NaN alone differs from itself
 
 
 def _column_names(columns: Any, names: Sequence[str]) -> list[str]:

@@ -51,6 +51,8 @@ class Feature:
     required: bool = True
     nullable: bool = True
     """False where the library refuses a null in a type that could hold one."""
+    nan: bool = False
+    """Whether missing text is NaN to the model; else it is None."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         digest=pinned.digest,
         path=pinned.path,
         flavor=flavor,
-        inputs=tuple(replace(f, nullable=f.name not in levels.text) for f in inputs),
+        inputs=tuple(replace(f, nullable=f.name not in levels.text, nan=f.name in levels.nan) for f in inputs),
         output=_output(outputs),
         takes=takes,
         methods=_methods(raw, classes),

@@ -70,6 +70,8 @@ class PlannedFeature:
     note: str = ""
     reason: str | None = None
     members: tuple[Cell, ...] = ()
+    nan: bool = False
+    """Whether missing text is NaN to the model; else it is None."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,9 @@ class _Binder:
         if handling.absent is not None:
             shown = "missing" if handling.absent.value is None else json.dumps(handling.absent.value)
             note = f"no such column: {shown} in every row"
-            return PlannedFeature(feature.name, feature.type, None, None, "default", "same", handling, note)
+            return PlannedFeature(
+                feature.name, feature.type, None, None, "default", "same", handling, note, nan=feature.nan
+            )
         if not feature.required:
             return None
         if isinstance(feature.type, Tensor) and self._model.takes == "tensor":
@@ -295,6 +299,7 @@ class _Binder:
             note=rule.note,
             reason=rule.reason,
             members=rule.members,
+            nan=feature.nan,
         )
 
     def _needs_levels(self, feature: Feature, type_: DataType) -> bool:
