@@ -329,6 +329,15 @@ class ModelFailedError(RunError):
         return cls([Problem("model", cause, fix)])
 
 
+class PolicyError(RunError):
+    """A value on which the policy of its feature is to fail."""
+
+    @classmethod
+    def fails(cls, found: Iterable[tuple[str, str]]) -> PolicyError:
+        fix = "mend the rows, or let the policy be bad_row or a fill value"
+        return cls([Problem(name, f"{reason}, and the feature's policy is to fail", fix) for name, reason in found])
+
+
 class CommitError(RunError):
     """The predictions were not committed, or not as many rows as were read."""
 

@@ -58,8 +58,8 @@ def normalise(returned: Returned, result: Any, n: int) -> list[tuple[NDArray[Any
 def _columns_of(returned: Returned, result: Any) -> list[NDArray[Any]]:
     """The result column by column: by name where it has the names of the signature, else by position."""
     if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
-        names = [name for name in returned.names or result[0] if all(name in row for row in result)]
-        return [objects([row[name] for row in result]) for name in names]  # a frame would round large integers
+        shared = [name for name in returned.names or result[0] if all(name in row for row in result)]
+        return [objects([row[name] for row in result]) for name in shared]  # a frame would round large integers
     if isinstance(result, dict):
         result = {name: np.asarray(values) for name, values in result.items()}
         if returned.names is None and len(result) == 1:

@@ -113,7 +113,7 @@ def score_frame(
     place = place_model(df.sparkSession, plan.model.path, plan.model.digest)
     job = _WorkerJob(place, _worker_plan(plan, prepared.lanes))
     inner = df.select(
-        *[F.col(quote(c)) for c in kept],
+        *[F.col(quote(c)).alias(internal.kept(i)) for i, c in enumerate(kept)],  # mapInArrow cannot take odd names
         *[lane.column.alias(internal.lane(i)) for i, lane in enumerate(prepared.lanes)],
         prepared.ok.alias(internal.ok),
         prepared.error.alias(internal.error),
@@ -125,7 +125,7 @@ def score_frame(
         scored, made = _through_map(inner, job, len(kept), internal)
     error = F.coalesce(F.col(internal.error), made("error"))
     columns = [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
-    return scored.select(*[F.col(quote(c)) for c in kept], *columns)
+    return scored.select(*[F.col(internal.kept(i)).alias(c) for i, c in enumerate(kept)], *columns)
 
 
 def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:
@@ -170,6 +170,9 @@ class _InternalNames:
         self.ok = f"{self.prefix}_ok"
         self.error = f"{self.prefix}_error"
         self.result = f"{self.prefix}_result"
+
+    def kept(self, i: int) -> str:
+        return f"{self.prefix}_kept{i}"
 
     def lane(self, i: int) -> str:
         return f"{self.prefix}_lane{i}"

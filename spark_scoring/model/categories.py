@@ -107,7 +107,7 @@ def given_levels(values: Any, origin: str) -> Levels:
     if not isinstance(values, list | tuple) or not values:
         msg = "levels are a list of values in the order of training"
         raise ValueError(msg)
-    levels = _levels(values, origin)
+    levels = None if any(map(_is_missing, values)) else _levels(values, origin)
     if levels is None or len(set(levels.values)) < len(levels.values):
         msg = "levels are of one type (text, whole numbers, numbers, booleans or dates), each once, none missing"
         raise ValueError(msg)

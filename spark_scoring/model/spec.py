@@ -17,7 +17,7 @@ from spark_scoring.model.types import ANY, Array, Levels, Map, Member, ModelType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import ParamSchema, Schema
 
     from spark_scoring.model.registry import PinnedModel
@@ -129,8 +129,8 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if outputs is None:
         outputs = _infer_outputs(pinned, mlmodel, model)
         notes = ("the signature has only inputs; outputs were inferred from the saved input example",)
-    takes, inputs = _inputs(signature.inputs, from_type_hint=_has_type_hints(mlmodel))
-    own_names = _own_names(raw)
+    takes, inputs = signature_inputs(signature)
+    own_names = _own_names(raw, [f.name for f in inputs])
     types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
     levels = own_levels(raw, own_names or [f.name for f in inputs], types)
     classes = _classes(raw)
@@ -198,14 +198,16 @@ def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: Any) -> Schema:
         raise ModelError.outputs_not_inferable(pinned.uri, f"{type(error).__name__}: {error}") from error
 
 
-def _inputs(schema: Schema, *, from_type_hint: bool) -> tuple[Takes, tuple[Feature, ...]]:
-    """How the model is called, and its inputs in signature order."""
+def signature_inputs(signature: ModelSignature) -> tuple[Takes, tuple[Feature, ...]]:
+    """How a model with this signature is called, and its inputs in signature order."""
+    schema = signature.inputs
     specs = schema.inputs
     if schema.is_tensor_spec():
         tensors = tuple(Feature(s.name or UNNAMED, Tensor(_tensor_dtype(s), tuple(s.shape))) for s in specs)
         return "tensors" if schema.has_input_names() else "tensor", tensors
     features = tuple(Feature(s.name or "", model_type(s.type), required=bool(s.required)) for s in specs)
-    if not (len(specs) == 1 and specs[0].name is None and from_type_hint):
+    has_type_hints = signature._is_signature_from_type_hint  # noqa: SLF001  MLflow has no public way to ask
+    if not (len(specs) == 1 and specs[0].name is None and has_type_hints):
         return "frame", features
     only = features[0].type
     if isinstance(only, Object):
@@ -256,10 +258,6 @@ def _tensor_output(spec: Any) -> ModelType:
     return tensor
 
 
-def _has_type_hints(mlmodel: Model) -> bool:
-    return bool(mlmodel._is_signature_from_type_hint())  # noqa: SLF001  MLflow has no public way to ask
-
-
 def _parameters(schema: ParamSchema | None) -> tuple[Parameter, ...]:
     if schema is None:
         return ()
@@ -292,14 +290,15 @@ def _native_flavor(mlmodel: Model) -> str:
     return next((f for f in mlmodel.flavors if f != "python_function"), "python_function")
 
 
-def _own_names(raw: Any) -> tuple[str, ...]:
+def _own_names(raw: Any, inputs: Sequence[str]) -> tuple[str, ...]:
     """The names the model was trained on, in its own order; empty where it was trained on a bare matrix."""
+    written = {name.replace(" ", "_"): name for name in inputs}  # LightGBM stores spaces as underscores
     for attribute in ("feature_names_in_", "feature_names", "feature_name_", "feature_name"):
         names = getattr(raw, attribute, None)
         if callable(names):
             names = names()
         if names is not None and len(names):
-            return tuple(str(n) for n in names)
+            return tuple(str(n) if n in inputs else written.get(str(n), str(n)) for n in names)
     return ()
 
 

@@ -48,6 +48,10 @@ def with_levels(model: ModelSpec, given: Mapping[str, Levels]) -> tuple[tuple[Fe
         else:
             settled = feature
         features.append(settled)
+    stray = [name for name in types if name not in {feature.name for feature in model.inputs}]
+    if stray:
+        cause = f"it was trained on categories of features that its signature does not name: {listed(stray)}"
+        problems.append(Problem(f"model {model.uri!r}", cause, "log it with the frame that it was trained on"))
     missing = [name for name in model.levels.unknown if name not in known]
     if missing:
         cause = f"it was trained on category columns whose levels it does not hold: {listed(missing)}"

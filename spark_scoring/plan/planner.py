@@ -392,7 +392,7 @@ def _model_problems(model: ModelSpec, inputs: Sequence[Feature], *, strict: bool
         problems.append(Problem(thing, "its signature has inputs without a name", fix))
     if len(set(names)) < len(names):
         problems.append(Problem(thing, "its signature names an input twice", "log it again with distinct names"))
-    if _same_names_other_order(names, model.own_names):
+    if tuple(names) != model.own_names and sorted(names) == sorted(model.own_names):
         cause = "its signature lists the features in another order than the trained model holds them"
         fix = "log it again with the columns in the order of training; some libraries score a reordered frame wrong"
         problems.append(Problem(thing, cause, fix))
@@ -401,12 +401,6 @@ def _model_problems(model: ModelSpec, inputs: Sequence[Feature], *, strict: bool
             fix = f"install {difference.package}{difference.required} on driver and workers, or take policy: lenient"
             problems.append(Problem(thing, f"it {difference}", fix))
     return problems
-
-
-def _same_names_other_order(signature: Sequence[str], own: Sequence[str]) -> bool:
-    plain = [name.replace(" ", "_") for name in signature]  # as LightGBM stores them
-    other = [name.replace(" ", "_") for name in own]
-    return plain != other and sorted(plain) == sorted(other)
 
 
 def _param_problems(known: Sequence[Parameter], given: Mapping[str, Any]) -> list[Problem]:

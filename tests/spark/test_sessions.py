@@ -1,0 +1,116 @@
+"""One plan and one result, whatever the session's settings are and however odd the names."""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import Array, DataType, Object, Property
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from spark_scoring import plan_scoring, score_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pyspark.sql import DataFrame, SparkSession
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+
+SETTINGS = {
+    "spark.sql.ansi.enabled": ("true", "false"),
+    "spark.sql.session.timeZone": ("UTC", "America/New_York", "Asia/Kolkata"),
+    "spark.sql.caseSensitive": ("false", "true"),
+}
+SESSIONS = [dict(zip(SETTINGS, values, strict=True)) for values in product(*SETTINGS.values())]
+
+FEATURES = {
+    "a.b": ("double", "CAST(id * 1.10 AS decimal(12,2))"),
+    "with space": ("datetime", "timestamp_seconds(1762061400 + id * 1800)"),
+    "back`tick": ("datetime", "TIMESTAMP_NTZ '2025-11-02 01:30:00' + make_interval(0, 0, 0, 0, 0, id)"),
+    "Łódź ✈": ("string", "timestamp_seconds(1762061400 + id * 1800)"),
+    "quo\"te's": ("long", "IF(id = 3, 'three', concat(' ', id, '.0'))"),
+    "back\\slash": ("datetime", "concat('2025-11-0', 1 + id % 9, 'T01:30:00', IF(id % 2 = 0, '', '+05:30'))"),
+    "CASE": ("boolean", "IF(id % 3 = 0, 'TRUE', 'false')"),
+    "day": ("datetime", "DATE '2025-03-09'"),
+    "$1": ("float", "CAST(id / 3 AS double)"),
+    "list": (Array(DataType.float), "array(id, NULL, 0.1BD)"),
+    "object": (
+        Object([Property("a.b", DataType.datetime), Property("n", DataType.long)]),
+        "named_struct('a.b', timestamp_seconds(1762061400), 'n', CAST(id AS string))",
+    ),
+}
+
+
+class Echo(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Says what it was given, types included."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        types = [str(t) for t in model_input.dtypes]
+        return [repr(list(zip(types, row, strict=True))) for row in model_input.itertuples(index=False, name=None)]
+
+
+@pytest.fixture
+def session(spark: SparkSession) -> Iterator[SparkSession]:
+    before = {name: spark.conf.get(name) for name in SETTINGS}
+    yield spark
+    for name, value in before.items():
+        spark.conf.set(name, value or "")
+
+
+def test_a_model_is_given_the_same_values_in_every_session(session: SparkSession, tmp_path: Path) -> None:
+    inputs = Schema([ColSpec(type_, name) for name, (type_, _) in FEATURES.items()])
+    signature = ModelSignature(inputs, Schema([ColSpec("string")]))
+    path = str(tmp_path / "model")
+    mlflow.pyfunc.save_model(path, python_model=Echo(), signature=signature, pip_requirements=["mlflow"])
+    columns = [f"{sql} AS `{name.replace('`', '``')}`" for name, (_, sql) in FEATURES.items()]
+    results = set()
+    for settings in SESSIONS:
+        for name, value in settings.items():
+            session.conf.set(name, value)
+        table = session.range(0, 12, numPartitions=2).selectExpr("id AS key", *columns)
+        hashed = plan_scoring(path, table).hash
+        scored = score_batch(table, path).orderBy("key").collect()
+        results.add((hashed, tuple((row["prediction"], row["scoring_error"]) for row in scored)))
+    ((_, rows),) = results
+    assert [error for _, error in rows if error] == ["quo\"te's: not a whole number in range"]
+    assert "('datetime64[ns]', Timestamp('2025-11-02 05:30:00'))" in rows[0][0]
+    assert "('object', '2025-11-02 05:30:00')" in rows[0][0]
+
+
+ODD = ["a.b", "with space", "back`tick", "Łódź ✈", "SELECT", "a", "A b"]
+
+
+@pytest.mark.parametrize("kind", ["lightgbm", "hist"])
+def test_native_models_score_odd_names_alike(kind: str, session: SparkSession, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(80, len(ODD))), columns=ODD)
+    frame["Łódź ✈"] = pd.Categorical(rng.choice(["ö.", "'", "`"], 80))
+    label = (frame["a.b"] + frame["A b"] > 0).astype(int)
+    model: Any = LGBMClassifier(n_estimators=5, verbose=-1) if kind == "lightgbm" else HistGradientBoostingClassifier()
+    flavor = mlflow.lightgbm if kind == "lightgbm" else mlflow.sklearn
+    model.fit(frame, label)
+    example = frame.assign(**{"Łódź ✈": frame["Łódź ✈"].astype(object)})
+    options = {"serialization_format": "cloudpickle"} if kind == "hist" else {}
+    path = str(tmp_path / "model")
+    flavor.save_model(
+        model, path, signature=infer_signature(example, model.predict(frame)), pip_requirements=["mlflow"], **options
+    )
+    results = []
+    for settings in (SESSIONS[0], SESSIONS[-1]):
+        for name, value in settings.items():
+            session.conf.set(name, value)
+        table: DataFrame = session.createDataFrame(example.reset_index()).repartition(2)
+        scored = score_batch(table, path, predict=["predict_proba"]).orderBy("index").collect()
+        results.append([row["probability"] for row in scored])
+    assert results[0] == results[1] == model.predict_proba(frame).tolist()
