@@ -119,3 +119,16 @@ def test_outputs_are_inferred_from_a_saved_example(tmp_path: Path) -> None:
     spec = read_spec(resolve_model(str(tmp_path / "m")))
     assert str(spec.output) == "double"
     assert "inferred from the saved input example" in spec.notes[0]
+
+
+def test_a_spark_ml_model_is_refused_with_the_alternative(tmp_path: Path) -> None:
+    from mlflow.models import Model
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = Model(signature=None)
+    model.add_flavor("spark", pyspark_version="4.1.4", model_data="sparkml")
+    model.add_flavor("python_function", loader_module="mlflow.spark", python_version="3.11")
+    model.save(str(folder / "MLmodel"))
+    with pytest.raises(ModelError, match=r"(?s)needs a Spark session.*mlflow\.spark\.load_model\(uri\)\.transform"):
+        read_spec(resolve_model(str(folder)))
