@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint unit bench lock clean
+.PHONY: help setup demo test lint unit docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,8 +24,12 @@ lint: setup
 unit: setup ## the tests that need no Spark
 	$(BIN)/python -m pytest tests/unit
 
+docs: setup ## the tables of docs/conversions.md, from the code
+	$(BIN)/python tools/conversions_page.py
+
 bench: setup ## the README's figures, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/planning.py
 
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
 	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"

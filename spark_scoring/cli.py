@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark_scoring import __version__
-from spark_scoring.errors import ScoringError
+from spark_scoring.errors import Problem, RequestError, ScoringError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,7 @@ app = typer.Typer(
 _JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
 _Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Set a field of the job.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+_Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the plan as an HTML page, too.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -44,9 +45,11 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 
 
 @app.command()
-def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
-    """Show what scoring would do, or all that is wrong. Reads no rows, writes nothing."""
+def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False, html: _Html = None) -> None:
+    """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
     planned = _planned(job, set_)
+    if html is not None:
+        _write(html, planned.to_html())
     if json_:
         typer.echo(json.dumps(planned.to_dict(), indent=2))
     else:
@@ -67,6 +70,14 @@ def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         _console().print(report.view())
+
+
+def _write(file: Path, page: str) -> None:
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        cause = f"it cannot be written: {error.strerror}"
+        raise RequestError([Problem(f"--html {file}", cause, "give a file in a folder that can be written")]) from error
 
 
 def _planned(file: Path, settings: Sequence[str] | None) -> JobPlan:

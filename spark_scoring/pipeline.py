@@ -27,7 +27,7 @@ from spark_scoring.errors import CommitError, Gathering, JobError, OutputError, 
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
-from spark_scoring.plan.explain import as_text, plan_view
+from spark_scoring.plan.explain import as_text, plan_page, plan_view
 from spark_scoring.plan.outputs import ERROR_COLUMN, PerClass
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
@@ -66,14 +66,25 @@ class JobPlan:
 
     def view(self) -> Group:
         """What the run will read, do and write, as a rich renderable."""
+        places = Table.grid(padding=(0, 2))
+        for label, text in self._places().items():
+            places.add_row(label, Text(text))
+        return Group(places, plan_view(self.scoring))
+
+    def to_html(self) -> str:
+        """What the run will read, do and write, as a whole HTML page, escaped."""
+        return plan_page(self.scoring, self._places())
+
+    def _places(self) -> dict[str, str]:
+        """Where the rows come from and go to."""
         source, target = self.source, self.target
         condition = f" where {source.where}" if source.where else ""
         existing = "the table is new" if target.schema is None else "the table exists"
-        places = Table.grid(padding=(0, 2))
-        places.add_row("source", Text(f"{source.ref.text} at version {source.version}{condition}"))
-        places.add_row("output", Text(f"{target.ref.text}, {target.mode} ({existing})"))
-        places.add_row("keeps", Text(", ".join(self.keep)))
-        return Group(places, plan_view(self.scoring))
+        return {
+            "source": f"{source.ref.text} at version {source.version}{condition}",
+            "output": f"{target.ref.text}, {target.mode} ({existing})",
+            "keeps": ", ".join(self.keep),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""

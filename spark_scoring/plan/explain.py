@@ -1,4 +1,4 @@
-"""A scoring plan for people and programs: rich in a terminal, plain text in a log, JSON types for tools."""
+"""A scoring plan for people and programs: rich in a terminal, plain text in a log, HTML, JSON types for tools."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from spark_scoring.plan.policy import Fill
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
     from spark_scoring.plan.rules import Verdict
 
@@ -29,11 +31,21 @@ _STYLES: dict[Verdict, str] = {
     "refused": "red",
 }
 _WIDTH = 120
+_SHOWN_TYPE = 28
+_SHOWN_SQL = 40
+"""Characters of a type or an expression in the table of the text; what is longer is written out below it."""
 
 
 def plan_view(plan: ScoringPlan) -> Group:
     """The plan as a rich renderable."""
-    parts: list[Text | Table] = [_headline(plan), _feature_table(plan), Text(), _output_table(plan)]
+    parts: list[Text | Table] = [
+        _headline(plan),
+        _feature_table(plan),
+        Text(),
+        _output_table(plan),
+    ]
+    if (details := _detail_table(plan)).row_count:
+        parts += [Text(), details]
     parts += [Text(f"note: {note}", style="yellow") for note in plan.notes]
     return Group(*parts)
 
@@ -75,13 +87,37 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
 
 
 def plan_html(plan: ScoringPlan) -> str:
-    """The plan as an HTML fragment: one ``section``, escaped, with its own style; no script."""
-    environment = Environment(loader=PackageLoader("spark_scoring.plan", "."), autoescape=True, trim_blocks=True)
-    headline, summary = _headline(plan).plain.split("\n")
-    features = [{**_feature_dict(f), "from": _source_text(f)} for f in plan.features]
+    """The plan as an HTML fragment: one ``section``, escaped, with its own style; no script, nothing loaded."""
+    return _rendered(plan, {})
+
+
+def plan_page(plan: ScoringPlan, places: Mapping[str, str]) -> str:
+    """The plan as a whole HTML page.
+
+    Args:
+        plan: the plan.
+        places: what stands above it, by label: where the rows come from and go to.
+
+    """
+    return _rendered(plan, places)
+
+
+def _rendered(plan: ScoringPlan, places: Mapping[str, str]) -> str:
+    loader = PackageLoader("spark_scoring.plan", ".")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("plan.html.j2").render(
-        headline=headline, summary=summary, features=features, outputs=plan.outputs, notes=plan.notes
+        places=places,
+        plan=plan,
+        title=_title(plan),
+        counts=_counts(plan),
+        features=[_shown(f) for f in plan.features],
     )
+
+
+def _shown(feature: PlannedFeature) -> dict[str, Any]:
+    """A feature's row in HTML, with the short forms of what is long."""
+    short = {"short_type": _short_type(str(feature.type)), "short_from": _short_source(feature)}
+    return {**_feature_dict(feature), "from": _source_text(feature), **short}
 
 
 def _feature_dict(feature: PlannedFeature) -> dict[str, Any]:
@@ -100,15 +136,24 @@ def _feature_dict(feature: PlannedFeature) -> dict[str, Any]:
 
 def _headline(plan: ScoringPlan) -> Text:
     model = plan.model
-    version = f" version {model.version}" if model.version else ""
-    counts = Counter(f.verdict for f in plan.features)
-    verdicts = ", ".join(f"{counts[v]} {v}" for v in _STYLES if counts[v])
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in _counts(plan).items())
     ignored = f"; columns not read: {plan.ignored}" if plan.ignored else ""
     return Text.assemble(
-        (f"{model.name or model.uri}{version}", "bold"),
+        (_title(plan), "bold"),
         f" ({model.flavor}, artifact {model.digest[:12]}), plan {plan.hash[:12]}\n",
         f"{len(plan.features)} features: {verdicts}{ignored}",
     )
+
+
+def _title(plan: ScoringPlan) -> str:
+    model = plan.model
+    version = f" version {model.version}" if model.version else ""
+    return f"{model.name or model.uri}{version}"
+
+
+def _counts(plan: ScoringPlan) -> dict[Verdict, int]:
+    counts = Counter(f.verdict for f in plan.features)
+    return {verdict: counts[verdict] for verdict in _STYLES if counts[verdict]}
 
 
 def _feature_table(plan: ScoringPlan) -> Table:
@@ -116,20 +161,32 @@ def _feature_table(plan: ScoringPlan) -> Table:
     for feature in plan.features:
         table.add_row(
             Text(feature.name),
-            Text(str(feature.type)),
-            Text(_source_text(feature)),
+            Text(_short_type(str(feature.type))),
+            Text(_short_source(feature)),
             Text(feature.verdict, style=_STYLES[feature.verdict]),
-            _null_text(feature),
-            _invalid_text(feature),
+            Text(_null_text(feature)),
+            Text(_invalid_text(feature)),
             Text(feature.note),
         )
+    return table
+
+
+def _detail_table(plan: ScoringPlan) -> Table:
+    """The types and expressions that the table of features has in short."""
+    table = _table("in full", "", "")
+    for feature in plan.features:
+        type_, source = str(feature.type), _source_text(feature)
+        if _short_type(type_) != type_:
+            table.add_row(Text(feature.name), "model type", Text(type_))
+        if _short_source(feature) != source:
+            table.add_row(Text(feature.name), "from", Text(source))
     return table
 
 
 def _output_table(plan: ScoringPlan) -> Table:
     table = _table("adds", "type", "note")
     for column in plan.outputs:
-        table.add_row(column.name, column.type, Text(column.note))
+        table.add_row(Text(column.name), Text(column.type), Text(column.note))
     return table
 
 
@@ -147,6 +204,37 @@ def _source_text(feature: PlannedFeature) -> str:
     if feature.source == quote(feature.name):
         return str(feature.source_type)
     return f"{feature.source}: {feature.source_type}"
+
+
+def _short_source(feature: PlannedFeature) -> str:
+    """As ``_source_text``, short enough for a table."""
+    if feature.source is None or feature.source_type is None:
+        return "-"
+    type_ = _short_type(feature.source_type)
+    if feature.source == quote(feature.name):
+        return type_
+    sql = " ".join(feature.source.split())
+    return f"{sql if len(sql) <= _SHOWN_SQL else f'{sql[: _SHOWN_SQL - 1]}…'}: {type_}"
+
+
+def _short_type(text: str) -> str:
+    """A nested type without its inner ones, where it is long: ``array<struct<…>>``."""
+    depth = text.count("<")
+    while depth and len(text) > _SHOWN_TYPE:
+        depth -= 1
+        text = _to_depth(text, depth)
+    return text
+
+
+def _to_depth(text: str, depth: int) -> str:
+    shown, level = "", 0
+    for character in text:
+        level -= character == ">"
+        shown += character if level <= depth else ""
+        level += character == "<"
+        if character == "<" and level == depth + 1:
+            shown += "…"
+    return shown
 
 
 def _null_text(feature: PlannedFeature) -> str:

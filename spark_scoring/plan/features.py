@@ -24,17 +24,19 @@ def with_levels(model: ModelSpec, given: Mapping[str, Levels]) -> tuple[tuple[Fe
         given: the job's levels by feature; they settle what neither the model nor its metadata says.
 
     """
-    known = {**dict(model.recorded), **given}
+    recorded = dict(model.recorded)
+    known = {**given, **recorded}
     own = dict(model.levels.named)
+    held = {**recorded, **{x.feature: x.levels for x in model.levels.listed}, **own}
     problems = [
-        Problem(f"categories: {name}", f"the model itself holds other levels ({own[name]})", "leave them out")
-        for name, levels in known.items()
-        if name in own and levels.values != own[name].values
+        Problem(f"categories: {name}", f"{held[name].origin} holds other levels ({held[name]})", "leave them out")
+        for name, levels in [*recorded.items(), *given.items()]
+        if name in held and levels.values != held[name].values
     ]
     assigned = _assigned(model, known)
     if assigned is None:
-        held = "; ".join(str(levels) for levels in model.levels.unassigned)
-        cause = f"it holds category levels ({held}) and does not say of which features"
+        unnamed = "; ".join(str(levels) for levels in model.levels.unassigned)
+        cause = f"it holds category levels ({unnamed}) and does not say of which features"
         fix = "name them: categories: {<feature>: [levels in the order of training], ...}"
         problems.append(Problem(f"model {model.uri!r}", cause, fix))
     types: dict[str, ModelType] = {name: Category(levels) for name, levels in {**own, **(assigned or {})}.items()}
@@ -48,7 +50,8 @@ def with_levels(model: ModelSpec, given: Mapping[str, Levels]) -> tuple[tuple[Fe
         else:
             settled = feature
         features.append(settled)
-    stray = [name for name in types if name not in {feature.name for feature in model.inputs}]
+    inputs = {feature.name for feature in model.inputs}
+    stray = [name for name in types if name not in inputs]
     if stray:
         cause = f"it was trained on categories of features that its signature does not name: {listed(stray)}"
         problems.append(Problem(f"model {model.uri!r}", cause, "log it with the frame that it was trained on"))

@@ -231,7 +231,9 @@ class _Binder:
         expression = self._request.expressions.get(feature.name)
         if expression is not None:
             typed = expression.type
-            return None if typed is None else self._convert(feature, f"({expression.sql})", typed, choice, handling)
+            return (
+                None if typed is None else self._convert(feature, _bracketed(expression.sql), typed, choice, handling)
+            )
         found = self._by_name.get(self._fold(feature.name), [])
         if len(found) > 1:
             names = ", ".join(column.name for column in found)
@@ -306,6 +308,11 @@ class _Binder:
         """Text or a flag for a number that stands for a category."""
         is_code = feature.name in self._model.levels.coded and isinstance(feature.type, str)
         return is_code and type(type_).__name__ in ("StringType", "CharType", "VarcharType", "BooleanType")
+
+
+def _bracketed(sql: str) -> str:
+    """An expression as part of a larger one; a comment at its end stays its own."""
+    return f"({sql}\n)" if "--" in sql else f"({sql})"
 
 
 def _is_optional(feature: Feature) -> bool:

@@ -15,6 +15,7 @@ from spark_scoring.model.types import (
     Array,
     Category,
     Coded,
+    Levels,
     Map,
     ModelType,
     Object,
@@ -271,7 +272,7 @@ def rule_for(source: DataType, target: ModelType, *, case_sensitive: bool = Fals
         case Object():
             return _object_rule(source, target, case_sensitive)
         case Tensor():
-            return _tensor_rule(source, target)
+            return _tensor_rule(source, target, case_sensitive)
         case Category() | Coded() | OneOf():
             return _level_rule(source, target)
         case _:
@@ -311,8 +312,6 @@ def _any_rule(source: DataType) -> Rule | Refusal:
     match kind:
         case "array":
             inner = (source.elementType,)  # type: ignore[attr-defined]
-        case "map":
-            inner = (source.keyType, source.valueType)  # type: ignore[attr-defined]
         case "struct":
             inner = [field.dataType for field in source.fields]  # type: ignore[attr-defined]
         case _ if kind not in _TAKEN_AS_IT_IS:
@@ -383,7 +382,7 @@ def _fields_named(source: DataType, name: str, case_sensitive: bool) -> list[tup
     ]
 
 
-def _tensor_rule(source: DataType, target: Tensor) -> Rule | Refusal:
+def _tensor_rule(source: DataType, target: Tensor, case_sensitive: bool) -> Rule | Refusal:  # noqa: FBT001
     """One array (nested ones are laid flat), a struct with a field per value, or a number where the width is one."""
     if target.width < 0:
         return Refusal(
@@ -391,25 +390,27 @@ def _tensor_rule(source: DataType, target: Tensor) -> Rule | Refusal:
             "log the model with a fixed shape, such as (-1, 128), and pad the rows to it",
         )
     if kind_of(source) == "struct":
-        return _tensor_of_struct(source, target)
+        return _tensor_of_struct(source, target, case_sensitive)
     inner, depth = source, 0
     while (element := _element_of(inner)) is not None:
         inner, depth = element, depth + 1
-    if depth > max(len(target.shape) - 1, 1) or (depth == 0 and target.width != 1):
+    if depth not in (0, 1, len(target.shape) - 1) or (depth == 0 and target.width != 1):
         return _refused(source, target)
     rule = _tensor_value_rule(inner, target)
     if isinstance(rule, Refusal):
         return rule
     cell = Cell(inner.simpleString(), target.dtype, rule, source="[]" * depth, nullable=holds_null(target.dtype))
-    return _tensor_of((cell,), target, f"exactly {target.width} values" if depth else "one value")
+    return _tensor_of((cell,), target, f"exactly {_values(target.width)}" if depth else "one value")
 
 
-def _tensor_of_struct(source: DataType, target: Tensor) -> Rule | Refusal:
+def _tensor_of_struct(source: DataType, target: Tensor, case_sensitive: bool) -> Rule | Refusal:  # noqa: FBT001
     fields: StructType = source  # type: ignore[assignment]
     if len(fields.fields) != target.width:
         return Refusal(f"{len(fields.fields)} columns for {target}, which takes {target.width}")
     cells = []
     for field in fields.fields:
+        if len(_fields_named(source, field.name, case_sensitive)) > 1:
+            return Refusal(f"more than one field of the struct has the name {field.name!r}")
         rule = _tensor_value_rule(field.dataType, target)
         if isinstance(rule, Refusal):
             return Refusal(f"{field.name}: {rule.cause}", rule.fix)
@@ -418,11 +419,11 @@ def _tensor_of_struct(source: DataType, target: Tensor) -> Rule | Refusal:
                 field.dataType.simpleString(), target.dtype, rule, source=field.name, nullable=holds_null(target.dtype)
             )
         )
-    return _tensor_of(tuple(cells), target, f"{target.width} columns in this order")
+    return _tensor_of(tuple(cells), target, f"the {_values(target.width)} of a struct, in its order")
 
 
 def _tensor_value_rule(source: DataType, target: Tensor) -> Rule | Refusal:
-    if target.dtype not in _RULES and target.dtype not in INTEGER_RANGES:
+    if target.dtype == "datetime" or (target.dtype not in _RULES and target.dtype not in INTEGER_RANGES):
         fix = "log the model with a tensor of float64, float32, int64, int32 or a smaller integer"
         return Refusal(f"this version makes no tensors of {target.dtype}", fix)
     return rule_for(source, target.dtype)
@@ -430,7 +431,13 @@ def _tensor_value_rule(source: DataType, target: Tensor) -> Rule | Refusal:
 
 def _tensor_of(cells: tuple[Cell, ...], target: Tensor, what: str) -> Rule:
     nested = _nested("tensor", cells, what)
-    return Rule(nested.verdict, "tensor", nested.note, f"not {target.width} values that fit", cells)
+    can_fail = nested.reason is not None or cells[0].source.startswith("[]")
+    reason = f"not {_values(target.width)} of the tensor's type" if can_fail else None
+    return Rule(nested.verdict, "tensor", nested.note, reason, cells)
+
+
+def _values(count: int) -> str:
+    return "one value" if count == 1 else f"{count} values"
 
 
 def _level_rule(source: DataType, target: Category | Coded | OneOf) -> Rule | Refusal:
@@ -439,6 +446,9 @@ def _level_rule(source: DataType, target: Category | Coded | OneOf) -> Rule | Re
     kind = kind_of(source)
     if levels.type == "date" and kind not in ("date", "string"):
         return _refused(source, target)
+    if isinstance(target, OneOf) and not _are_held(levels, target.type):
+        cause = f"its levels ({levels}) are no values of type {target.type}"
+        return Refusal(cause, f"give levels of type {target.type}, or leave them out")
     own = "string" if levels.type == "date" else levels.type
     rule = _scalar_rule(source, own)
     if isinstance(rule, Refusal):
@@ -447,6 +457,19 @@ def _level_rule(source: DataType, target: Category | Coded | OneOf) -> Rule | Re
     conversion: Conversion = "listed" if isinstance(target, OneOf) else "level"
     cell = Cell(source.simpleString(), own, rule)
     return Rule(verdict, conversion, f"one of {levels}, from {levels.origin}", _UNKNOWN_LEVEL, (cell,))
+
+
+def _are_held(levels: Levels, type_: str) -> bool:
+    """Whether a type has a value for each of the levels."""
+    if type_ == "string" or levels.type in ("string", "date"):
+        return type_ == "string"
+    numbers = [value for value in levels.values if not isinstance(value, str)]
+    if type_ == "boolean":
+        return all(number in (0, 1) for number in numbers)
+    if type_ in INTEGER_RANGES:
+        low, high = INTEGER_RANGES[type_]
+        return all(number % 1 == 0 and low <= number < high for number in numbers)
+    return type_ in ("double", "float")
 
 
 def _element_of(source: DataType) -> DataType | None:
@@ -459,7 +482,8 @@ def _nested(conversion: Conversion, cells: tuple[Cell, ...], what: str) -> Rule:
     verdict: Verdict = max((cell.rule.verdict for cell in cells), key=_GRAVITY.index, default="exact")
     notes = dict.fromkeys(cell.rule.note for cell in cells if cell.rule.note)
     note = f"{what}: {'; '.join(notes)}" if notes else what
-    return Rule(verdict, conversion, note, _INSIDE, cells)
+    can_fail = any(cell.rule.reason is not None or not cell.nullable for cell in cells)
+    return Rule(verdict, conversion, note, _INSIDE if can_fail else None, cells)
 
 
 def _refused(source: DataType, target: ModelType) -> Refusal:

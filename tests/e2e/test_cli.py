@@ -63,6 +63,25 @@ def test_plan_in_json_is_nothing_but_json(job_file: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["source"]["version"] == 0
 
 
+def test_plan_writes_a_page_beside_what_it_prints(
+    job_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "source.where=\"id >= 0 AND '<b>' <> 'x'\""
+    assert run("plan", job_file, "--json", "--set", where, "--html", tmp_path / "plan.html") == 0
+    planned = json.loads(capsys.readouterr().out)
+    page = (tmp_path / "plan.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>\n")
+    assert "main.cli.orders at version 0 where id &gt;= 0 AND &#39;&lt;b&gt;&#39;" in page
+    assert planned["plan"]["hash"][:12] in page
+
+
+def test_a_page_that_cannot_be_written_is_a_wrong_request(
+    job_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("plan", job_file, "--html", tmp_path / "no" / "plan.html") == 2
+    assert "plan.html: it cannot be written: No such file or directory" in capsys.readouterr().err
+
+
 def test_score_reports_the_run(job_file: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("score", job_file, "--json", "--set", "output.table=main.cli.json") == 0
     report = json.loads(capsys.readouterr().out)

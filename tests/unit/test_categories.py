@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from spark_scoring.errors import PlanError
-from spark_scoring.model.categories import OwnLevels, given_levels, own_levels, recorded_levels
+from spark_scoring.model.categories import ListedLevels, OwnLevels, given_levels, own_levels, recorded_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Category, Coded, Levels, OneOf
 from spark_scoring.plan.planner import Request, ScoringPlan, make_plan
@@ -182,13 +182,17 @@ def test_levels_come_from_the_model_then_its_metadata_then_the_job() -> None:
     own = replace(MODEL, levels=OwnLevels(named=(("city", CITY),)), recorded=(("code", GIVEN),))
     assert [f.type for f in plan(own).features] == [Category(CITY), Coded("long", GIVEN)]
     job = Levels("string", ("z",), "the job")
-    assert plan(own, categories={"code": job}).features[1].type == Coded("long", job)
+    assert plan(MODEL, categories={"code": job}).features[1].type == Coded("long", job)
     assert plan(categories={"city": GIVEN}).features[0].type == OneOf("string", GIVEN, null=True)
 
 
 def test_levels_that_contradict_the_models_are_refused() -> None:
     own = replace(MODEL, levels=OwnLevels(named=(("city", CITY),)))
-    assert "the model itself holds other levels" in problems(own, categories={"city": GIVEN})[0]
+    assert "the model holds other levels (3 string levels)" in problems(own, categories={"city": GIVEN})[0]
+    listed = replace(MODEL, levels=OwnLevels(listed=(ListedLevels("city", CITY, null=False),)))
+    assert "the model holds other levels" in problems(listed, categories={"city": GIVEN})[0]
+    recorded = replace(MODEL, recorded=(("city", replace(CITY, origin="its metadata")),))
+    assert "its metadata holds other levels" in problems(recorded, categories={"city": GIVEN})[0]
 
 
 def test_levels_without_features_are_settled_by_the_job_alone() -> None:
