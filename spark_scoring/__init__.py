@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
     from spark_scoring.job import ScoringJob
     from spark_scoring.pipeline import JobPlan, plan_job, plan_scoring, run_job, score_batch
@@ -25,6 +26,7 @@ _HOMES = {
     "Fill": "plan.policy",
     "JobPlan": "pipeline",
     "PlanError": "errors",
+    "PreparedFeatures": "engine.pandas_casts",
     "RequestError": "errors",
     "RunError": "errors",
     "RunReport": "report.run",
@@ -34,6 +36,7 @@ _HOMES = {
     "get_session": "session",
     "plan_job": "pipeline",
     "plan_scoring": "pipeline",
+    "prepare_features": "engine.pandas_casts",
     "run_job": "pipeline",
     "score_batch": "pipeline",
 }
@@ -43,6 +46,7 @@ __all__ = [
     "Fill",
     "JobPlan",
     "PlanError",
+    "PreparedFeatures",
     "RequestError",
     "RunError",
     "RunReport",
@@ -53,6 +57,7 @@ __all__ = [
     "get_session",
     "plan_job",
     "plan_scoring",
+    "prepare_features",
     "run_job",
     "score_batch",
 ]

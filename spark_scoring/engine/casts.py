@@ -154,10 +154,15 @@ def extend(df: DataFrame, plan: ScoringPlan, prefix: str) -> Extended:
 
             df = df.withColumn(column, vector_to_array(F.expr(str(feature.source))))
             sources[feature.name] = quote(column)
-        elif isinstance(feature.type, _LEVELED) and len(feature.type.levels.values) > _MAPPED_LEVELS:
-            df = _with_codes(df, feature, feature.type.levels, column)
+        elif feature.conversion != "void" and (levels := _joined_levels(feature.type)):
+            df = _with_codes(df, feature, levels, column)
             codes[feature.name] = quote(column)
     return Extended(df, sources, codes)
+
+
+def _joined_levels(type_: ModelType) -> Levels | None:
+    """Levels too many for a map."""
+    return type_.levels if isinstance(type_, _LEVELED) and len(type_.levels.values) > _MAPPED_LEVELS else None
 
 
 def _with_codes(df: DataFrame, feature: PlannedFeature, levels: Levels, column: str) -> DataFrame:
@@ -484,7 +489,7 @@ def _entries(source: str, typed: _Typed) -> tuple[str, str | None]:
 def _members(source: str, typed: _Typed) -> tuple[str, str | None]:
     found = [(cell, *_inside(f"{source}.{quote(cell.source)}", cell)) for cell in typed.members]
     fits = [f for _, _, f in found if f is not None]
-    struct = f"named_struct({', '.join(f'{text(cell.name)}, {value}' for cell, value, _ in found)})"
+    struct = f"struct({', '.join(f'{value} AS {quote(cell.name)}' for cell, value, _ in found)})"
     return struct, f"({' AND '.join(fits)})" if fits else None
 
 
@@ -493,21 +498,30 @@ def _tensor(source: str, typed: _Typed) -> tuple[str, str | None]:
     assert isinstance(typed.type, Tensor)  # noqa: S101  the rule of no other type
     cell, *others = typed.members
     if cell.source.startswith("[]"):
+        depth = cell.source.count("[]")
         flat = source
-        for _ in range(cell.source.count("[]") - 1):
+        for _ in range(depth - 1):
             flat = f"flatten({flat})"
         value, fits = _each(flat, cell)
-        width = f"coalesce(size({flat}) = {typed.type.width}, false)"
-        return value, f"({width} AND {fits})" if fits else f"({width})"
+        shaped = _has_shape(source, typed.type.shape[1:] if depth > 1 else (typed.type.width,))
+        return value, f"({shaped} AND {fits})" if fits else f"({shaped})"
     of_struct = bool(cell.source)
     found = [_inside(f"{source}.{quote(c.source)}" if of_struct else source, c) for c in (cell, *others)]
     checks = [f for _, f in found if f is not None]
     return f"array({', '.join(value for value, _ in found)})", f"({' AND '.join(checks)})" if checks else None
 
 
+def _has_shape(source: str, shape: Sequence[int]) -> str:
+    """Whether arrays have these sizes at every level; a null array has none."""
+    size, *inner = shape
+    own = f"coalesce(size({source}) = {size}, false)"
+    return f"{own} AND forall({source}, x -> {_has_shape('x', inner)})" if inner else own
+
+
 def _inside(source: str, cell: Cell) -> tuple[str, str | None]:
     """A value inside another: NaN for a null where numbers have one, else a null if it may be one."""
-    value, fits = _converted(source, _of_cell(cell))
+    plain = f"collate({source}, 'UTF8_BINARY')" if cell.source_type.startswith("string collate") else source
+    value, fits = _converted(plain, _of_cell(cell))
     if cell.type == "datetime":
         value = _wall_clock(value)
     null = _constant(math.nan, str(cell.type)) if cell.type in ("double", "float") else "NULL"
