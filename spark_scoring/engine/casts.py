@@ -152,7 +152,8 @@ def extend(df: DataFrame, plan: ScoringPlan, prefix: str) -> Extended:
         if feature.source_type == "vector":
             from pyspark.ml.functions import vector_to_array
 
-            df = df.withColumn(column, vector_to_array(F.expr(str(feature.source))))
+            vector = F.expr(str(feature.source))
+            df = df.withColumn(column, F.when(vector.isNotNull(), vector_to_array(vector)))  # it raises on a null
             sources[feature.name] = quote(column)
         elif feature.conversion != "void" and (levels := _joined_levels(feature.type)):
             df = _with_codes(df, feature, levels, column)
