@@ -429,13 +429,12 @@ def _wall_clock_micros(source: str, typed: _Typed) -> tuple[str, str | None]:
 def _parse_instant(source: str, typed: _Typed) -> tuple[str, str | None]:
     day, hour, second, offset = (f"regexp_extract({source}, r'{_TIME}', {i})" for i in (1, 2, 3, 4))
     clock = f"concat({day}, ' ', coalesce(nullif({hour}, ''), '00:00'), coalesce(nullif({second}, ''), ':00'))"
-    wall, fits = _wall_clock_micros(f"try_cast({clock} AS timestamp_ntz)", typed)
+    wall, _ = _wall_clock_micros(f"try_cast({clock} AS timestamp_ntz)", typed)  # null where there is no such day
     minutes = f"(CAST(substring({offset}, 2, 2) AS int) * 60 + CAST(right({offset}, 2) AS int))"
     signed = f"CASE WHEN {offset} IN ('', 'Z') THEN 0 WHEN startswith({offset}, '-') THEN -{minutes} ELSE {minutes} END"
     micros = f"({wall} - ({signed}) * 60000000L)"
-    in_range = f"{micros} BETWEEN {-_NS_MICROS}L AND {_NS_MICROS}L"
-    known = f"CASE WHEN coalesce({fits}, false) THEN {in_range} ELSE false END"
-    return micros, f"(CASE WHEN {source} RLIKE r'{_TIME}' THEN {known} ELSE false END)"
+    in_range = f"coalesce({micros} BETWEEN {-_NS_MICROS}L AND {_NS_MICROS}L, false)"
+    return micros, f"(CASE WHEN {source} RLIKE r'{_TIME}' THEN {in_range} ELSE false END)"
 
 
 def _void(source: str, typed: _Typed) -> tuple[str, str | None]:
