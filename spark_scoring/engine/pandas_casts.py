@@ -647,20 +647,21 @@ def _members(value: Mapping[str, Any], typed: _Typed) -> tuple[dict[str, Any], b
 def _tensor(value: Any, typed: _Typed) -> tuple[list[Any], bool]:
     """As many values as the tensor is wide: of an array, nested ones laid flat, of a struct, or the value itself."""
     assert isinstance(typed.type, Tensor)  # noqa: S101  the rule of no other type
-    first = typed.members[0]
-    if first.source.startswith("[]"):
-        flat = _flat(value, first.source.count("[]"))
-        return _elements(flat, typed) if len(flat) == typed.type.width else ([], False)
-    inside = [_inside(value[member.source] if member.source else value, member) for member in typed.members]
-    return [v for v, _ in inside], all(fits for _, fits in inside)
-
-
-def _flat(value: Sequence[Any], depth: int) -> list[Any]:
-    """Nested arrays laid end to end; nothing at all where one of them is null."""
-    flat = list(value)
+    depth = typed.members[0].source.count("[]") if typed.members[0].source.startswith("[]") else 0
+    if depth == 0:
+        inside = [_inside(value[member.source] if member.source else value, member) for member in typed.members]
+        return [v for v, _ in inside], all(fits for _, fits in inside)
+    if not _has_shape(value, typed.type.shape[1:] if depth > 1 else (typed.type.width,)):
+        return [], False
     for _ in range(depth - 1):
-        flat = [] if None in flat else [v for inner in flat for v in inner]
-    return flat
+        value = [v for inner in value for v in inner]
+    return _elements(value, typed)
+
+
+def _has_shape(value: Sequence[Any] | None, shape: Sequence[int]) -> bool:
+    """Whether arrays have these sizes at every level; a null array has none."""
+    size, *inner = shape
+    return value is not None and len(value) == size and (not inner or all(_has_shape(v, inner) for v in value))
 
 
 def _inside(value: Any, typed: _Typed) -> tuple[Any, bool]:

@@ -145,7 +145,7 @@ def holds_null(type_: ModelType) -> bool:
     """Whether a model's type can carry a null: NaN, None, NaT, a missing level."""
     match type_:
         case OneOf():
-            return type_.null
+            return type_.null and holds_null(type_.type)
         case str():
             return type_ in ("double", "float", "string", "datetime", "binary", ANY)
         case Category() | Coded():
