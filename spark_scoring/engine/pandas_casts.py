@@ -123,7 +123,7 @@ def prepare_features(
         policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others).
         schema: the table's schema. Without it each column's Spark type comes from its dtype (times without a zone
             are TIMESTAMP_NTZ), that of an object column from its values: only with a schema does the result of one
-            row never depend on the others. A NaN of a numpy float column is a null.
+            row never depend on the others. A NaN is a null, but for one in a column of objects.
         categories: levels in the order of training. Text must be one of them, a number becomes their code; only a
             model itself can say that it takes a pandas Categorical (``prepare_frame`` with its plan).
 
@@ -198,7 +198,7 @@ def _schema_of(frame: pd.DataFrame, schema: StructType | None, read: set[str]) -
         if given is not None:
             type_ = given.get(name)
         elif str(name).lower() in read:
-            type_ = _inferred(frame.iloc[:, i])
+            type_ = inferred_type(frame.iloc[:, i])
             if type_ is None:
                 fix = "give the table's schema: schema=StructType([...])"
                 problems.append(Problem(f"column {name!r}", "its values are not of one Spark type", fix))
@@ -209,8 +209,8 @@ def _schema_of(frame: pd.DataFrame, schema: StructType | None, read: set[str]) -
     return StructType(fields)
 
 
-def _inferred(series: pd.Series[Any]) -> DataType | None:
-    """The Spark type of a column's dtype, of objects that of the values; None where there is none."""
+def inferred_type(series: pd.Series[Any]) -> DataType | None:
+    """The Spark type of a column's dtype, of a column of objects that of its values; None where there is none."""
     values = series.cat.categories if isinstance(series.dtype, pd.CategoricalDtype) else series
     try:
         found = pa.array(values, from_pandas=True).type
@@ -244,9 +244,10 @@ def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list
 
 
 def _read_column(series: pd.Series[Any], type_: DataType) -> list[Any]:
+    """A NaN is a null as pandas has it, but for one among objects."""
     values = series.astype(object).tolist()
-    if isinstance(series.dtype, np.dtype) and series.dtype.kind == "f":
-        values = [None if math.isnan(value) else value for value in values]
+    if series.dtype != object:
+        values = [None if missing else value for value, missing in zip(values, series.isna(), strict=True)]
     return [_read(value, type_) for value in values]
 
 
@@ -388,7 +389,7 @@ def _settled(value: Any, feature: PlannedFeature, typed: _Typed) -> tuple[Any, t
 
 def _is_missing(value: Any, feature: PlannedFeature) -> bool:
     """Null, and NaN where the source can hold one."""
-    has_nan = feature.source_type in ("float", "double") and feature.type != "string"
+    has_nan = feature.source_type in ("double",) and feature.type != "string"
     return value is None or (has_nan and math.isnan(value))
 
 
@@ -610,7 +611,7 @@ def _parse_instant(value: str, _: _Typed) -> tuple[int, bool]:
         return MISSING_TIME, False
     offset = (int(hours) * 60 + int(minutes)) * 60_000_000
     micros = wall + offset if sign == "-" else wall - offset
-    return micros, abs(wall) <= _NS_MICROS and abs(micros) <= _NS_MICROS
+    return micros, abs(micros) <= _NS_MICROS
 
 
 def _level(value: Any, typed: _Typed) -> tuple[int, bool]:
