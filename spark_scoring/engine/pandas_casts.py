@@ -389,7 +389,7 @@ def _settled(value: Any, feature: PlannedFeature, typed: _Typed) -> tuple[Any, t
 
 def _is_missing(value: Any, feature: PlannedFeature) -> bool:
     """Null, and NaN where the source can hold one."""
-    has_nan = feature.source_type in ("double",) and feature.type != "string"
+    has_nan = feature.source_type in ("float", "double") and feature.type != "string"
     return value is None or (has_nan and math.isnan(value))
 
 
