@@ -8,7 +8,7 @@ DataFrame, all their cells one plan and one Spark job.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -142,7 +142,7 @@ def in_range(micros: int) -> int | None:
 
 
 def micros_of_text(text: str) -> int | None:
-    """A day, a clock behind a blank or T, an offset; UTC without one. Both the clock and the instant are in range."""
+    """A day, a clock behind a blank or T, an offset; UTC without one."""
     body = text.strip(WHITESPACE)
     at = next((i for i, c in enumerate(body) if i >= 10 and c in "Z+-"), len(body))
     day, clock, offset = body[:10], body[10:at].rstrip(WHITESPACE), body[at:]
@@ -159,8 +159,7 @@ def micros_of_text(text: str) -> int | None:
     except ValueError:
         return None
     east = (hours * 60 + minutes) * (-1 if offset.startswith("-") else 1)
-    own, micros = in_range((wall - EPOCH) // MICRO), in_range((wall - EPOCH - timedelta(minutes=east)) // MICRO)
-    return None if own is None or hours > 14 or minutes > 59 else micros
+    return None if hours > 14 or minutes > 59 else in_range((wall - EPOCH - timedelta(minutes=east)) // MICRO)
 
 
 def shape_of(text: str) -> str:
@@ -342,6 +341,7 @@ CLOCKS = (
     *(datetime(1, 1, 1, 0, 0, 0, 1), datetime(1883, 11, 18, 17), datetime(1582, 10, 10, 12, 34, 56, 700)),  # noqa: DTZ001
 )
 TIME_TEXTS = (
+    *("2262-04-12 01:47:16.854775+02:00", "2262-04-12 01:47:16.854776+02:00", "1677-09-20 22:12:43.145225-02:00"),
     *("2026-01-31", "2026-01-31 23:59", "2026-01-31T23:59:59", "2026-01-31 23:59:59.5", "2026-01-31T00:00:00.000001Z"),
     *("2026-01-31 23:59:59.123456+05:30", "2026-01-31 23:59-0800", "2026-01-31Z", "2026-01-31 Z", "2026-01-31-08:00"),
     *("2026-01-31 +00:00", " 2026-01-31 \n", "\t2026-01-31\x0b\x0c\r", "2026-01-31 23:59 +00:00"),
@@ -442,10 +442,19 @@ VECTORS = (
     *(Vectors.sparse(3, {1: 5.0}), Vectors.sparse(4, {}), Vectors.sparse(1, {0: 255.0}), Vectors.sparse(2, {0: -1.0})),
     *(Vectors.sparse(5, {4: 1.0}), Vectors.sparse(50, {7: math.nan})),
 )
+
+
+def decimals_near_the_edges(type_: T.DecimalType) -> list[Decimal]:
+    """Of the small integers, the levels and the type itself."""
+    every = numbers.decimal_edges(type_.precision, type_.scale)
+    return [v for v in every if abs(v) < 300 or abs(v) in (2**16 - 1, 2**16, 2**32 - 1, 2**32, 2**63) or v == every[-1]]
+
+
 VALUES: dict[str, Sequence[Any]] = {
     **{name: edges_of(name) for name in (*WHOLE_SOURCES, "float", "double")},
-    **{name: numbers.decimal_edges(type_.precision, type_.scale) for name, type_ in DECIMALS.items()},
-    **dict.fromkeys(("string", "collated"), ALL_TEXTS),
+    **{name: decimals_near_the_edges(type_) for name, type_ in DECIMALS.items()},
+    "string": ALL_TEXTS,
+    "collated": ALL_TEXTS[::3],
     "char": ("1   ", "a   ", "    ", "true", " 255", "1.0 ", "it's", "Łódź", "nan ", "1e3 "),
     "varchar": ("1", "a", "a ", "", "true", "1.50", "it's", "back\\slash", "Łódź 😀", "2026-01-31", "7", "-129", "127"),
     "variant": tuple(JSON),
@@ -667,13 +676,13 @@ class Scored:
     touched: bool
 
 
-ENDED = (None,)
-"""One more row in each table, of nulls."""
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Shorter columns end in nulls, and all have one."""
+    return [*zip_longest(*columns.values()), (None,) * len(columns)]
 
 
-def plan_of(cells: Mapping[str, Cell], policy: Mapping[str, FeaturePolicy] | None = None) -> ScoringPlan:
-    """A plan with one feature per cell."""
-    model = ModelSpec(
+def model_of(features: Iterable[Feature]) -> ModelSpec:
+    return ModelSpec(
         uri="models:/cells/1",
         name=None,
         version=None,
@@ -681,19 +690,23 @@ def plan_of(cells: Mapping[str, Cell], policy: Mapping[str, FeaturePolicy] | Non
         digest="",
         path="",
         flavor="python_function",
-        inputs=tuple(Feature(name, cell.target, required=cell.required) for name, cell in cells.items()),
+        inputs=tuple(features),
         output="double",
     )
+
+
+def plan_of(cells: Mapping[str, Cell], policy: Mapping[str, FeaturePolicy] | None = None) -> ScoringPlan:
+    """A plan with one feature per cell."""
+    model = model_of(Feature(name, cell.target, required=cell.required) for name, cell in cells.items())
     expressions = {name: Expression(quote(cell.column), cell.source) for name, cell in cells.items()}
     return make_plan(model, T.StructType([]), Request(policy=Policy.of(policy or {}), expressions=expressions))
 
 
 def frame_of(spark: SparkSession, cells: Mapping[str, Cell], columns: Mapping[str, Sequence[Any]]) -> DataFrame:
-    """A column per source; shorter ones end in nulls, and all have one."""
+    """A column per source."""
     types = {cell.column: cell.source for cell in cells.values()}
-    made = [T.StructField(c, T.DataType.fromDDL(SQL[c][0]) if c in SQL else types[c]) for c in columns]
-    schema = T.StructType([*made, T.StructField("end", T.StringType())])
-    frame = spark.createDataFrame(list(zip_longest(*columns.values(), ENDED)), schema)
+    schema = T.StructType([T.StructField(c, T.DataType.fromDDL(SQL[c][0]) if c in SQL else types[c]) for c in columns])
+    frame = spark.createDataFrame(rows_of(columns), schema)
     return frame.selectExpr(*(f"{SQL[c][1]} AS {quote(c)}" if c in SQL else quote(c) for c in columns))
 
 
@@ -710,8 +723,8 @@ def scored(
     for lane, field in zip(prepared.lanes, selected.schema, strict=False):
         assert lane.type == "nested" or field.dataType.simpleString() == lane_type(lane), lane.features
     rows = selected.collect()
-    for given_row, row in zip(zip_longest(*columns.values(), ENDED), rows, strict=True):
-        given = dict(zip(columns, given_row, strict=False))
+    for given_row, row in zip(rows_of(columns), rows, strict=True):
+        given = dict(zip(columns, given_row, strict=True))
         problems = dict(part.split(": ", 1) for part in (row["error"] or "").split("; ") if part)
         assert row["ok"] == (row["error"] is None)
         for i, lane in enumerate(prepared.lanes):
@@ -813,6 +826,19 @@ def test_values_become_what_exact_arithmetic_says(
     assert differences(scored(frame_of(spark, cells, columns), cells, columns)) == []
 
 
+def test_characters_of_a_table_are_padded_text(spark: SparkSession) -> None:
+    spark.sql("CREATE TABLE characters (id INT, char CHAR(4), varchar VARCHAR(40)) USING parquet")
+    columns = {name: VALUES[name] for name in CHARACTERS}
+    rows = [(i, char and char.rstrip(), varchar) for i, (char, varchar) in enumerate(rows_of(columns))]
+    try:
+        spark.createDataFrame(rows, "id int, char string, varchar string").write.insertInto("characters")
+        frame = spark.table("characters").orderBy("id").drop("id")
+        cells = cells_of(CHARACTERS)
+        assert differences(scored(frame, cells, columns)) == []
+    finally:
+        spark.sql("DROP TABLE characters")
+
+
 # --- many levels ----------------------------------------------------------------------------------------------------
 
 MANY: dict[LevelType, Levels] = {
@@ -824,16 +850,18 @@ MANY: dict[LevelType, Levels] = {
 }
 MATCHED: dict[str, tuple[ModelType, ...]] = {
     "string": (
-        *(Category(MANY["string"]), Coded("double", MANY["string"]), OneOf("string", MANY["string"], null=True)),
-        *(Category(MANY["long"]), Coded("integer", MANY["boolean"]), OneOf("long", MANY["long"], null=False)),
-        *(Category(MANY["double"]), OneOf("string", MANY["date"], null=False)),
+        *(
+            Category(MANY["string"]),
+            OneOf("string", MANY["string"], null=True),
+            OneOf("long", MANY["long"], null=False),
+        ),
+        *(Category(MANY["double"]), Coded("integer", MANY["boolean"]), OneOf("string", MANY["date"], null=False)),
     ),
-    "bigint": (Category(MANY["long"]), Category(MANY["string"]), OneOf("double", MANY["double"], null=True)),
-    "double": (Category(MANY["double"]), OneOf("double", MANY["double"], null=True), Category(MANY["long"])),
-    "decimal(12,2)": (Category(MANY["double"]), Category(MANY["string"])),
-    "boolean": (Category(MANY["boolean"]), Category(MANY["string"])),
-    "date": (Category(MANY["date"]), Coded("long", MANY["string"])),
-    "timestamp": (Category(MANY["string"]),),
+    "bigint": (Category(MANY["long"]), Coded("double", MANY["string"])),
+    "double": (Category(MANY["double"]), OneOf("long", MANY["long"], null=True)),
+    "decimal(12,2)": (Category(MANY["double"]),),
+    "boolean": (Category(MANY["boolean"]),),
+    "date": (Category(MANY["date"]),),
     "variant": (Category(MANY["string"]),),
     "void": (Category(MANY["string"]),),
 }
@@ -958,6 +986,21 @@ def test_policies_settle_nulls_and_values_that_do_not_fit(configure: Configure, 
     results = list(scored(frame_of(spark, cells, columns), cells, columns, plan_of(cells, policies)))
     assert differences(iter(results), lambda result: settled(result)[0]) == []
     assert [r for r in results if r.touched != settled(r)[1]] == []
+
+
+def test_a_missing_column_is_filled_in_every_row(spark: SparkSession) -> None:
+    absent = {name: (target, fill, value) for name, (_, target, fill, value) in FILLS.items() if fill is not None}
+    nulls = {f"no {name}": (target, missing(target, required=True)) for name, (target, _, _) in absent.items()}
+    absent |= {name: (target, None, null.value) for name, (target, null) in nulls.items() if null.problem is None}
+    policy = Policy.of({name: FeaturePolicy(absent=Fill(fill)) for name, (_, fill, _) in absent.items()})
+    model = model_of(Feature(name, target) for name, (target, _, _) in absent.items())
+    prepared = casts.prepare(make_plan(model, T.StructType([]), Request(policy=policy)))
+    columns = [lane.column for lane in prepared.lanes]
+    for *lanes, ok, error in spark.range(2).select(*columns, prepared.ok, prepared.error).collect():
+        for lane, value in zip(prepared.lanes, lanes, strict=True):
+            found = dict(zip(lane.features, value if lane.packed else [value], strict=True))
+            assert [(n, v) for n, v in found.items() if not alike(v, absent[n][2])] == []
+        assert (ok, error) == (True, None)
 
 
 @pytest.mark.parametrize(
