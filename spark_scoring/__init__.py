@@ -11,53 +11,80 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
-    from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
+    from spark_scoring.errors import (
+        PlanError,
+        RegistrationError,
+        RequestError,
+        RunError,
+        ScoringError,
+        VerificationError,
+    )
     from spark_scoring.job import ScoringJob
     from spark_scoring.pipeline import JobPlan, plan_job, plan_scoring, run_job, score_batch
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
+    from spark_scoring.registration.doctor import check_model
+    from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
+    from spark_scoring.registration.findings import Diagnosis, Finding
+    from spark_scoring.registration.register import RegisteredModel, register_model
     from spark_scoring.report.run import RunReport
     from spark_scoring.session import get_session
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Diagnosis": "registration.findings",
     "FeaturePolicy": "plan.policy",
     "Fill": "plan.policy",
+    "Finding": "registration.findings",
     "JobPlan": "pipeline",
     "PlanError": "errors",
     "PreparedFeatures": "engine.pandas_casts",
+    "RegisteredModel": "registration.register",
+    "RegistrationError": "errors",
     "RequestError": "errors",
     "RunError": "errors",
     "RunReport": "report.run",
     "ScoringError": "errors",
     "ScoringJob": "job",
     "ScoringPlan": "plan.planner",
+    "VerificationError": "errors",
+    "check_model": "registration.doctor",
     "get_session": "session",
+    "log_model_with_feature_engineering": "registration.feature_engineering",
     "plan_job": "pipeline",
     "plan_scoring": "pipeline",
     "prepare_features": "engine.pandas_casts",
+    "register_model": "registration.register",
     "run_job": "pipeline",
     "score_batch": "pipeline",
 }
 
 __all__ = [
+    "Diagnosis",
     "FeaturePolicy",
     "Fill",
+    "Finding",
     "JobPlan",
     "PlanError",
     "PreparedFeatures",
+    "RegisteredModel",
+    "RegistrationError",
     "RequestError",
     "RunError",
     "RunReport",
     "ScoringError",
     "ScoringJob",
     "ScoringPlan",
+    "VerificationError",
     "__version__",
+    "check_model",
     "get_session",
+    "log_model_with_feature_engineering",
     "plan_job",
     "plan_scoring",
     "prepare_features",
+    "register_model",
     "run_job",
     "score_batch",
 ]

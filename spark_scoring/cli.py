@@ -72,6 +72,39 @@ def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
         _console().print(report.view())
 
 
+@app.command()
+def doctor(
+    model: Annotated[
+        str | None, typer.Argument(metavar="URI", help="The model: models:/..., runs:/... or a folder.")
+    ] = None,
+    *,
+    error: Annotated[str | None, typer.Option("--error", metavar="TEXT", help="Explain an error text.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
+    load: Annotated[bool, typer.Option("--load/--no-load", help="Load the model, which runs its code.")] = True,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
+    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    json_: _Json = False,
+) -> None:
+    """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
+    if (model is None) == (error is None):
+        raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
+    if error is not None:
+        from spark_scoring.registration.findings import Diagnosis
+        from spark_scoring.registration.pasted import recognise
+
+        diagnosis = Diagnosis("this text", (recognise(error),), loaded=True)
+    else:
+        from spark_scoring.registration.doctor import check_model
+
+        diagnosis = check_model(str(model), task=task, load=load, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    if json_:
+        typer.echo(json.dumps(diagnosis.to_dict(), indent=2))
+    else:
+        _console().print(diagnosis.view())
+    if error is None and not diagnosis.ok:
+        raise typer.Exit(1)
+
+
 def _write(file: Path, page: str) -> None:
     try:
         file.write_text(page, encoding="utf-8")

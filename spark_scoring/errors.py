@@ -25,6 +25,8 @@ class Problem:
     thing: str
     cause: str
     fix: str
+    code: str = ""
+    """Of ``registration.findings``, where the doctor has one for it."""
 
     def __str__(self) -> str:
         return f"{self.thing}: {self.cause}\n   fix: {self.fix}"
@@ -219,6 +221,72 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
 
 
+class RegistrationError(RequestError):
+    """The model cannot be registered as it stands; nothing was registered."""
+
+    title = "this model cannot be registered"
+
+    @classmethod
+    def outputs_differ(cls, task: str, wanted: str, got: str, cause: str) -> RegistrationError:
+        fix = "give the task that the model was trained for, or the predictions that the task has"
+        text = f"the task says {wanted}; the model returned {got} for the input example: {cause}"
+        return cls([Problem(f"task {task}", text, fix, "outputs-differ")])
+
+    @classmethod
+    def schema_differs(cls, schema: str, got: str) -> RegistrationError:
+        fix = "give the schema of what the model returns: infer_signature(X, model.predict(X)).outputs; or give task"
+        return cls([Problem("output schema", f"it says {schema}; the model returned {got} for the input example", fix)])
+
+    @classmethod
+    def no_outputs(cls) -> RegistrationError:
+        return cls([Problem("output schema", "neither a task nor outputs were given", "give task='...'")])
+
+    @classmethod
+    def example_is_other_object(cls, given: str, trained: str) -> RegistrationError:
+        fix = "leave it out: the head of the training frame is the example"
+        return cls([Problem("input example", f"it is a {given}, the model was trained on a {trained}", fix)])
+
+    @classmethod
+    def example_differs(cls, differences: Sequence[str]) -> RegistrationError:
+        shown = "\n      ".join(differences[:_SHOWN])
+        fix = (
+            "leave it out: the head of the training frame is the example; or take rows of that frame: X.iloc[[...]]. "
+            "A frame built anew from values loses its dtypes"
+        )
+        return cls([Problem("input example", f"it is not of the training frame's dtypes:\n      {shown}", fix)])
+
+    @classmethod
+    def no_flavor(cls, kind: str, flavors: Sequence[str]) -> RegistrationError:
+        fix = f"give it: flavor='...' (one of {', '.join(flavors)}), or wrap the model in an mlflow.pyfunc.PythonModel"
+        return cls([Problem("flavor", f"none was given, and MLflow has none for a {kind}", fix, "no-flavor")])
+
+    @classmethod
+    def unknown_flavor(cls, flavor: str, flavors: Sequence[str]) -> RegistrationError:
+        fix = near_fix(flavor, flavors, what="flavors") or "leave it out"
+        return cls([Problem(f"flavor {flavor!r}", "MLflow has no such flavor", fix)])
+
+    @classmethod
+    def spark_ml(cls, kind: str) -> RegistrationError:
+        fix = "log it with mlflow.spark.log_model, and score it in Spark itself: mlflow.spark.load_model(uri).transform"
+        return cls([Problem("model", f"it is a {kind}, which needs a Spark session to predict", fix, "spark-ml")])
+
+    @classmethod
+    def predict_failed(cls, kind: str) -> RegistrationError:
+        fix = "give the frame that the model was trained on; the model's own text is in the chained error"
+        return cls([Problem("input example", f"the model raised {kind} on it", fix, "example-fails")])
+
+    @classmethod
+    def has_training_set(cls, tables: Sequence[str]) -> RegistrationError:
+        cause = f"it was trained on features looked up in {listed(tables)}, which a model logged without it forgets"
+        fix = "use log_model_with_feature_engineering(client, model, X, training_set=training_set, ...)"
+        return cls([Problem("training set", cause, fix)])
+
+    @classmethod
+    def registry_failed(cls, name: str, registry: str, cause: str) -> RegistrationError:
+        fix = "check the registry and tracking URI and the credentials"
+        return cls([Problem(f"model name {name!r}", f"the registry {registry} answered: {cause}", fix)])
+
+
 class PlanError(RequestError):
     """The model cannot score this table as it stands; every problem is listed."""
 
@@ -317,6 +385,36 @@ class ModelOutputError(RunError):
     def differs(cls, method: str, declared: str, returned: str) -> ModelOutputError:
         fix = "log the model again with the signature of what it returns: infer_signature(X, model.predict(X))"
         return cls([Problem(f"model output of {method}", f"the signature says {declared}, the model {returned}", fix)])
+
+
+class VerificationError(RunError):
+    """The model was logged, but what was logged is not the model in memory; no version of it was registered."""
+
+    title = "the logged model does not score as the model in memory does"
+
+    @classmethod
+    def not_scorable(cls, problems: Sequence[Problem]) -> VerificationError:
+        return cls(
+            [Problem(p.thing, f"{p.cause}; the model was logged, no version was registered", p.fix) for p in problems]
+        )
+
+    @classmethod
+    def no_raw_model(cls, place: str) -> VerificationError:
+        cause = f"the artifact has no {place}; no version was registered"
+        return cls([Problem("logged model", cause, "update the feature engineering client")])
+
+    @classmethod
+    def raises(cls, kind: str) -> VerificationError:
+        cause = f"loaded back, it raised {kind} on the input example; no version was registered"
+        return cls(
+            [Problem("logged model", cause, "its own text is in the chained error; is a file or package missing?")]
+        )
+
+    @classmethod
+    def differs(cls, difference: str) -> VerificationError:
+        cause = f"loaded back, it predicts otherwise than in memory: {difference}; no version was registered"
+        fix = "is the model still training, random in predict, or does it read state that is not logged with it?"
+        return cls([Problem("logged model", cause, fix)])
 
 
 class ModelFailedError(RunError):

@@ -133,7 +133,7 @@ def prepare_features(
 
     """
     spec = _spec_of(signature)
-    known = _schema_of(frame, schema, {feature.name.lower() for feature in spec.inputs})
+    known = frame_schema(frame, schema, {feature.name.lower() for feature in spec.inputs})
     request = Request(policy=Policy.of(policy), categories=_levels(categories or {}), methods=())
     return prepare_frame(frame, make_plan(spec, known, request), known)
 
@@ -189,8 +189,13 @@ def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:
 # A frame's values as Spark holds them.
 
 
-def _schema_of(frame: pd.DataFrame, schema: StructType | None, read: set[str]) -> StructType:
-    """The frame's columns with their types, which are inferred only where a feature may read them."""
+def frame_schema(frame: pd.DataFrame, schema: StructType | None, read: set[str]) -> StructType:
+    """The frame's columns with their types, which are inferred only where a feature may read them.
+
+    Raises:
+        PlanError: a column's values are not of one Spark type.
+
+    """
     given = None if schema is None else {column.name: column.dataType for column in schema.fields}
     fields, problems = [], []
     for i, name in enumerate(frame.columns):

@@ -56,6 +56,11 @@ class LoadedModel:
         self._pyfunc.metadata.signature = ModelSignature(params=params) if params is not None else None
         self.has_scored = False
 
+    @property
+    def raw(self) -> Any | None:
+        """The native model, None for custom Python models."""
+        return self._raw
+
     def call(self, method: str, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """What the model's method returns for a batch, in the model's own form."""
         with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from spark_scoring.model.types import Level, Levels, LevelType
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_RECORDED = "spark_scoring"
+RECORDED = "spark_scoring"
 _LEVEL_TYPES: tuple[tuple[type, LevelType], ...] = (
     (bool, "boolean"),  # before int, which it is, too
     (int, "long"),
@@ -92,7 +92,7 @@ def recorded_levels(metadata: Mapping[str, Any] | None) -> dict[str, Levels]:
         ValueError: they are no levels.
 
     """
-    own = (metadata or {}).get(_RECORDED)
+    own = (metadata or {}).get(RECORDED)
     recorded = own.get("categories") if isinstance(own, dict) else None
     return {name: given_levels(values, "its metadata") for name, values in (recorded or {}).items()}
 

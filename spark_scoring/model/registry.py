@@ -66,7 +66,7 @@ def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: st
         raise ModelError.no_mlflow() from error
     if not uri.startswith(("models:/", "runs:/")):
         return _resolve_folder(uri)
-    with _mlflow_at(tracking_uri, registry_uri) as client:
+    with mlflow_at(tracking_uri, registry_uri) as client:
         _check_registry_file(uri)
         if match := _LOGGED.fullmatch(uri):
             return _fetch(uri, uri, key=("logged", match["id"]))
@@ -103,7 +103,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def _mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[type[MlflowClient]]:
+def mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[type[MlflowClient]]:
     """The client class, which then talks to the given servers; MLflow's process-wide settings are as before afterwards.
 
     MLflow resolves ``models:/`` URIs through its global settings whatever the client says, so these are set
@@ -172,7 +172,7 @@ def _version_of(client: MlflowClient, uri: str, name: str, version: str | None, 
             return client.get_model_version_by_alias(name, alias)
         if version is not None and version != "latest":
             return client.get_model_version(name, version)
-        versions = _versions(client, name)
+        versions = all_versions(client, name)
     except MlflowException as error:
         raise _explain_missing(client, uri, name, version, alias, error) from error
     except Exception as error:  # a store raises what its driver raises
@@ -197,7 +197,7 @@ def _explain_missing(
         if missing.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
             return _failed(uri, missing)
         return ModelError.no_model(uri, name, registry, _model_names(client))
-    versions = sorted((str(v.version) for v in _versions(client, name)), key=int)
+    versions = sorted((str(v.version) for v in all_versions(client, name)), key=int)
     if alias is not None:
         return ModelError.no_alias(uri, name, alias, sorted(model.aliases), versions)
     if version in (None, "latest"):
@@ -205,7 +205,8 @@ def _explain_missing(
     return ModelError.no_version(uri, name, str(version), versions)
 
 
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Every version of a registered model, as the registry's search has them: without aliases, on Databricks tags."""
     escaped = name.replace("'", "''")
     found: list[ModelVersion] = []
     token = None

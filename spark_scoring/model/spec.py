@@ -116,7 +116,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         signature = mlmodel.signature
     except Exception as error:  # a broken file raises what the YAML and signature parsers raise
         raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
-    flavor = _native_flavor(mlmodel)
+    flavor = native_flavor(mlmodel)
     if flavor == "spark":
         raise ModelError.spark_ml(pinned.uri)
     if signature is None or signature.inputs is None:
@@ -130,7 +130,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         outputs = _infer_outputs(pinned, mlmodel, model)
         notes = ("the signature has only inputs; outputs were inferred from the saved input example",)
     takes, inputs = signature_inputs(signature)
-    own_names = _own_names(raw, [f.name for f in inputs])
+    own_names = own_feature_names(raw, [f.name for f in inputs])
     types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
     levels = own_levels(raw, own_names or [f.name for f in inputs], types)
     classes = _classes(raw)
@@ -143,7 +143,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         path=pinned.path,
         flavor=flavor,
         inputs=tuple(replace(f, nullable=f.name not in levels.text, nan=f.name in levels.nan) for f in inputs),
-        output=_output(outputs),
+        output=output_model_type(outputs),
         takes=takes,
         methods=_methods(raw, classes),
         own_names=own_names,
@@ -151,7 +151,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         levels=levels,
         recorded=tuple(recorded.items()),
         params=_parameters(signature.params),
-        differences=environment_differences(_requirements(pinned.path), flavor),
+        differences=environment_differences(model_requirements(pinned.path), flavor),
         notes=notes,
     )
 
@@ -238,7 +238,7 @@ def _tensor_dtype(spec: Any) -> str:
     return _NUMPY_TO_MLFLOW.get(text, text)
 
 
-def _output(schema: Schema) -> ModelType:
+def output_model_type(schema: Schema) -> ModelType:
     """A column's type; a tensor of one value per row is that value; several named ones are an object."""
     specs = schema.inputs
     types = [_tensor_output(s) if schema.is_tensor_spec() else model_type(s.type) for s in specs]
@@ -286,11 +286,12 @@ def _decision_type(raw: Any, classes: Sequence[str]) -> ModelType | None:
     return Tensor("double", (-1, len(labels) * (len(labels) - 1) // 2 if pairs else len(labels)))
 
 
-def _native_flavor(mlmodel: Model) -> str:
+def native_flavor(mlmodel: Model) -> str:
+    """The flavor of the model's own library; ``python_function`` where there is none."""
     return next((f for f in mlmodel.flavors if f != "python_function"), "python_function")
 
 
-def _own_names(raw: Any, inputs: Sequence[str]) -> tuple[str, ...]:
+def own_feature_names(raw: Any, inputs: Sequence[str]) -> tuple[str, ...]:
     """The names the model was trained on, in its own order; empty where it was trained on a bare matrix."""
     written = {name.replace(" ", "_"): name for name in inputs}  # LightGBM stores spaces as underscores
     for attribute in ("feature_names_in_", "feature_names", "feature_name_", "feature_name"):
@@ -313,7 +314,8 @@ def _labels(raw: Any) -> tuple[str, ...]:
     return tuple(str(c) for c in classes)
 
 
-def _requirements(path: str) -> tuple[str, ...]:
+def model_requirements(path: str) -> tuple[str, ...]:
+    """The lines of the artifact's requirements.txt."""
     from pathlib import Path
 
     file = Path(path, "requirements.txt")

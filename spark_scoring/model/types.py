@@ -154,3 +154,16 @@ def holds_null(type_: ModelType) -> bool:
             return type_.width == 1 and type_.dtype in ("double", "float")
         case _:
             return False
+
+
+def is_untyped(type_: ModelType) -> bool:
+    """Whether it is AnyType, or something inside it is."""
+    match type_:
+        case Array():
+            return is_untyped(type_.element)
+        case Map():
+            return is_untyped(type_.value)
+        case Object():
+            return any(is_untyped(member.type) for member in type_.members)
+        case _:
+            return type_ == ANY

@@ -80,7 +80,7 @@ def planned_outputs(
     types = {"predict": model.output, **dict(model.methods)}
     for method in methods:
         name, type_ = METHODS[method], types[method]
-        returned = _returned(method, name, type_)
+        returned = returned_fields(method, name, type_)
         returns.append(returned)
         if _is_per_class(model, method) and per_class == "columns":
             columns += [
@@ -132,7 +132,8 @@ def spark_type(type_: ModelType) -> str:
             return SPARK_TYPES[str(type_)]
 
 
-def _returned(method: str, name: str, type_: ModelType) -> Returned:
+def returned_fields(method: str, name: str, type_: ModelType) -> Returned:
+    """What a result of the type is cut into: fields of ``name`` and a number."""
     match type_:
         case Tensor() if len(type_.shape) == 2 and 0 < type_.width <= _FLAT_FIELDS:  # noqa: PLR2004
             return Returned(method, tuple((f"{name}{i}", type_.dtype) for i in range(type_.width)))

@@ -1,0 +1,174 @@
+"""A trained model that is ready to be logged: everything that can be wrong with it is told before, at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from spark_scoring.errors import Gathering, ModelOutputError, Problem, RegistrationError, listed
+from spark_scoring.model.categories import given_levels
+from spark_scoring.model.spec import output_model_type, own_feature_names
+from spark_scoring.registration.flavors import algorithm_of, class_labels, flavor_of, flavor_options, in_memory
+from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
+from spark_scoring.registration.record import training_record
+from spark_scoring.registration.tasks import check_returned, described, known_task, output_schema, output_type
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from types import ModuleType
+
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    from spark_scoring.registration.frame import Inputs
+    from spark_scoring.registration.tasks import Task
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with all that logging it takes, checked."""
+
+    model: Any
+    flavor: str
+    algorithm: str
+    task: Task | None
+    """None where the caller gave the outputs instead."""
+    example: Any
+    """Rows of the training frame itself, on which ``predictions`` were made."""
+    predictions: Any
+    """What the model in memory returned for the example, in its own form."""
+    signature: ModelSignature
+    record: Mapping[str, Any]
+    """The MLmodel's metadata."""
+    options: Mapping[str, Any]
+    """Keywords of the flavor's ``log_model``."""
+    notes: tuple[str, ...]
+
+
+def prepare_candidate(
+    model: Any,
+    X: Inputs,
+    *,
+    task: str | None,
+    outputs: Schema | None = None,
+    flavor: str | ModuleType | None = None,
+    input_example: Any = None,
+    example_rows: int = 5,
+    nullable: Collection[str] = (),
+    categories: Mapping[str, Sequence[Any]] | None = None,
+    inference_params: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Candidate:
+    """Check a trained model and its training frame, predict on the example, and settle the signature.
+
+    The outputs come from the task; where the caller gives them, they are held against the predictions, too.
+
+    Raises:
+        RegistrationError: with every problem that does not hide another.
+
+    """
+    problems = Gathering()
+    name, known, example = "", None, None
+    with problems.attempt():
+        known = None if task is None else known_task(task)
+    with problems.attempt():
+        name = flavor_of(model, flavor)
+    problems.problems += checked_inputs(X, nullable=nullable)
+    problems.problems += _category_problems(categories or {}, X)
+    problems.raise_all(RegistrationError)
+    with problems.attempt():
+        example = checked_example(X, input_example, example_rows)
+    problems.problems += _name_problems(model, X)
+    problems.raise_all(RegistrationError)
+    settled, note = flavor_options(model, name, known, options or {})
+    predictions = _predictions(model, name, settled, example)
+    labels = None if known in ("regression", "anomaly_detection") else class_labels(model)
+    if known is not None:
+        settled_type = output_type(known, predictions, labels)
+        outputs = outputs or output_schema(settled_type)
+    if outputs is None:
+        raise RegistrationError.no_outputs()
+    _check_outputs(outputs, predictions)
+    return Candidate(
+        model=model,
+        flavor=name,
+        algorithm=algorithm_of(model),
+        task=known,
+        example=example,
+        predictions=predictions,
+        signature=_signature(X, outputs, inference_params),
+        record=training_record(X, task=known, classes=labels, categories=categories or {}),
+        options=settled,
+        notes=tuple(text for text in (note, _null_note(X)) if text),
+    )
+
+
+def _signature(X: Inputs, outputs: Any, params: Mapping[str, Any] | None) -> ModelSignature:
+    from mlflow.models import ModelSignature, infer_signature
+
+    schema = infer_signature(params=dict(params)).params if params else None
+    return ModelSignature(inputs=input_schema(X), outputs=outputs, params=schema)
+
+
+def _check_outputs(outputs: Schema, predictions: Any) -> None:
+    try:
+        check_returned(output_model_type(outputs), predictions)
+    except ModelOutputError as error:
+        raise RegistrationError.schema_differs(str(outputs), described(predictions)) from error
+
+
+def _predictions(model: Any, flavor: str, options: Mapping[str, Any], example: Any) -> Any:
+    """What the model in memory returns; of one that only predicts when loaded, what a saved copy returns."""
+    from spark_scoring.registration.verification import predict_as_saved
+
+    predict = in_memory(model, flavor, options)
+    try:
+        return predict_as_saved(model, flavor, options, example) if predict is None else predict(example)
+    except Exception as error:
+        raise RegistrationError.predict_failed(type(error).__name__) from error
+
+
+def _category_problems(categories: Mapping[str, Sequence[Any]], X: Inputs) -> list[Problem]:
+    names = [str(name) for name in X.columns] if isinstance(X, pd.DataFrame) else []
+    problems = []
+    for name, values in categories.items():
+        try:
+            given_levels(list(values), "the call")
+        except ValueError as error:
+            problems.append(Problem(f"categories: {name}", str(error), "list the levels in the order of training"))
+        if name not in names:
+            problems.append(Problem(f"categories: {name}", "the frame has no such column", "leave it out"))
+    return problems
+
+
+def _name_problems(model: Any, X: Inputs) -> list[Problem]:
+    """A frame of other columns than the model was trained on; LightGBM scores a reordered one silently wrong."""
+    if not isinstance(X, pd.DataFrame):
+        return []
+    given = [str(name) for name in X.columns]
+    own = list(own_feature_names(model, given))
+    if not own or own == given or own == [f"Column_{i}" for i in range(len(given))]:  # LightGBM's, of a bare matrix
+        return []
+    more, fewer = [n for n in given if n not in own], [n for n in own if n not in given]
+    parts = [
+        f"the frame has also {listed(more)}" if more else "",
+        f"the frame lacks {listed(fewer)}" if fewer else "",
+        "" if more or fewer else "the columns are in another order",
+    ]
+    cause = f"the model was trained on other columns: {'; '.join(part for part in parts if part)}"
+    fix = "give the very frame that fit() was given; keys and labels are no features"
+    code = "foreign-input" if more else "missing-input" if fewer else "input-order"
+    return [Problem("training frame", cause, fix, code)]
+
+
+def _null_note(X: Inputs) -> str:
+    """Which features make a bad row of a null."""
+    names = integer_columns(X)
+    if not names:
+        return ""
+    return (
+        f"a null in {listed(names)} will make a bad row, as integers and booleans hold none; "
+        "where nulls may come (nullable=[...] says so), train on float64"
+    )

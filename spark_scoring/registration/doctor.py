@@ -1,0 +1,400 @@
+"""``check_model``: what is wrong with a model, before it is registered or with any that is in a registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from packaging.requirements import InvalidRequirement, Requirement
+
+from spark_scoring.engine.worker import LoadedModel
+from spark_scoring.errors import ModelOutputError, RegistrationError, RequestError, ScoringError, first_line, listed
+from spark_scoring.model.categories import own_levels
+from spark_scoring.model.environment import environment_differences
+from spark_scoring.model.registry import resolve_model
+from spark_scoring.model.spec import (
+    model_requirements,
+    native_flavor,
+    output_model_type,
+    own_feature_names,
+    signature_inputs,
+)
+from spark_scoring.model.types import ModelType, is_untyped
+from spark_scoring.registration.candidate import prepare_candidate
+from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
+from spark_scoring.registration.flavors import class_labels
+from spark_scoring.registration.frame import is_category, type_refusal
+from spark_scoring.registration.record import recorded
+from spark_scoring.registration.tasks import check_returned, described, output_type
+from spark_scoring.registration.verification import model_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
+
+    from mlflow.models import Model, ModelSignature
+
+    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.spec import Feature
+
+_INTEGERS = ("long", "integer", "boolean")
+_PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pth")
+_KINDS = {"double": "f8", "float": "f4", "long": "i8", "integer": "i4", "boolean": "b1"}
+"""MLflow's numbers as numpy's kind and size."""
+_SIGN_AGAIN = "register it again: register_model(model, X, task=...), or spark-scoring repair URI --example TABLE"
+
+
+def check_model(
+    model: Any,
+    example: Any = None,
+    *,
+    task: str | None = None,
+    flavor: str | ModuleType | None = None,
+    load: bool = True,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> Diagnosis:
+    """What is wrong with a model: findings with cause and fix, the gravest first.
+
+    Args:
+        model: a model URI or folder; or a trained model in memory, with the example that it is to be logged with.
+        example: rows as the model was trained on; for a model in memory the frame of training or its head. For a
+            URI, default is the example that was saved with the model (whose dtypes are lost, as it is JSON).
+        task: what the model is for (see ``register_model``); default for a URI: what its registration recorded.
+        flavor: of a model in memory; default: found from its class.
+        load: whether to load a model of a URI, which runs its code; without, only its files are read.
+        tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
+
+    Raises:
+        ModelError: a URI that cannot be found or read.
+
+    """
+    if isinstance(model, str):
+        pinned = resolve_model(model, tracking_uri=tracking_uri, registry_uri=registry_uri)
+        return _check_pinned(pinned, example, task=task, load=load)
+    return _check_in_memory(model, example, task=task, flavor=flavor)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a model's files say, without loading it."""
+
+    pinned: PinnedModel
+    mlmodel: Model
+    signature: ModelSignature | None
+    inputs: tuple[Feature, ...]
+    record: Mapping[str, Any]
+    flavor: str
+
+
+def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: bool) -> Diagnosis:
+    files = _read(pinned)
+    if example is None:
+        example = _saved_example(files)
+        given = None
+    else:
+        given = example
+    findings = [
+        *_signature_findings(files),
+        *_input_findings(files),
+        *_dtype_findings(files, given),
+        *_name_findings(pinned),
+        *_file_findings(files),
+    ]
+    loads = load and files.flavor != "spark"
+    if loads:
+        findings += _loaded_findings(files, example, task or files.record.get("task"))
+    title = f"{pinned.name} version {pinned.version}" if pinned.name else pinned.uri
+    return Diagnosis(title, gravest_first(findings), loaded=loads)
+
+
+def _read(pinned: PinnedModel) -> _Files:
+    from mlflow.models import Model
+
+    from spark_scoring.errors import ModelError
+
+    try:
+        mlmodel = Model.load(pinned.path)
+        signature = mlmodel.signature
+    except Exception as error:  # a broken file raises what the YAML and signature parsers raise
+        raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+    has_inputs = signature is not None and signature.inputs is not None
+    inputs = signature_inputs(signature)[1] if has_inputs else ()
+    return _Files(pinned, mlmodel, signature, inputs, recorded(mlmodel.metadata), native_flavor(mlmodel))
+
+
+def _saved_example(files: _Files) -> Any:
+    try:
+        return files.mlmodel.load_input_example(files.pinned.path)
+    except Exception:  # noqa: BLE001  an example that cannot be read is as none
+        return None
+
+
+def _signature_findings(files: _Files) -> Iterator[Finding]:
+    signature = files.signature
+    if signature is None:
+        cause = "scoring cannot know what the model takes and returns, and Unity Catalog refuses to register it"
+        yield Finding("no-signature", "signature", cause, _SIGN_AGAIN)
+        return
+    if signature.inputs is None:
+        yield Finding("no-inputs", "signature", "it says what the model returns, not what it takes", _SIGN_AGAIN)
+    if signature.outputs is None:
+        cause = "the outputs were not recorded: no predictions were given to infer_signature, or no output_schema"
+        yield Finding("only-inputs", "signature", cause, _SIGN_AGAIN)
+    elif is_untyped(output_model_type(signature.outputs)):
+        cause = "the predictions had a type that MLflow does not know"
+        yield Finding("any-type", "output", cause, _SIGN_AGAIN, str(signature.outputs))
+
+
+def _input_findings(files: _Files) -> Iterator[Finding]:
+    """What the types of the inputs say by themselves."""
+    untyped = [feature.name or "input" for feature in files.inputs if is_untyped(feature.type)]
+    if untyped:
+        cause = (
+            "a column of the example had a type that MLflow does not know (Decimal, mixed objects), and took all along"
+        )
+        fix = f"make every column of the example a number, text or time; {_SIGN_AGAIN}"
+        yield Finding("any-type", f"input {listed(untyped)}", cause, fix)
+    numbers = [feature for feature in files.inputs if feature.type in _INTEGERS]
+    seen = [f for f in numbers if not f.required or _nulls(files, f.name)]
+    fix = "train on float64, where a null is NaN, and register that; or fill nulls in a policy when scoring"
+    if seen:
+        cause = "training saw nulls in it, and its type has no room for them: every null makes a bad row"
+        evidence = "optional in the signature, or nulls in the recorded statistics"
+        yield Finding("integer-nulls", f"input {listed(f.name for f in seen)}", cause, fix, evidence)
+    unsure = [f.name for f in numbers if f not in seen and _nulls(files, f.name) is None]
+    if unsure:
+        cause = (
+            "integers and booleans hold no null, and nothing recorded says that training saw the whole column without"
+        )
+        yield Finding("integer-may-see-nulls", f"input {listed(unsure)}", cause, fix)
+
+
+def _nulls(files: _Files, name: str) -> float | None:
+    """Share of nulls in training, None where it was not recorded."""
+    statistics = files.record.get("statistics") or {}
+    share = (statistics.get(name) or {}).get("nulls")
+    return None if share is None else float(share)
+
+
+def _dtype_findings(files: _Files, example: Any) -> Iterator[Finding]:
+    """Dtypes of the given example, else those that registration recorded, beside the signature's types."""
+    if isinstance(example, pd.DataFrame):
+        yield from _object_findings(example)
+        dtypes, what = {str(name): dtype for name, dtype in example.dtypes.items()}, "the example"
+    elif isinstance(files.record.get("dtypes"), dict):
+        dtypes = {name: _dtype(text) for name, text in files.record["dtypes"].items()}
+        what = "the training frame"
+    else:
+        return
+    for feature in files.inputs:
+        dtype = dtypes.get(feature.name)
+        wanted = _KINDS.get(str(feature.type))
+        if dtype is None or wanted is None or is_category(dtype) or getattr(dtype, "kind", "O") not in "iubf":
+            continue
+        shown = f"{dtype.kind}{dtype.itemsize}"
+        if shown != wanted and not _narrower(dtype.kind, dtype.itemsize, wanted):
+            cause = f"{what} has {dtype}, the signature {feature.type}: mlflow.pyfunc cannot safely convert it"
+            fix = f"spark_scoring casts it by its plan; for mlflow.pyfunc too, train on {feature.type}, or sign again"
+            yield Finding("dtype-differs", f"input {feature.name}", cause, fix, f"{dtype} against {feature.type}")
+
+
+def _narrower(kind: str, size: int, wanted: str) -> bool:
+    """Integers that MLflow itself records as a wider type: int8 as integer, uint32 as long, float16 as float."""
+    return wanted[0] in ("i" if kind in "iu" else kind) and size < int(wanted[1:]) and (kind, size) != ("f", 4)
+
+
+def _dtype(text: str) -> Any:
+    try:
+        return pd.api.types.pandas_dtype(text)
+    except TypeError:
+        return None
+
+
+def _object_findings(example: pd.DataFrame) -> Iterator[Finding]:
+    for name, column in example.items():
+        refusal = type_refusal(column)
+        if refusal is not None:
+            cause, fix = refusal
+            yield Finding("object-column", f"column {name}", cause, fix.replace("{c}", repr(name)), str(column.dtype))
+
+
+def _name_findings(pinned: PinnedModel) -> Iterator[Finding]:
+    if pinned.name is not None and len(pinned.name.split(".")) != 3:  # noqa: PLR2004
+        fix = f"register it as catalog.schema.{pinned.name.rsplit('.', maxsplit=1)[-1]}"
+        cause = "Unity Catalog takes names of three levels only; one name then serves laptop and Databricks"
+        yield Finding("name-levels", f"name {pinned.name}", cause, fix)
+
+
+def _file_findings(files: _Files) -> Iterator[Finding]:
+    """Requirements and how the model is stored."""
+    lines = model_requirements(files.pinned.path)
+    loose = [line for line in lines if not _is_pinned(line)]
+    if loose:
+        cause = "another version may be installed where it is scored, and predict otherwise or not load"
+        fix = "pin it: pip_requirements=['package==version', ...]"
+        yield Finding("unpinned", "requirements.txt", cause, fix, listed(loose))
+    for difference in environment_differences(lines, files.flavor):
+        code = "own-library" if difference.own and difference.major else "environment"
+        fix = f"pip install '{difference.package}{difference.required}' where it is scored"
+        cause = f"the model {difference}"
+        yield Finding(code, f"requirement {difference.package}", cause, fix)
+    pickled = _pickled(files)
+    if pickled:
+        cause = "it is a pickle: loading it runs whatever code it names, and wants the versions that wrote it"
+        fix = (
+            "load only models whose origin you trust; scikit-learn models can be logged as skops (register_model does)"
+        )
+        yield Finding("pickle", "artifact", cause, fix, listed(pickled))
+    if files.flavor == "spark":
+        fix = "mlflow.spark.load_model(uri).transform(df)"
+        yield Finding("spark-ml", "flavor", "it needs a Spark session to predict; Python workers have none", fix)
+
+
+def _is_pinned(line: str) -> bool:
+    text = line.split(" #", maxsplit=1)[0].strip()
+    if not text or text.startswith(("-", "#")):
+        return True
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return True
+    return bool(requirement.url) or any(part.operator in ("==", "===") for part in requirement.specifier)
+
+
+def _pickled(files: _Files) -> list[str]:
+    root = Path(files.pinned.path)
+    found = {str(p.relative_to(root)) for p in root.rglob("*") if p.suffix in _PICKLES}
+    for name, settings in files.mlmodel.flavors.items():
+        stored = settings.get("serialization_format") if isinstance(settings, dict) else None
+        if stored in ("pickle", "cloudpickle"):
+            found.add(f"{settings.get('pickled_model') or settings.get('data') or name} ({stored})")
+    return sorted(found)
+
+
+# What only the loaded model tells.
+
+
+def _loaded_findings(files: _Files, example: Any, task: str | None) -> Iterator[Finding]:
+    folder = _scored_folder(files)
+    try:
+        loaded = LoadedModel(str(folder))
+    except Exception as error:  # noqa: BLE001  loading runs the model's code
+        kind = f"{type(error).__name__}: {first_line(error)}"
+        fix = "install what its requirements.txt lists, in the versions it lists"
+        yield Finding("not-loadable", "artifact", "loading it failed", fix, kind)
+        return
+    raw = loaded.raw
+    names = [feature.name for feature in files.inputs]
+    yield from _trained_findings(list(own_feature_names(raw, names)) if raw is not None else [], names)
+    yield from _category_findings(files, raw, names)
+    if example is not None and files.inputs and folder == Path(files.pinned.path):
+        yield from _prediction_findings(files, loaded, example, task)
+
+
+def _scored_folder(files: _Files) -> Path:
+    """Of a model with feature lookups the raw model inside, which needs no client to load."""
+    inside = Path(files.pinned.path, "data", "feature_store", "raw_model")
+    return inside if (inside / "MLmodel").is_file() else Path(files.pinned.path)
+
+
+def _trained_findings(own: list[str], names: list[str]) -> Iterator[Finding]:
+    if not own or not names or own == names:
+        return
+    foreign, missing = [n for n in names if n not in own], [n for n in own if n not in names]
+    if len(foreign) == len(names) and len(own) == len(names):
+        return  # trained on a bare matrix, whose columns the library numbers
+    if foreign:
+        cause = "the model was not trained on it: a lookup key, an identifier or the label was left in the example"
+        fix = f"leave it out of the frame that is logged (exclude_columns of the training set); {_SIGN_AGAIN}"
+        yield Finding("foreign-input", f"input {listed(foreign)}", cause, fix, f"trained on {listed(own)}")
+    if missing:
+        cause = "the model was trained on it, and the signature does not name it"
+        yield Finding("missing-input", f"feature {listed(missing)}", cause, _SIGN_AGAIN)
+    if not foreign and not missing:
+        cause = "LightGBM scores a reordered frame silently wrong, scikit-learn and XGBoost refuse it"
+        yield Finding("input-order", "signature", cause, _SIGN_AGAIN, f"trained on {listed(own)}")
+
+
+def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Finding]:
+    types = {f.name: f.type for f in files.inputs if isinstance(f.type, str)}
+    try:
+        levels = own_levels(raw, own_feature_names(raw, names) or names, types) if raw is not None else None
+    except Exception:  # noqa: BLE001  a library that changed how it stores them
+        return
+    if levels is None:
+        return
+    known = set(files.record.get("categories") or {})
+    held = [name for name, _ in levels.named if name in names and name not in known]
+    if held:
+        cause = "a signature cannot say category: mlflow.pyfunc refuses both category and text input for it"
+        fix = "score it with spark_scoring, which takes the levels from the model; register_model records them, too"
+        yield Finding("category-as-text", f"input {listed(held)}", cause, fix, "levels are in the model")
+    unknown = [name for name in levels.unknown if name not in known]
+    if unknown or (levels.unassigned and not known):
+        what = listed(unknown) if unknown else f"{len(levels.unassigned)} columns that it does not name"
+        cause = "the model was trained on categories, and scoring cannot know which level had which code"
+        fix = "register it with register_model, which records them; or name them in the job: categories: {...}"
+        yield Finding("category-levels-unknown", f"input {what}", cause, fix)
+
+
+def _prediction_findings(files: _Files, loaded: LoadedModel, example: Any, task: str | None) -> Iterator[Finding]:
+    """Predictions on the example, made below MLflow's enforcement, beside what the signature says."""
+    from spark_scoring.model.spec import read_spec
+
+    try:
+        data = model_input(read_spec(files.pinned), example)
+    except ScoringError:
+        data = example  # what is wrong with signature or types has findings of its own
+    try:
+        predictions = loaded.call("predict", data)
+    except Exception as error:  # noqa: BLE001  the model's code may raise anything
+        fix = "register it with the frame that it was trained on: its head becomes the example"
+        yield Finding("example-fails", "input example", f"the model raises {type(error).__name__} on it", fix)
+        return
+    signature = files.signature
+    if signature is not None and signature.outputs is not None:
+        yield from _output_findings(output_model_type(signature.outputs), predictions)
+    if task is not None:
+        yield from _task_findings(task, predictions, loaded.raw)
+
+
+def _output_findings(declared: ModelType, predictions: Any) -> Iterator[Finding]:
+    if is_untyped(declared):
+        return
+    try:
+        check_returned(declared, predictions)
+    except ModelOutputError:
+        cause = f"the signature says {declared}, the model returned {described(predictions)} for the example"
+        yield Finding("outputs-differ", "output schema", cause, _SIGN_AGAIN)
+
+
+def _task_findings(task: str, predictions: Any, raw: Any) -> Iterator[Finding]:
+    from spark_scoring.registration.tasks import known_task
+
+    labels = None if task in ("regression", "anomaly_detection") else class_labels(raw)
+    try:
+        output_type(known_task(task), predictions, labels)
+    except RegistrationError as error:
+        problem = error.problems[0]
+        yield Finding("outputs-differ", problem.thing, problem.cause, problem.fix)
+
+
+def _check_in_memory(model: Any, example: Any, *, task: str | None, flavor: str | ModuleType | None) -> Diagnosis:
+    """A model before it is registered: what ``register_model`` would refuse, as findings."""
+    findings: list[Finding] = []
+    try:
+        prepare_candidate(model, example, task=task or _likely_task(model), flavor=flavor)
+    except RequestError as error:
+        findings += [Finding(p.code or "not-registrable", p.thing, p.cause, p.fix) for p in error.problems]
+    return Diagnosis(f"{type(model).__name__} in memory", gravest_first(findings), loaded=True)
+
+
+def _likely_task(model: Any) -> str:
+    """What a model without a task is taken for: by its class labels, or as an outlier detector by its scores."""
+    labels = class_labels(model)
+    if labels is not None:
+        return "binary_classification" if len(labels) == 2 else "multiclass_classification"  # noqa: PLR2004
+    return "anomaly_detection" if hasattr(model, "score_samples") and hasattr(model, "fit_predict") else "regression"

@@ -1,0 +1,237 @@
+"""``log_model_with_feature_engineering``: register a model with its training set, through Databricks' client or ours.
+
+Databricks' ``fe.log_model`` accepts silently what breaks later: a DECIMAL label drops out of the output schema
+("includes only inputs"), a DECIMAL or TINYINT feature drops out of the signature, a label of None leaves no
+outputs. All of that is refused before the call. The client is any object with its keyword signature.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring.errors import Gathering, Problem, RegistrationError, listed
+from spark_scoring.model.registry import mlflow_at, resolve_model
+from spark_scoring.registration.candidate import prepare_candidate
+from spark_scoring.registration.flavors import flavor_module
+from spark_scoring.registration.register import (
+    RegisteredModel,
+    last_part,
+    log_to_run,
+    publish,
+    quiet_mlflow,
+    request_problems,
+    run_of,
+)
+from spark_scoring.registration.verification import verify_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from types import ModuleType
+
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+    from pyspark.sql.types import DataType, StructType
+
+_ARTIFACT = "model"
+_RAW_MODEL = ("data", "feature_store", "raw_model")
+"""Where Databricks' layout has the model that the lookups feed."""
+_SUPPORTED = frozenset(
+    "short integer long float double boolean date timestamp string binary array map struct".split()  # noqa: SIM905
+)
+"""Spark types that a feature or label can have, by their ``typeName``: of Databricks' documentation."""
+
+
+def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
+    client: Any,
+    model: Any,
+    X: pd.DataFrame,
+    *,
+    training_set: Any,
+    name: str,
+    task: str | None = None,
+    output_schema: Schema | None = None,
+    flavor: str | ModuleType | None = None,
+    signature: ModelSignature | None = None,
+    input_example: pd.DataFrame | None = None,
+    alias: str | Sequence[str] = (),
+    nullable: Collection[str] = (),
+    categories: Mapping[str, Sequence[Any]] | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    use_case: str | None = None,
+    training_data: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, str] | None = None,
+    pip_requirements: Sequence[str] | str | None = None,
+    extra_pip_requirements: Sequence[str] | None = None,
+    experiment: str | None = None,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> RegisteredModel:
+    """Register a model that is scored from keys: its feature lookups travel with it.
+
+    As ``register_model``, through ``client.log_model`` with ``training_set``, ``flavor``,
+    ``infer_input_example=True`` and ``output_schema``: the input half of the signature comes from the training set,
+    the output half from the task. The run and the version are tagged with project, domain, model_name, model_type,
+    algorithm, layer (``ml``), use_case, feature_engineering (``unity_catalog`` or ``local``) and training_data.
+
+    Args:
+        client: Databricks' FeatureEngineeringClient, or what ``feature_client()`` gives.
+        model: the trained model.
+        X: the pandas frame that it was trained on: the training set's columns without its label.
+        training_set: of ``client.create_training_set``; its lookups are what scoring repeats.
+        name: the registered model.
+        task: decides the output type, as in ``register_model``.
+        output_schema: the output half, where no task is given.
+        flavor: MLflow's flavor or its module; default: found from the model's class.
+        signature: only with ``input_example``, instead of the two halves above: the alternative that Databricks has
+            for training sets whose types it cannot infer. Both of its halves must be there.
+        input_example: rows of X.
+        project, domain, use_case, training_data: tags.
+
+    See ``register_model`` for the other arguments.
+
+    Raises:
+        RegistrationError: with everything that Databricks would refuse afterwards, or accept and break.
+        VerificationError: what was logged is not the model in memory; no version was registered.
+
+    """
+    aliases = (alias,) if isinstance(alias, str) else tuple(alias)
+    with mlflow_at(tracking_uri, registry_uri), quiet_mlflow():
+        problems = Gathering()
+        problems.problems += request_problems(name, aliases)
+        problems.problems += _training_set_problems(training_set, X)
+        problems.problems += _schema_problems(training_set, X, task, output_schema, signature, input_example)
+        candidate = None
+        with problems.attempt():
+            candidate = prepare_candidate(
+                model,
+                X,
+                task=task,
+                outputs=output_schema if signature is None else signature.outputs,
+                flavor=flavor,
+                input_example=input_example,
+                nullable=nullable,
+                categories=categories,
+                options=options,
+            )
+        problems.raise_all(RegistrationError)
+        assert candidate is not None  # noqa: S101  else raised above
+        halves = (
+            {"infer_input_example": True, "output_schema": candidate.signature.outputs}
+            if signature is None
+            else {"signature": signature, "input_example": candidate.example}
+        )
+        given = {
+            "project": project,
+            "domain": domain,
+            "model_name": last_part(name),
+            "model_type": candidate.task or "custom",
+            "algorithm": candidate.algorithm,
+            "layer": "ml",
+            "use_case": use_case,
+            "feature_engineering": "unity_catalog" if type(client).__module__.startswith("databricks.") else "local",
+            "training_data": training_data,
+        }
+        labels = {**{key: value for key, value in given.items() if value is not None}, **(tags or {})}
+        with run_of(experiment, f"{last_part(name)}_{candidate.algorithm}") as run:
+            log_to_run(params, metrics, labels)
+            requirements = {
+                "pip_requirements": pip_requirements,
+                "extra_pip_requirements": extra_pip_requirements,
+            }
+            info = client.log_model(
+                model=model,
+                artifact_path=_ARTIFACT,
+                flavor=flavor_module(candidate.flavor),
+                training_set=training_set,
+                metadata=dict(candidate.record),
+                **halves,
+                **{key: value for key, value in requirements.items() if value is not None},
+                **candidate.options,
+            )
+            model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
+            uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
+            verify_raw(resolve_model(uri), _RAW_MODEL, candidate.example, candidate.predictions)
+            return publish(
+                candidate, run, uri, name=name, aliases=aliases, model_id=model_id, metrics=metrics, tags=labels
+            )
+
+
+def _training_set_problems(training_set: Any, X: pd.DataFrame) -> list[Problem]:
+    """What is wrong between the training set and the frame that the model was trained on."""
+    if training_set is None or not hasattr(training_set, "load_df"):
+        cause = "there is none: the model would be logged without its feature lookups, and could not score from keys"
+        return [Problem("training_set", cause, "give what client.create_training_set(...) returned")]
+    schema: StructType = training_set.load_df().schema
+    columns, features = schema.fieldNames(), [str(name) for name in X.columns]
+    problems = [_type_problem(field.name, field.dataType) for field in schema.fields]
+    foreign = [name for name in features if name not in columns]
+    if foreign:
+        fix = "train on training_set.load_df().toPandas() without its label"
+        problems.append(Problem("training frame", f"the training set has no column {listed(foreign)}", fix))
+    rest = [name for name in columns if name not in features and name != _label(training_set)]
+    unused = rest if _label(training_set) is not None else rest[1:]
+    if unused:
+        cause = f"the model was not trained on its columns {listed(rest)}, which scoring would give it"
+        fix = f"create_training_set(..., exclude_columns={rest!r})"
+        problems.append(Problem("training_set", cause, fix))
+    return [problem for problem in problems if problem is not None]
+
+
+def _type_problem(name: str, type_: DataType) -> Problem | None:
+    """A column that Databricks leaves out of the signature without a word."""
+    if type_.typeName() in _SUPPORTED:
+        return None
+    target = "TIMESTAMP" if type_.typeName() == "timestamp_ntz" else "DOUBLE"
+    cause = f"{type_.simpleString().upper()} is no type of a feature or label: it drops out of the signature silently"
+    return Problem(f"training set column {name!r}", cause, f"cast it in its table: CAST({name} AS {target})")
+
+
+def _schema_problems(
+    training_set: Any,
+    X: pd.DataFrame,
+    task: str | None,
+    output_schema: Schema | None,
+    signature: ModelSignature | None,
+    input_example: pd.DataFrame | None,
+) -> list[Problem]:
+    """Whether the signature would have both halves."""
+    if signature is not None:
+        return _signature_problems(signature, input_example)
+    if task is not None or output_schema is not None:
+        return []
+    has_label = _label(training_set) is not None or (
+        hasattr(training_set, "load_df") and len(training_set.load_df().columns) > len(X.columns)
+    )
+    cause = (
+        "neither task nor output_schema: the outputs would have the label's type, not that of the predictions"
+        if has_label
+        else "neither task nor output_schema, and the training set has no label: "
+        "the signature would include only inputs, which Unity Catalog refuses"
+    )
+    return [
+        Problem("output_schema", cause, "give task='...' (such as anomaly_detection), or output_schema=Schema([...])")
+    ]
+
+
+def _signature_problems(signature: ModelSignature, input_example: Any) -> list[Problem]:
+    halves = {"inputs": signature.inputs, "outputs": signature.outputs}
+    lacking = [half for half, schema in halves.items() if schema is None]
+    if input_example is None:
+        cause = "with a training set the inputs come from it (infer_input_example) and the outputs from the task"
+        fix = "leave signature out and give task='...'; or give both signature and input_example (rows of X)"
+        return [Problem("signature", cause, fix)]
+    if lacking:
+        fix = "signature=infer_signature(X, model.predict(X))"
+        return [Problem("signature", f"it has no {' and no '.join(lacking)}", fix)]
+    return []
+
+
+def _label(training_set: Any) -> str | None:
+    """The label's name, where the training set tells it: Databricks' keeps it private."""
+    label = getattr(training_set, "label", None) or getattr(training_set, "_label", None)
+    return label if isinstance(label, str) else None

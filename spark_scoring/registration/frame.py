@@ -1,0 +1,214 @@
+"""The training frame as the model's input: what a signature can say of its columns, and its head as the example.
+
+MLflow turns a whole signature into AnyType where one column has a type that it does not know, and takes any
+object for an example. Here each such column is refused by name, with the fix.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spark_scoring.errors import Problem, RegistrationError, listed, near_fix
+from spark_scoring.model.categories import given_levels
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from mlflow.types import Schema
+
+    Inputs = pd.DataFrame | np.ndarray[Any, Any]
+
+_AS_FLOAT = "train on floats, which hold nulls as NaN: X[{c}] = X[{c}].astype('float64')"
+_AS_TIME = "train on times: X[{c}] = pd.to_datetime(X[{c}])"
+_OF_OBJECTS: dict[str, tuple[str, str]] = {
+    "decimal": ("it holds decimal.Decimal objects (a DECIMAL column), with which models cannot count", _AS_FLOAT),
+    "boolean": ("it holds booleans and nulls as objects", _AS_FLOAT),
+    "integer": ("it holds whole numbers as objects", _AS_FLOAT),
+    "floating": ("it holds numbers as objects", _AS_FLOAT),
+    "mixed-integer-float": ("it holds numbers as objects", _AS_FLOAT),
+    "date": ("it holds datetime.date objects", _AS_TIME),
+    "datetime": ("it holds datetime objects", _AS_TIME),
+    "empty": ("it holds nothing but nulls", "drop it, or give it a type: X[{c}] = X[{c}].astype('float64')"),
+    "mixed-integer": ("it holds text and numbers", "make it one type: X[{c}] = X[{c}].astype(str)"),
+}
+"""What pandas finds in a column of objects that no signature can say -> cause and fix."""
+_OF_DTYPES: dict[str, tuple[str, str]] = {
+    "m": ("it holds durations", "train on seconds: X[{c}] = X[{c}].dt.total_seconds()"),
+    "c": ("it holds complex numbers", "train on its real and imaginary parts"),
+}
+"""Kind of a numpy dtype that no signature can say -> cause and fix."""
+
+
+def checked_inputs(X: Any, *, nullable: Collection[str] = ()) -> list[Problem]:
+    """Everything that keeps a training frame (or matrix) from having a signature that scoring can rely on.
+
+    Args:
+        X: the frame that the model was trained on, or a 2-D array.
+        nullable: columns that may hold nulls when the model scores, although none is in X.
+
+    """
+    if isinstance(X, np.ndarray):
+        return list(_matrix_problems(X))
+    if not isinstance(X, pd.DataFrame):
+        return [_no_frame(X)]
+    names = list(X.columns)
+    problems = [
+        Problem(f"column {name!r}", "its name is no text", "name the columns before training: X.columns = [...]")
+        for name in names
+        if not isinstance(name, str)
+    ]
+    problems += [
+        Problem(f"column {name!r}", "two columns have this name", "give each its own name")
+        for name in dict.fromkeys(n for n in names if names.count(n) > 1)
+    ]
+    if X.empty:
+        problems.append(Problem("training frame", "it has no rows or no columns", "give the frame of training"))
+    for name in nullable:
+        if name not in names:
+            near = near_fix(name, map(str, names), what="columns")
+            problems.append(Problem(f"nullable: {name}", "the frame has no such column", near or "leave it out"))
+    if not problems:
+        found = (_column_problem(name, X[name], may_be_null=name in nullable) for name in names)
+        problems = [problem for problem in found if problem is not None]
+    return problems
+
+
+def checked_example(X: Inputs, example: Any, rows: int) -> Any:
+    """The input example: the head of the training frame, or the one given where it has the frame's columns and dtypes.
+
+    An example that was built anew from values has lost the dtypes, and the signature with them.
+
+    Raises:
+        RegistrationError: names every column that differs, both dtypes beside each other.
+
+    """
+    head = X.head(rows) if isinstance(X, pd.DataFrame) else X[:rows]
+    if example is None:
+        return head
+    if type(example) is not type(head):
+        raise RegistrationError.example_is_other_object(type(example).__name__, type(head).__name__)
+    differ = list(_differences(head, example))
+    if differ:
+        raise RegistrationError.example_differs(differ)
+    return example
+
+
+def input_schema(X: Inputs) -> Schema:
+    """MLflow's schema of the whole training frame, so that a null in any row makes a column optional."""
+    from mlflow.models import infer_signature
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)  # our notes say it
+        schema: Schema = infer_signature(X).inputs
+    return schema
+
+
+def integer_columns(X: Inputs) -> list[str]:
+    """Columns whose type cannot hold a null: of integers and booleans."""
+    if not isinstance(X, pd.DataFrame):
+        return []
+    return [str(name) for name, dtype in X.dtypes.items() if getattr(dtype, "kind", "") in "iub"]
+
+
+def category_columns(X: Inputs) -> dict[str, list[Any]]:
+    """Columns of pandas' category dtype with their levels in order, as plain values."""
+    if not isinstance(X, pd.DataFrame):
+        return {}
+    return {str(name): X[name].cat.categories.tolist() for name, dtype in X.dtypes.items() if is_category(dtype)}
+
+
+def is_category(dtype: Any) -> bool:
+    """Whether it is pandas' category dtype."""
+    return isinstance(dtype, pd.CategoricalDtype)
+
+
+def _no_frame(X: Any) -> Problem:
+    kind = f"{type(X).__module__}.{type(X).__name__}"
+    if type(X).__module__.startswith("pyspark"):
+        fix = "give the pandas frame that the model was trained on: X = spark_scoring.training_frame(df, ...)"
+    else:
+        fix = "give the pandas DataFrame or the 2-D numpy array that the model was trained on"
+    return Problem("training frame", f"it is a {kind}", fix)
+
+
+def _matrix_problems(X: np.ndarray[Any, Any]) -> Iterator[Problem]:
+    if X.ndim < 2 or not X.size:  # noqa: PLR2004
+        yield Problem("training matrix", f"its shape is {X.shape}", "give the array of training, one row per sample")
+    if X.dtype.kind not in "fiub":
+        fix = "train on a DataFrame, or on an array of numbers: X.astype('float64')"
+        yield Problem("training matrix", f"it is an array of {X.dtype}", fix)
+
+
+def _column_problem(name: str, column: pd.Series[Any], *, may_be_null: bool) -> Problem | None:
+    """What keeps the column from a type that a signature can say and every row can have."""
+    found = type_refusal(column)
+    if found is not None:
+        cause, fix = found
+        return Problem(
+            f"column {name!r}", f"{cause} (dtype {column.dtype})", fix.replace("{c}", repr(name)), "object-column"
+        )
+    if getattr(column.dtype, "kind", "") in "iub" and not is_category(column.dtype):
+        where = "in the frame" if column.isna().any() else "in what is scored" if may_be_null else None
+        if where is not None:
+            cause = f"{column.dtype} has no room for the nulls {where}"
+            return Problem(f"column {name!r}", cause, _AS_FLOAT.replace("{c}", repr(name)), "integer-nulls")
+    return None
+
+
+def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
+    """Cause and fix where no signature can say the column's type; ``{c}`` in the fix is its name."""
+    dtype = column.dtype
+    if is_category(dtype):
+        return _category_refusal(column)
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if str(dtype) == "uint64":
+        return "unsigned 64-bit numbers have no type in a signature", _AS_FLOAT
+    if str(dtype) == "object" or kind == "decimal":
+        if kind == "mixed" and not _is_nested(column):
+            return "it holds objects of several kinds", "make it one type: X[{c}] = X[{c}].astype(str)"
+        return _OF_OBJECTS.get(kind)
+    return _OF_DTYPES.get(getattr(dtype, "kind", ""))
+
+
+def _category_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
+    try:
+        given_levels(column.cat.categories.tolist(), "the frame")
+    except ValueError:
+        cause = "its levels are not of one kind that a table can hold: text, whole numbers, numbers, booleans, dates"
+        return cause, "make them text: X[{c}] = X[{c}].astype(str).astype('category')"
+    return None
+
+
+def _is_nested(column: pd.Series[Any]) -> bool:
+    present = column.dropna()
+    return all(isinstance(value, list | tuple | np.ndarray | dict) for value in present)
+
+
+def _differences(head: Inputs, example: Inputs) -> Iterator[str]:
+    """Lines that show the training frame's columns and the example's beside each other, where they differ."""
+    if not isinstance(head, pd.DataFrame) or not isinstance(example, pd.DataFrame):
+        if head.dtype != example.dtype or head.shape[1:] != example.shape[1:]:
+            yield f"training {head.dtype} of {head.shape[1:]}, example {example.dtype} of {example.shape[1:]}"
+        return
+    trained, given = head.dtypes.to_dict(), example.dtypes.to_dict()
+    if not len(example):
+        yield "the example has no rows"
+    for name in [*trained, *(n for n in given if n not in trained)]:
+        if trained.get(name) != given.get(name):
+            yield f"{name}: {_shown(trained.get(name))} in training, {_shown(given.get(name))} in the example"
+    if list(trained) != list(given) and set(trained) == set(given):
+        yield f"the order of the columns: {_listed(list(trained))} in training, {_listed(list(given))} in the example"
+
+
+def _shown(dtype: Any) -> str:
+    if dtype is None:
+        return "no such column"
+    return f"category of {len(dtype.categories)} levels" if is_category(dtype) else str(dtype)
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return listed(map(str, names))

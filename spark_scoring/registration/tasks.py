@@ -1,0 +1,168 @@
+"""What a model is for decides what it returns: a task's output schema, held against real predictions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from spark_scoring.engine.results import normalise
+from spark_scoring.errors import Problem, RegistrationError, near_fix
+from spark_scoring.model.types import ModelType, Tensor
+from spark_scoring.plan.outputs import returned_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlflow.types import Schema
+    from numpy.typing import NDArray
+
+Task = Literal["regression", "binary_classification", "multiclass_classification", "anomaly_detection", "probability"]
+"""regression: a number. Classifications: the label, a whole number or text. anomaly_detection: no label, -1 or 1 as
+scikit-learn's outlier detectors say it. probability: a number from 0 to 1, or one per class."""
+
+TASKS: tuple[Task, ...] = get_args(Task)
+
+_LABELS = ("binary_classification", "multiclass_classification")
+_KINDS = {"f": "floating", "i": "whole numbers", "u": "whole numbers", "b": "booleans", "U": "text", "O": "objects"}
+_WANTED = {
+    "regression": "floating numbers",
+    "binary_classification": "labels: whole numbers, booleans or text",
+    "multiclass_classification": "labels: whole numbers, booleans or text",
+    "anomaly_detection": "-1 for an anomaly and 1 for all else",
+    "probability": "floating numbers from 0 to 1",
+}
+
+
+def known_task(task: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        RegistrationError: there is none.
+
+    """
+    for known in TASKS:
+        if known == task:
+            return known
+    fix = near_fix(task, TASKS, what="tasks") or ""
+    raise RegistrationError([Problem(f"task {task!r}", "no such task", fix)])
+
+
+def output_type(task: Task, predictions: Any, classes: Sequence[Any] | None = None) -> ModelType:
+    """The type that the task gives the model's output, after holding it against real predictions.
+
+    regression and probability: double, one per row, or a fixed number of them (several targets, one per class).
+    Classifications: long, for text labels string; booleans become 0 and 1. anomaly_detection: long.
+
+    Args:
+        task: what the model is for.
+        predictions: what it returned for the input example, in its own form.
+        classes: its class labels, where it knows them.
+
+    Raises:
+        RegistrationError: the predictions are not what the task says; the message shows both.
+
+    """
+    columns = prediction_columns(predictions)
+    cause = _contradiction(task, columns, classes)
+    if cause is not None:
+        raise RegistrationError.outputs_differ(task, _WANTED[task], described(predictions), cause)
+    if task in ("regression", "probability"):
+        return "double" if len(columns) == 1 else Tensor("double", (-1, len(columns)))
+    return "string" if task in _LABELS and _is_text(columns[0]) else "long"
+
+
+def output_schema(type_: ModelType) -> Schema:
+    """MLflow's schema of one output column, or of a matrix with one value per target or class."""
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    if isinstance(type_, Tensor):
+        return Schema([TensorSpec(np.dtype("float64"), type_.shape, "prediction")])
+    return Schema([ColSpec(str(type_), "prediction")])
+
+
+def check_returned(type_: ModelType, predictions: Any) -> None:
+    """Hold predictions against a declared type, as a worker does it with every batch.
+
+    Raises:
+        ModelOutputError: the type cannot take them unchanged.
+
+    """
+    rows = len(next(iter(predictions.values()))) if isinstance(predictions, dict) else len(predictions)
+    normalise(returned_fields("predict", "prediction", type_), predictions, rows)
+
+
+def prediction_columns(predictions: Any) -> list[NDArray[Any]]:
+    """Predictions column by column: one of shape (n,) or (n, 1), k of (n, k)."""
+    if isinstance(predictions, pd.DataFrame):
+        return [predictions.iloc[:, i].to_numpy() for i in range(predictions.shape[1])]
+    if isinstance(predictions, dict):
+        return [np.asarray(values) for values in predictions.values()]
+    array = np.asarray(predictions)
+    return [array] if array.ndim < 2 else list(array.reshape(len(array), -1).T)  # noqa: PLR2004
+
+
+def described(predictions: Any) -> str:
+    """What predictions are, without their values: ``float64 of shape (5,)``."""
+    if isinstance(predictions, pd.DataFrame):
+        return f"a DataFrame of {', '.join(f'{name}: {dtype}' for name, dtype in predictions.dtypes.items())}"
+    if isinstance(predictions, dict):
+        return f"a dict of {', '.join(map(str, predictions))}"
+    array = np.asarray(predictions)
+    dtype = "text" if _is_text(array.ravel()) else str(array.dtype)
+    return f"{dtype} of shape {array.shape}"
+
+
+def _contradiction(task: Task, columns: Sequence[NDArray[Any]], classes: Sequence[Any] | None) -> str | None:
+    """Why these predictions are not the task's; None where they are."""
+    if task not in ("regression", "probability") and len(columns) != 1:
+        hint = "; one number per class is the task probability" if task in _LABELS else ""
+        return f"it returns {len(columns)} values per row, the task has one{hint}"
+    match task:
+        case "regression":
+            return _not_floating(columns, "is this a classification?")
+        case "probability":
+            return _not_floating(columns, "are these labels?") or _not_probabilities(columns)
+        case "anomaly_detection":
+            return _not_outliers(columns[0])
+        case _:
+            return _not_labels(task, columns[0], classes)
+
+
+def _not_floating(columns: Sequence[NDArray[Any]], question: str) -> str | None:
+    kinds = {column.dtype.kind for column in columns}
+    return None if kinds <= {"f"} else f"they are {', '.join(sorted(_KINDS.get(k, k) for k in kinds))}; {question}"
+
+
+def _not_probabilities(columns: Sequence[NDArray[Any]]) -> str | None:
+    outside = any(np.any((column < 0) | (column > 1)) for column in columns)
+    return "some are outside 0 to 1; is this a margin (decision_function, output_margin)?" if outside else None
+
+
+def _not_outliers(column: NDArray[Any]) -> str | None:
+    values = set(np.unique(column).tolist()) if column.dtype.kind in "if" else {None}
+    if values <= {-1, 1}:
+        return None
+    if values <= {0, 1}:
+        return "they are 0 and 1 (PyOD's way): map them, so that 1 is -1 and 0 is 1"
+    return "they are neither -1 nor 1; is this a score (score_samples, decision_function)?"
+
+
+def _not_labels(task: Task, column: NDArray[Any], classes: Sequence[Any] | None) -> str | None:
+    if task == "binary_classification" and classes is not None and len(classes) != 2:  # noqa: PLR2004
+        return f"it knows {len(classes)} classes, the task has two"
+    if column.dtype.kind in "iub" or _is_text(column):
+        return None
+    if column.dtype.kind == "f" and classes is not None and _are_whole(np.asarray(classes)) and _are_whole(column):
+        return None
+    return "they are no labels; probabilities are the task probability, numbers are a regression"
+
+
+def _are_whole(values: NDArray[Any]) -> bool:
+    """Labels such as 0.0 and 1.0, which a model trained on floats returns."""
+    return values.dtype.kind in "iub" or (values.dtype.kind == "f" and bool(np.all(values == np.floor(values))))
+
+
+def _is_text(column: NDArray[Any]) -> bool:
+    return column.dtype.kind == "U" or (column.dtype.kind == "O" and all(isinstance(v, str) for v in column))

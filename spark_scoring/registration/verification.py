@@ -1,0 +1,127 @@
+"""Hold a logged model against the one in memory, through the very path that scores it: plan, casts, model call."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spark_scoring.engine.pandas_casts import frame_schema, prepare_frame
+from spark_scoring.engine.worker import LoadedModel
+from spark_scoring.errors import Problem, RequestError, VerificationError
+from spark_scoring.model.spec import read_spec
+from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.registration.flavors import flavor_module
+from spark_scoring.registration.tasks import described, prediction_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.spec import ModelSpec
+
+_TOLERANCE = 1e-9
+"""Relative; what sums in another order may change. Of float32, 1e-5."""
+
+
+def verify(pinned: PinnedModel, example: Any, predictions: Any) -> ModelSpec:
+    """The spec of a logged model whose predictions on the example are those of the model in memory.
+
+    Loads the model, which runs its code. The example goes the way of a table: its columns are planned against the
+    signature, cast, and given to the model below MLflow's enforcement, as a Spark worker does it.
+
+    Raises:
+        VerificationError: it does not load, scoring would refuse the example, or a prediction differs.
+
+    """
+    try:
+        spec = read_spec(pinned)
+        data = model_input(spec, example)
+    except RequestError as error:
+        raise VerificationError.not_scorable(error.problems) from error
+    _compare(pinned.path, data, predictions)
+    return spec
+
+
+def verify_raw(pinned: PinnedModel, inside: Sequence[str], example: Any, predictions: Any) -> None:
+    """As ``verify``, of a model inside the artifact that feature lookups feed; its inputs are the training set's.
+
+    Raises:
+        VerificationError: it is not there, does not load, or a prediction differs.
+
+    """
+    folder = Path(pinned.path, *inside)
+    if not (folder / "MLmodel").is_file():
+        raise VerificationError.no_raw_model("/".join(inside))
+    _compare(str(folder), example, predictions)
+
+
+def _compare(path: str, data: Any, predictions: Any) -> None:
+    try:
+        loaded = LoadedModel(path).call("predict", data)
+    except Exception as error:
+        raise VerificationError.raises(type(error).__name__) from error
+    difference = _difference(predictions, loaded)
+    if difference:
+        raise VerificationError.differs(difference)
+
+
+def model_input(spec: ModelSpec, example: Any) -> Any:
+    """What scoring gives the model for the example's rows; arrays go as they are.
+
+    Raises:
+        RequestError: scoring would refuse the example, or make a bad row of one of its rows.
+
+    """
+    if not isinstance(example, pd.DataFrame):
+        return example
+    schema = frame_schema(example, None, {feature.name.lower() for feature in spec.inputs})
+    prepared = prepare_frame(example, make_plan(spec, schema, Request()), schema)
+    if len(prepared.errors):
+        reasons = "; ".join(dict.fromkeys(prepared.errors))
+        raise RequestError([Problem("input example", f"a row of it would be a bad row: {reasons}", "mend the frame")])
+    match spec.takes:
+        case "tensor":
+            return prepared.frame.to_numpy()
+        case "records":
+            return prepared.frame.to_dict("records")
+        case "values":
+            return prepared.frame.iloc[:, 0].tolist()
+        case _:
+            return prepared.frame
+
+
+def predict_as_saved(model: Any, flavor: str, options: Mapping[str, Any], example: Any) -> Any:
+    """What a saved and loaded copy returns, below MLflow's enforcement; for models that cannot predict in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "model"))
+        keyword = {"python_model": model} if flavor == "pyfunc" else {}
+        positional = () if keyword else (model,)
+        flavor_module(flavor).save_model(*positional, path=path, **keyword, **options)
+        return LoadedModel(path).call("predict", example)
+
+
+def _difference(expected: Any, found: Any) -> str | None:
+    """How predictions differ, without their values; None where they are the same."""
+    ours, theirs = prediction_columns(expected), prediction_columns(found)
+    if [column.shape for column in ours] != [column.shape for column in theirs]:
+        return f"in memory {described(expected)}, loaded {described(found)}"
+    wrong = np.zeros(len(ours[0]), dtype=bool)
+    for a, b in zip(ours, theirs, strict=True):
+        wrong |= ~_same(a, b)
+    return f"{int(wrong.sum())} of {len(wrong)} rows differ" if wrong.any() else None
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    if a.dtype.kind in "iubf" and b.dtype.kind in "iubf":
+        tolerance = _TOLERANCE if a.dtype.itemsize > 4 and b.dtype.itemsize > 4 else 1e-5  # noqa: PLR2004
+        close: NDArray[np.bool_] = np.isclose(
+            a.astype("float64"), b.astype("float64"), rtol=tolerance, atol=0, equal_nan=True
+        )
+        return close
+    return np.asarray([x == y for x, y in zip(a.tolist(), b.tolist(), strict=True)], dtype=bool)
