@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
     from spark_scoring.registration.findings import Diagnosis, Finding
     from spark_scoring.registration.register import RegisteredModel, register_model
+    from spark_scoring.registration.repair import repair_model
+    from spark_scoring.registration.training import TrainingJob, run_training, training_frame
     from spark_scoring.report.run import RunReport
     from spark_scoring.session import get_session
 
@@ -48,6 +50,7 @@ _HOMES = {
     "ScoringError": "errors",
     "ScoringJob": "job",
     "ScoringPlan": "plan.planner",
+    "TrainingJob": "registration.training",
     "VerificationError": "errors",
     "check_model": "registration.doctor",
     "get_session": "session",
@@ -56,8 +59,11 @@ _HOMES = {
     "plan_scoring": "pipeline",
     "prepare_features": "engine.pandas_casts",
     "register_model": "registration.register",
+    "repair_model": "registration.repair",
     "run_job": "pipeline",
+    "run_training": "registration.training",
     "score_batch": "pipeline",
+    "training_frame": "registration.training",
 }
 
 __all__ = [
@@ -76,6 +82,7 @@ __all__ = [
     "ScoringError",
     "ScoringJob",
     "ScoringPlan",
+    "TrainingJob",
     "VerificationError",
     "__version__",
     "check_model",
@@ -85,8 +92,11 @@ __all__ = [
     "plan_scoring",
     "prepare_features",
     "register_model",
+    "repair_model",
     "run_job",
+    "run_training",
     "score_batch",
+    "training_frame",
 ]
 
 

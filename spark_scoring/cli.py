@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from spark_scoring.pipeline import JobPlan
+    from spark_scoring.registration.register import RegisteredModel
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,6 +104,77 @@ def doctor(
         _console().print(diagnosis.view())
     if error is None and not diagnosis.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def register(
+    job: Annotated[Path, typer.Argument(metavar="TRAIN.yml", help="The training job.")],
+    set_: _Set = None,
+    *,
+    json_: _Json = False,
+) -> None:
+    """Train a model as a training job says, and register it once it predicts, loaded back, what it did in memory."""
+    from spark_scoring.session import get_session, require_spark
+
+    require_spark()
+    from spark_scoring.registration.training import TrainingJob, run_training
+
+    training = TrainingJob.from_yaml(job, set_ or ())
+    _show_registered(run_training(training, get_session(training.warehouse)), json_=json_)
+
+
+@app.command()
+def repair(
+    model: Annotated[
+        str, typer.Argument(metavar="URI", help="The model as it is: models:/..., runs:/... or a folder.")
+    ],
+    *,
+    example: Annotated[str, typer.Option("--example", metavar="TABLE", help="A table (or path) with its features.")],
+    task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Registered model; default: the URI's.")] = None,
+    type_: Annotated[list[str] | None, typer.Option("--type", metavar="FEATURE=TYPE", help="Another type.")] = None,
+    column: Annotated[list[str] | None, typer.Option("--column", metavar="FEATURE=SQL", help="An expression.")] = None,
+    alias: Annotated[list[str] | None, typer.Option("--alias", help="An alias for the new version.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
+    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    warehouse: Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")] = None,
+    json_: _Json = False,
+) -> None:
+    """Register a model again with a whole signature, as a new version; the old one stays as it is. Loads the model."""
+    from spark_scoring.session import get_session, require_spark
+
+    require_spark()
+    from spark_scoring.delta.source import pin_source
+    from spark_scoring.registration.repair import repair_model
+
+    is_path = "/" in example
+    source = pin_source(get_session(warehouse), table=None if is_path else example, path=example if is_path else None)
+    registered = repair_model(
+        model,
+        source.frame,
+        task=task,
+        name=name,
+        types=dict(_pair("--type", text) for text in type_ or ()),
+        columns=dict(_pair("--column", text) for text in column or ()),
+        alias=alias or (),
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+    )
+    _show_registered(registered, json_=json_)
+
+
+def _show_registered(registered: RegisteredModel, *, json_: bool) -> None:
+    if json_:
+        typer.echo(json.dumps(registered.to_dict(), indent=2))
+    else:
+        _console().print(registered.view())
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise RequestError([Problem(f"{option} {text}", "not of the form feature=value", f"write {option} age=double")])
+    return name.strip(), value.strip()
 
 
 def _write(file: Path, page: str) -> None:

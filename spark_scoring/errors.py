@@ -282,6 +282,18 @@ class RegistrationError(RequestError):
         return cls([Problem("training set", cause, fix)])
 
     @classmethod
+    def no_name(cls, uri: str) -> RegistrationError:
+        fix = "say under which one: --name catalog.schema.model (name=...)"
+        return cls([Problem(f"model {uri!r}", "it is no registered model", fix)])
+
+    @classmethod
+    def no_features(cls, uri: str) -> RegistrationError:
+        cause = "neither its signature nor the trained model names its features"
+        return cls(
+            [Problem(f"model {uri!r}", cause, "register it again where it was trained: register_model(model, X, ...)")]
+        )
+
+    @classmethod
     def registry_failed(cls, name: str, registry: str, cause: str) -> RegistrationError:
         fix = "check the registry and tracking URI and the credentials"
         return cls([Problem(f"model name {name!r}", f"the registry {registry} answered: {cause}", fix)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -23,9 +23,10 @@ from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants i
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pydantic_core import ErrorDetails
+    from typing_extensions import Self
 
 
 Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]
@@ -42,11 +43,13 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
+    """A part of a job: unknown fields are refused, and it does not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Place(_Fields):
+class _Place(Fields):
     """A table by name or by path."""
 
     table: str | None = None
@@ -94,13 +97,13 @@ class OutputSettings(_Place):
     """Other names for columns that the run adds, such as ``{prediction: delay}``."""
 
 
-class FillSettings(_Fields):
+class FillSettings(Fields):
     """A value that stands in; null is the model's own missing value."""
 
     fill: StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
-class FeatureSettings(_Fields):
+class FeatureSettings(Fields):
     """The policy of one feature; what is left out follows the preset."""
 
     preset: Preset | None = None
@@ -117,7 +120,49 @@ class FeatureSettings(_Fields):
         return FeaturePolicy(preset=self.preset, **fills)
 
 
-class ScoringJob(_Fields):
+class Job(Fields):
+    """What people write as a YAML file: read with every problem at once, and written back."""
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """The job of a YAML file, with settings of the form ``a.b=value`` laid over it.
+
+        Raises:
+            JobError: with every field that is unknown, missing or wrong.
+
+        """
+        try:
+            fields = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a safe loader
+        except OSError as error:
+            raise JobError.unreadable(str(path), error.strerror or str(error)) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise JobError.unreadable(str(path), f"not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(fields, dict):
+            raise JobError.unreadable(str(path), "it holds no fields")
+        for text in overrides:
+            _lay_over(fields, text)
+        return cls.from_dict(fields)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """The job of a mapping.
+
+        Raises:
+            JobError: with every field that is unknown, missing or wrong.
+
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise JobError(_problems(error, cls)) from error
+
+    def to_yaml(self) -> str:
+        """The job as YAML, without the settings that are as by default."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+class ScoringJob(Job):
     """A whole job. Every field can be set on the command line: ``--set output.mode=overwrite``."""
 
     model: str
@@ -141,44 +186,6 @@ class ScoringJob(_Fields):
     registry_uri: str | None = None
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ScoringJob:
-        """The job of a YAML file, with settings of the form ``a.b=value`` laid over it.
-
-        Raises:
-            JobError: with every field that is unknown, missing or wrong.
-
-        """
-        try:
-            fields = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a safe loader
-        except OSError as error:
-            raise JobError.unreadable(str(path), error.strerror or str(error)) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise JobError.unreadable(str(path), f"not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(fields, dict):
-            raise JobError.unreadable(str(path), "it holds no fields")
-        for text in overrides:
-            _lay_over(fields, text)
-        return cls.from_dict(fields)
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ScoringJob:
-        """The job of a mapping.
-
-        Raises:
-            JobError: with every field that is unknown, missing or wrong.
-
-        """
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            raise JobError(_problems(error)) from error
-
-    def to_yaml(self) -> str:
-        """The job as YAML, without the settings that are as by default."""
-        fields = self.model_dump(mode="json", exclude_defaults=True)
-        return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
     def scoring_policy(self) -> Policy:
         """The policy as the planner takes it."""
@@ -210,21 +217,21 @@ def _lay_over(fields: dict[str, Any], text: str) -> None:
         raise JobError.bad_setting(text) from error
 
 
-def _problems(error: ValidationError) -> list[Problem]:
+def _problems(error: ValidationError, job: type[Job]) -> list[Problem]:
     """Pydantic's findings, one per field: of the branches of a union only what says most."""
     found: dict[str, Problem] = {}
     for detail in error.errors(include_url=False, include_input=False):
-        thing, problem = _problem(detail)
+        thing, problem = _problem(detail, job)
         found.setdefault(thing, problem)
     return list(found.values())
 
 
-def _problem(detail: ErrorDetails) -> tuple[str, Problem]:
+def _problem(detail: ErrorDetails, job: type[Job]) -> tuple[str, Problem]:
     names = [str(part) for part in detail["loc"] if not _is_branch(part)]
     thing = ".".join(names) or "job"
     match detail["type"]:
         case "extra_forbidden":
-            known = _fields_at(names[:-1])
+            known = _fields_at(job, names[:-1])
             return thing, Problem(thing, "no such field", near_fix(names[-1], known, what="fields") or "leave it out")
         case "missing":
             home = ".".join(names[:-1]) or "the job"
@@ -243,10 +250,20 @@ def _is_branch(part: int | str) -> bool:
     return part.startswith(("literal[", "dict[", "function-")) or part in ("FillSettings", "FeatureSettings")
 
 
-def _fields_at(names: Sequence[str]) -> list[str]:
-    homes: dict[str, type[BaseModel]] = {"source": SourceSettings, "output": OutputSettings}
-    if not names:
-        return list(ScoringJob.model_fields)
-    if names[0] in homes:
-        return list(homes[names[0]].model_fields)
-    return list(FeatureSettings.model_fields) if len(names) == 2 else list(FillSettings.model_fields)  # noqa: PLR2004
+def _fields_at(home: Any, names: Sequence[str]) -> list[str]:
+    """The fields that are known at a place of the job: down its models, by name or by a mapping's key."""
+    for name in names:
+        annotation = home.model_fields[name].annotation if _is_model(home) and name in home.model_fields else home
+        home = next((inner for inner in _inside(annotation) if _is_model(inner)), home)
+    return list(home.model_fields) if _is_model(home) else []
+
+
+def _inside(annotation: Any) -> Iterator[Any]:
+    """A type and those that it is made of: of ``dict[str, A | B] | None`` also A and B."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _inside(part)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

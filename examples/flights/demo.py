@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 import spark_scoring as ss
 from examples.flights.prepare import DATA, DEPARTURES, LATE, WAREHOUSE, write_tables
-from examples.flights.train import ALIAS, MODEL, REGISTRY, train, use_registry
+from examples.flights.train import ALIAS, REGISTRY, train, training_job, use_registry
 from spark_scoring.cli import progress_bar
 
 if TYPE_CHECKING:
@@ -61,9 +61,11 @@ def prepare_once(spark: SparkSession) -> None:
 def train_once(spark: SparkSession) -> None:
     """Train and register the model unless an earlier run has."""
     use_registry()
-    if not _has_champion():
-        with _timed(f"training {MODEL} on January to September"):
-            train(spark)
+    name = training_job().name
+    if not _has_champion(name):
+        with _timed(f"training {name} on January to September"):
+            registered = train(spark)
+        console.print(registered.view())
 
 
 def score(spark: SparkSession) -> ss.RunReport:
@@ -107,8 +109,8 @@ def show_places(report: ss.RunReport) -> None:
         console.print(f"{what:<11} {where}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _has_champion() -> bool:
-    models = mlflow.MlflowClient().search_registered_models(f"name = '{MODEL}'")
+def _has_champion(name: str) -> bool:
+    models = mlflow.MlflowClient().search_registered_models(f"name = '{name}'")
     return any(ALIAS in model.aliases for model in models)
 
 

@@ -1,120 +1,38 @@
-"""Train the demo's model on January to September and register it as the champion."""
+"""Train the demo's model on January to September and register it as the champion, as train.yml says."""
 
 from __future__ import annotations
 
-import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
-from lightgbm import LGBMClassifier
-from mlflow.models import infer_signature
 
-from examples.flights.prepare import DATA, DEPARTURES, LATE, TRAINING
+import spark_scoring as ss
+from examples.flights.prepare import DATA
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow.models import ModelSignature
     from pyspark.sql import SparkSession
 
-MODEL = "main.flights.delay"
+JOB = Path(__file__).with_name("train.yml")
 ALIAS = "champion"
 REGISTRY = f"sqlite:///{DATA / 'mlflow.db'}"
-_EXPERIMENT = "flights"
-
-FEATURES = {
-    "dep_hour": "INT",
-    "dep_minute": "INT",
-    "day_of_week": "INT",
-    "is_weekend": "BOOLEAN",
-    "departures_in_hour": "BIGINT",
-    "distance": "DOUBLE",
-    "seats": "DOUBLE",
-    "engines": "FLOAT",
-    "plane_age": "FLOAT",
-    "temp": "DOUBLE",
-    "dewp": "FLOAT",
-    "humid": "DOUBLE",
-    "wind_dir": "FLOAT",
-    "wind_speed": "FLOAT",
-    "gusty": "DOUBLE",
-    "precip": "DOUBLE",
-    "pressure": "DOUBLE",
-    "visib": "DOUBLE",
-    "carrier_late_rate": "DOUBLE",
-}
-"""Feature to the SQL type that the model is trained on, in its order. An integer or boolean one is never null."""
-COLUMNS = {"dep_hour": "sched_dep_time div 100"}
-"""Features that are no column of the table: their SQL expression, as in score.yml."""
 
 
 def use_registry() -> None:
-    """Point MLflow to the demo's own sqlite file and artifact folder, whatever the environment names."""
+    """Point MLflow to the demo's own sqlite file, whatever the environment names."""
     DATA.mkdir(exist_ok=True)
     mlflow.set_tracking_uri(REGISTRY)
     mlflow.set_registry_uri(REGISTRY)
-    if mlflow.get_experiment_by_name(_EXPERIMENT) is None:
-        mlflow.create_experiment(_EXPERIMENT, artifact_location=(DATA / "artifacts").as_uri())
-    mlflow.set_experiment(_EXPERIMENT)
 
 
-def train(spark: SparkSession) -> tuple[str, str]:
-    """Train on the flights with a known arrival, make that model the champion; its registered name and version."""
-    frame = _training_frame(spark)
-    features, late = frame[list(FEATURES)], frame["late"]
-    model = _classifier().fit(features, late)
-    number = _register(model, features)
-    mlflow.MlflowClient().set_registered_model_alias(MODEL, ALIAS, number)
-    return MODEL, number
+def training_job() -> ss.TrainingJob:
+    """The job of train.yml, from wherever the demo was started."""
+    places = {"tracking_uri": REGISTRY, "registry_uri": REGISTRY, "artifact_location": DATA / "artifacts"}
+    return ss.TrainingJob.from_yaml(JOB, [f"{name}={place}" for name, place in places.items()])
 
 
-def _training_frame(spark: SparkSession) -> pd.DataFrame:
-    """Features in the model's types and ``late`` as 0 or 1, sorted: the order of the rows is part of the result."""
-    columns = [f"CAST({COLUMNS.get(name, name)} AS {type_}) AS {name}" for name, type_ in FEATURES.items()]
-    known = spark.table(DEPARTURES).where(TRAINING).where("arr_delay IS NOT NULL").orderBy("flight_id")
-    frame: pd.DataFrame = known.selectExpr(*columns, f"CAST({LATE} AS INT) AS late").toArrow().to_pandas()
-    return frame
-
-
-def _classifier() -> LGBMClassifier:
-    """The same trees on each run: seeded, and two threads whatever the machine, as sums depend on their number."""
-    return LGBMClassifier(
-        n_estimators=200,
-        learning_rate=0.05,
-        num_leaves=63,
-        min_child_samples=200,
-        subsample=0.8,
-        subsample_freq=1,
-        colsample_bytree=0.6,
-        random_state=7,
-        n_jobs=2,
-        deterministic=True,
-        force_row_wise=True,
-        verbosity=-1,
-    )
-
-
-def _register(model: LGBMClassifier, features: pd.DataFrame) -> str:
-    example = features.head(5)
-    with mlflow.start_run():
-        info = mlflow.lightgbm.log_model(
-            model,
-            name="model",
-            signature=_signature(model, example),
-            input_example=example,
-            pip_requirements=_requirements(),
-            registered_model_name=MODEL,
-        )
-    return str(info.registered_model_version)
-
-
-def _requirements() -> list[str]:
-    """What loading and predicting need; MLflow's own guess takes a while and finds packages that they do not."""
-    return [f"{name}=={version(name)}" for name in ("lightgbm", "numpy", "pandas", "scikit-learn", "skops")]
-
-
-def _signature(model: LGBMClassifier, example: pd.DataFrame) -> ModelSignature:
-    """Without MLflow's warning that an integer column may come to hold nulls: the schedule has none."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
-        return infer_signature(example, model.predict(example))
+def train(spark: SparkSession) -> ss.RegisteredModel:
+    """Train and register; the model's requirements are named, since MLflow's own search for them takes a while."""
+    needed = [f"{name}=={version(name)}" for name in ("lightgbm", "numpy", "pandas", "scikit-learn", "skops")]
+    return ss.run_training(training_job().model_copy(update={"pip_requirements": tuple(needed)}), spark)

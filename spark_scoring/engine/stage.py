@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import (
     ArrayType,
@@ -36,7 +37,7 @@ from pyspark.sql.types import (
 
 from spark_scoring.engine import worker
 from spark_scoring.engine.casts import extend, prepare
-from spark_scoring.engine.inputs import WorkerPlan, objects
+from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.engine.results import arrow_type
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
 from spark_scoring.sql import quote
@@ -126,6 +127,57 @@ def score_frame(
     error = F.coalesce(F.col(internal.error), made("error"))
     columns = [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
     return scored.select(*[F.col(internal.kept(i)).alias(c) for i, c in enumerate(kept)], *columns)
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """A table's rows in the driver's memory, as the model is given them."""
+
+    data: Any
+    """What the model takes, of the rows that it can take."""
+    errors: list[str]
+    """Why it cannot take the others: the text of ``scoring_error``, one per row."""
+    kept: pa.Table
+    """The columns that were kept, of the rows in ``data``."""
+
+
+def collect_inputs(df: DataFrame, plan: ScoringPlan, keep: Sequence[Column] = ()) -> ModelInputs:
+    """What the model would be given for the table: the same casts, brought to the driver. Runs a job.
+
+    Args:
+        df: the table that the plan was made for; all its rows must fit into the driver's memory.
+        plan: the scoring plan.
+        keep: columns to bring along.
+
+    """
+    internal = _InternalNames(df.columns)
+    extended = extend(df, plan, internal.prefix)
+    prepared = prepare(plan, extended)
+    kept = [column.alias(internal.kept(i)) for i, column in enumerate(keep)]
+    lanes = [lane.column.alias(internal.lane(i)) for i, lane in enumerate(prepared.lanes)]
+    table = _to_arrow_table(extended.frame.select(*kept, *lanes, prepared.error.alias(internal.error)))
+    errors = table.column(internal.error)
+    good = table.filter(pa.compute.is_null(errors))
+    columns = [
+        _arrow_matrix(chunk) if lane.packed else _arrow_values(chunk, lane.type)
+        for lane, name in zip(prepared.lanes, (internal.lane(i) for i in range(len(lanes))), strict=True)
+        for chunk in [_one_chunk(good.column(name))]
+    ]
+    return ModelInputs(
+        data=build_input(_worker_plan(plan, prepared.lanes), columns),
+        errors=[text for text in errors.to_pylist() if text is not None],
+        kept=good.select([internal.kept(i) for i in range(len(kept))]),
+    )
+
+
+def _to_arrow_table(df: DataFrame) -> pa.Table:
+    """Spark 3.5 has no public way."""
+    return df.toArrow() if hasattr(df, "toArrow") else pa.Table.from_batches(df._collect_as_arrow())  # type: ignore[operator]  # noqa: SLF001
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
 
 def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:

@@ -58,6 +58,7 @@ def prepare_candidate(
     example_rows: int = 5,
     nullable: Collection[str] = (),
     categories: Mapping[str, Sequence[Any]] | None = None,
+    statistics: bool = True,
     inference_params: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Candidate:
@@ -99,7 +100,7 @@ def prepare_candidate(
         example=example,
         predictions=predictions,
         signature=_signature(X, outputs, inference_params),
-        record=training_record(X, task=known, classes=labels, categories=categories or {}),
+        record=training_record(X, task=known, classes=labels, categories=categories or {}, statistics=statistics),
         options=settled,
         notes=tuple(text for text in (note, _null_note(X)) if text),
     )

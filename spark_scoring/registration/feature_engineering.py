@@ -57,6 +57,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
     alias: str | Sequence[str] = (),
     nullable: Collection[str] = (),
     categories: Mapping[str, Sequence[Any]] | None = None,
+    statistics: bool = True,
     project: str | None = None,
     domain: str | None = None,
     use_case: str | None = None,
@@ -116,6 +117,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
                 input_example=input_example,
                 nullable=nullable,
                 categories=categories,
+                statistics=statistics,
                 options=options,
             )
         problems.raise_all(RegistrationError)

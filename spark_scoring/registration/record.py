@@ -35,6 +35,7 @@ def training_record(
     task: Task | None,
     classes: Sequence[Any] | None,
     categories: Mapping[str, Sequence[Any]],
+    statistics: bool = True,
 ) -> dict[str, Any]:
     """The record of a training frame, as JSON types, under the key that ``recorded_levels`` reads.
 
@@ -43,6 +44,7 @@ def training_record(
         task: what the model is for.
         classes: the model's class labels, where it knows them.
         categories: levels that the caller names, beside those of category columns.
+        statistics: whether to keep what the values are like.
 
     """
     record: dict[str, Any] = {"format": _FORMAT, "rows": len(X)}
@@ -54,7 +56,8 @@ def training_record(
         levels = {**category_columns(X), **{name: list(values) for name, values in categories.items()}}
         record["dtypes"] = {str(name): "category" if is_category(d) else str(d) for name, d in X.dtypes.items()}
         record["categories"] = {name: [plain(level) for level in values] for name, values in levels.items()}
-        record["statistics"] = {str(name): _statistics(X[name]) for name in X.columns}
+        if statistics:
+            record["statistics"] = {str(name): _statistics(X[name]) for name in X.columns}
     else:
         record["dtypes"] = str(X.dtype)
     return {RECORDED: record}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from spark_scoring.errors import Gathering, Problem, RegistrationError, first_line
 from spark_scoring.model.registry import mlflow_at, resolve_model
@@ -51,6 +55,24 @@ class RegisteredModel:
         """``models:/name/version``."""
         return f"models:/{self.name}/{self.version}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"uri": self.uri, **asdict(self), "aliases": dict(self.aliases), "metrics": dict(self.metrics)}
+
+    def view(self) -> Group:
+        """As a rich renderable."""
+        table = Table.grid(padding=(0, 2))
+        table.add_row("model", Text(f"{self.name} version {self.version} ({self.flavor}, {self.algorithm})"))
+        table.add_row("run", Text(f"{self.run_name} ({self.run_id})"))
+        for label, lines in (("takes", self.inputs), ("returns", self.outputs), ("note", self.notes)):
+            for i, line in enumerate(lines):
+                table.add_row("" if i else label, Text(line))
+        for name, version in self.aliases:
+            table.add_row("alias", Text(f"{name} is at version {version}"))
+        for name, value in self.metrics:
+            table.add_row("metric", Text(f"{name} {value:.6g}"))
+        return Group(Text("registered", style="bold green"), table)
+
 
 def register_model(  # noqa: PLR0913  keyword-only
     model: Any,
@@ -62,6 +84,7 @@ def register_model(  # noqa: PLR0913  keyword-only
     alias: str | Sequence[str] = (),
     nullable: Collection[str] = (),
     categories: Mapping[str, Sequence[Any]] | None = None,
+    statistics: bool = True,
     input_example: Any = None,
     training_set: Any = None,
     inference_params: Mapping[str, Any] | None = None,
@@ -98,6 +121,7 @@ def register_model(  # noqa: PLR0913  keyword-only
             since their types hold none.
         categories: levels in the order of training, of columns that were trained on as codes or text and whose
             levels the model does not hold; those of pandas' category columns are taken from X.
+        statistics: whether the metadata keeps quantiles and shares of levels, which are values of X.
         input_example: other rows of X than its head.
         training_set: the training set that X came from, if there is one: refused where it has feature lookups, which
             need ``log_model_with_feature_engineering``.
@@ -126,6 +150,7 @@ def register_model(  # noqa: PLR0913  keyword-only
             input_example=input_example,
             nullable=nullable,
             categories=categories,
+            statistics=statistics,
             inference_params=inference_params,
             options=options,
         )
