@@ -122,7 +122,9 @@ def _skops_types(model: Any) -> list[str] | None:
     import skops.io
 
     try:
-        types = list(skops.io.get_untrusted_types(data=skops.io.dumps(model)))
+        data = skops.io.dumps(model)
+        types = list(skops.io.get_untrusted_types(data=data))
+        skops.io.loads(data, trusted=types)  # some write what they cannot read
     except Exception:  # noqa: BLE001  whatever its parts raise when they are taken apart
         return None
     nowhere = [name for name in types if "<" in name or name.startswith("__main__.")]  # lambdas and scripts' own
