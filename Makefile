@@ -24,8 +24,9 @@ lint: setup
 unit: setup ## the tests that need no Spark
 	$(BIN)/python -m pytest tests/unit
 
-docs: setup ## the tables of docs/conversions.md, from the code
-	$(BIN)/python tools/conversions_page.py
+docs: setup ## the tables of docs/, from the code
+	PYTHONPATH=. $(BIN)/python tools/conversions_page.py
+	PYTHONPATH=. $(BIN)/python tools/registration_page.py
 
 bench: setup ## the README's figures, as ratios from one run
 	$(BIN)/python benchmarks/stages.py

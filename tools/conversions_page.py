@@ -1,13 +1,8 @@
-"""``make docs``: the tables of docs/conversions.md, from what the planner says of every type.
-
-The page's prose is written in the page itself; what stands between ``<!-- made: name -->`` and ``<!-- end -->``
-is made here.
-"""
+"""``make docs``: the tables of docs/conversions.md, from what the planner says of every type."""
 # ruff: noqa: INP001  a script
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +28,12 @@ from spark_scoring.model.types import (
 )
 from spark_scoring.plan.planner import PlannedFeature, Request, make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, settle
+from tools.made_tables import filled, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PAGE = Path(__file__).parents[1] / "docs" / "conversions.md"
-_MADE = re.compile(r"(<!-- made: ([^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _DOUBLE, _LONG, _TEXT = T.DoubleType(), T.LongType(), T.StringType()
 
@@ -130,12 +125,7 @@ def rendered(page: str) -> str:
         ValueError: a table has no marks, or marks have no table.
 
     """
-    tables = made_tables()
-    marked = [match[2] for match in _MADE.finditer(page)]
-    if sorted(marked) != sorted(tables):
-        msg = f"marks and tables differ: {sorted(set(marked) ^ set(tables)) or 'a mark is there twice'}"
-        raise ValueError(msg)
-    return _MADE.sub(lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}", page)
+    return filled(page, made_tables())
 
 
 def made_tables() -> dict[str, str]:
@@ -165,7 +155,7 @@ def verdicts(sources: Mapping[str, T.DataType], targets: Mapping[str, ModelType]
     for label, source in sources.items():
         cells = tuple(_verdict(planned(source, target)) for target in targets.values())
         rows.setdefault(cells, []).append(label)
-    return _table(["from", *targets], *([", ".join(labels), *cells] for cells, labels in rows.items()))
+    return table(["from", *targets], *([", ".join(labels), *cells] for cells, labels in rows.items()))
 
 
 def conversions(sources: Mapping[str, T.DataType], target: ModelType) -> str:
@@ -177,7 +167,7 @@ def conversions(sources: Mapping[str, T.DataType], target: ModelType) -> str:
             what = (feature.verdict, feature.note or "the same value", feature.reason or "-")
             rows.setdefault(what, []).append(label)
     headings = ["from", "verdict", "what happens", "what does not fit"]
-    return _table(headings, *([", ".join(labels), *what] for what, labels in rows.items()))
+    return table(headings, *([", ".join(labels), *what] for what, labels in rows.items()))
 
 
 def presets(types: Mapping[str, ModelType]) -> str:
@@ -189,7 +179,7 @@ def presets(types: Mapping[str, ModelType]) -> str:
         )
         actions = (strict.nulls, lenient.nulls, lenient.invalid, lenient.absent or "refused")
         rows.setdefault(tuple(_action(action) for action in actions), []).append(label)
-    return _table(
+    return table(
         ["model type", "strict: null", "lenient: null", "lenient: does not fit", "lenient: no column"],
         *([", ".join(labels), *cells] for cells, labels in rows.items()),
     )
@@ -211,10 +201,6 @@ def _action(action: Fill | str) -> str:
 def _code(type_: str) -> str:
     """A nested type's name; Markdown would read it as a tag."""
     return "AnyType" if type_ == ANY else f"`{type_}`"
-
-
-def _table(headings: Sequence[str], *rows: Sequence[str]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,8 @@ class _Files:
     mlmodel: Model
     signature: ModelSignature | None
     inputs: tuple[Feature, ...]
+    is_frame: bool
+    """Whether the inputs are columns, each with a name."""
     record: Mapping[str, Any]
     flavor: str
 
@@ -121,8 +123,9 @@ def _read(pinned: PinnedModel) -> _Files:
     except Exception as error:  # a broken file raises what the YAML and signature parsers raise
         raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
     has_inputs = signature is not None and signature.inputs is not None
-    inputs = signature_inputs(signature)[1] if has_inputs else ()
-    return _Files(pinned, mlmodel, signature, inputs, recorded(mlmodel.metadata), native_flavor(mlmodel))
+    takes, inputs = signature_inputs(signature) if has_inputs else ("frame", ())
+    is_frame = takes == "frame" and all(feature.name for feature in inputs)
+    return _Files(pinned, mlmodel, signature, inputs, is_frame, recorded(mlmodel.metadata), native_flavor(mlmodel))
 
 
 def _saved_example(files: _Files) -> Any:
@@ -150,13 +153,13 @@ def _signature_findings(files: _Files) -> Iterator[Finding]:
 
 def _input_findings(files: _Files) -> Iterator[Finding]:
     """What the types of the inputs say by themselves."""
-    untyped = [feature.name or "input" for feature in files.inputs if is_untyped(feature.type)]
+    untyped = [feature.name for feature in files.inputs if is_untyped(feature.type)]
     if untyped:
         cause = (
             "a column of the example had a type that MLflow does not know (Decimal, mixed objects), and took all along"
         )
         fix = f"make every column of the example a number, text or time; {_SIGN_AGAIN}"
-        yield Finding("any-type", f"input {listed(untyped)}", cause, fix)
+        yield Finding("any-type", f"input {listed(untyped)}".strip(), cause, fix)
     numbers = [feature for feature in files.inputs if feature.type in _INTEGERS]
     seen = [f for f in numbers if not f.required or _nulls(files, f.name)]
     fix = "train on float64, where a null is NaN, and register that; or fill nulls in a policy when scoring"
@@ -287,7 +290,7 @@ def _loaded_findings(files: _Files, example: Any, task: str | None) -> Iterator[
         yield Finding("not-loadable", "artifact", "loading it failed", fix, kind)
         return
     raw = loaded.raw
-    names = [feature.name for feature in files.inputs]
+    names = [feature.name for feature in files.inputs] if files.is_frame else []
     yield from _trained_findings(list(own_feature_names(raw, names)) if raw is not None else [], names)
     yield from _category_findings(files, raw, names)
     if example is not None and files.inputs and folder == Path(files.pinned.path):

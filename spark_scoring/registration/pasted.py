@@ -27,6 +27,8 @@ _VERDICTS = {
     ("category", "object"): "checked: a level that training knew, taken from the model",
 }
 """(dtype from, dtype to), by the start of their names -> the plan's verdict on it."""
+_NUMPY = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
+"""MLflow's types by numpy's names, which other texts use."""
 
 
 def recognise(text: str) -> Finding:
@@ -60,6 +62,7 @@ EXAMPLES = (
     "Cannot safely convert int64 to float64",
     "Cannot safely convert float64 to float32",
     "Cannot safely convert float64 to bool",
+    "Failed to convert column price from type object to DataType.double.",
     "Model is missing inputs ['age']",
     "train and valid dataset categorical_feature do not match",
     "Input X contains NaN",
@@ -102,9 +105,9 @@ def _decimal(_: re.Match[str], __: str) -> Finding:
 
 def _conversion(found: re.Match[str], text: str) -> Finding:
     """MLflow refuses per batch, by what the values happen to be; the plan decides per type."""
-    source, target = found["source"], found["target"]
-    named = re.search(r"types for column (?P<column>.+?)\. Can ?not", text)
-    column = f"column {named['column']}" if named else "the column that MLflow's full text names"
+    source, target = found["source"], _NUMPY.get(found["target"], found["target"])
+    named = re.search(r"types for column (?P<column>.+?)\. Can ?not|convert column (?P<other>.+?) from type", text)
+    column = f"column {named['column'] or named['other']}" if named else "the column that MLflow's full text names"
     verdict = next((v for (a, b), v in _VERDICTS.items() if _starts(source, a) and _starts(target, b)), None)
     settled = f"the plan's verdict: {verdict}" if verdict else "the plan has a verdict for it, or refuses it by name"
     cause = f"the table has {source}, the signature {target}, and mlflow.pyfunc converts only what it calls safe"
@@ -158,6 +161,7 @@ _KNOWN: tuple[tuple[str, Callable[[re.Match[str], str], Finding]], ...] = (
     (r"did not contain any signature metadata", _no_signature),
     (r"signature must contain both input and output", _both_halves),
     (r"missing \d+ required keyword-only arguments?:.*\bflavor\b", _no_flavor),
+    (r"failed to convert column .+? from type (?P<source>\w+) to DataType\.(?P<target>\w+)", _conversion),
     (r"(?:can ?not) safely convert `?(?P<source>[\w\[\], ]+?)`? to `?(?P<target>\w+)", _conversion),
     (r"unsupported operand type\(s\).*decimal\.Decimal", _decimal),
     (r"incompatible input types", _incompatible),

@@ -26,7 +26,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 _LABELS = ("binary_classification", "multiclass_classification")
 _KINDS = {"f": "floating", "i": "whole numbers", "u": "whole numbers", "b": "booleans", "U": "text", "O": "objects"}
-_WANTED = {
+WANTED = {
     "regression": "floating numbers",
     "binary_classification": "labels: whole numbers, booleans or text",
     "multiclass_classification": "labels: whole numbers, booleans or text",
@@ -67,7 +67,7 @@ def output_type(task: Task, predictions: Any, classes: Sequence[Any] | None = No
     columns = prediction_columns(predictions)
     cause = _contradiction(task, columns, classes)
     if cause is not None:
-        raise RegistrationError.outputs_differ(task, _WANTED[task], described(predictions), cause)
+        raise RegistrationError.outputs_differ(task, WANTED[task], described(predictions), cause)
     if task in ("regression", "probability"):
         return "double" if len(columns) == 1 else Tensor("double", (-1, len(columns)))
     return "string" if task in _LABELS and _is_text(columns[0]) else "long"

@@ -1,4 +1,4 @@
-"""docs/conversions.md: what is made from the code is what the code says now."""
+"""docs/: what is made from the code is what the code says now."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pyspark.sql.types import DecimalType
 
 from spark_scoring.model.types import DATA_TYPES, Category
 from spark_scoring.plan.planner import PlannedFeature
+from tools import registration_page
 from tools.conversions_page import DECIMALS, LEVELS, PAGE, planned, rendered
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def decimals_like(label: str) -> list[DecimalType]:
 def test_the_committed_page_is_current() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == rendered(page), "it is not: make docs, and look at what changed"
+
+
+def test_the_page_on_registration_is_current() -> None:
+    page = registration_page.PAGE.read_text(encoding="utf-8")
+    assert page == registration_page.rendered(page), "it is not: make docs, and look at what changed"
 
 
 def test_a_table_without_its_marks_is_an_error() -> None:

@@ -1,0 +1,355 @@
+"""The doctor: the right finding for each of many broken models, none on healthy ones; pasted error texts."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightgbm
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+from catboost import CatBoostRegressor
+from mlflow.models import ModelSignature, infer_signature
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from spark_scoring import RequestError, check_model, register_model
+from spark_scoring.cli import main
+from spark_scoring.registration.findings import CODES
+from spark_scoring.registration.pasted import EXAMPLES, recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RNG = np.random.default_rng(5)
+X = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60)})
+Y = 2 * X["a"] - X["b"]
+FLAGS = (X["a"] > 0).astype(int)
+CARRIER = pd.Categorical(RNG.choice(["AA", "DL", "UA"], 60))
+PINS = [f"{p}=={version(p)}" for p in ("scikit-learn", "lightgbm", "xgboost", "catboost", "skops")]
+
+
+def line() -> LinearRegression:
+    return LinearRegression().fit(X, Y)
+
+
+def boosted(frame: pd.DataFrame, **settings: Any) -> lightgbm.LGBMRegressor:
+    return lightgbm.LGBMRegressor(n_estimators=3, min_child_samples=5, verbose=-1, **settings).fit(frame, Y)
+
+
+def saved(folder: Path, model: Any, flavor: Any = mlflow.sklearn, **settings: Any) -> str:
+    flavor.save_model(model, folder, **{"pip_requirements": PINS, **settings})
+    return str(folder)
+
+
+def signed(frame: pd.DataFrame, outputs: Any) -> ModelSignature:
+    return infer_signature(frame, outputs)
+
+
+def no_signature(folder: Path) -> str:
+    return saved(folder, line())
+
+
+def only_inputs(folder: Path) -> str:
+    return saved(folder, line(), signature=ModelSignature(inputs=infer_signature(X).inputs))
+
+
+def no_inputs(folder: Path) -> str:
+    return saved(folder, line(), signature=ModelSignature(outputs=infer_signature(X, Y).outputs))
+
+
+def outputs_differ(folder: Path) -> str:
+    return saved(folder, line(), signature=signed(X, np.array([1, 2])), input_example=X.head())
+
+
+def any_type(folder: Path) -> str:
+    frame = X.assign(a=[Decimal("1.5")] * 60)
+    return saved(folder, line(), signature=signed(frame, Y))
+
+
+def optional_integer(folder: Path) -> str:
+    frame = X.assign(a=pd.array([1, None] * 30, dtype="Int64"))
+    return saved(folder, line(), signature=signed(frame, Y))
+
+
+def plain_integer(folder: Path) -> str:
+    frame = X.assign(a=np.arange(60))
+    return saved(folder, LinearRegression().fit(frame, Y), signature=signed(frame, Y.to_numpy()))
+
+
+def categories(folder: Path) -> str:
+    frame = X.assign(carrier=CARRIER)
+    model = boosted(frame)
+    return saved(folder, model, mlflow.lightgbm, signature=signed(frame, model.predict(frame)))
+
+
+def unknown_levels(folder: Path) -> str:
+    frame = X.assign(city=pd.Categorical(RNG.choice(["Łódź", "Zürich"], 60)))
+    model = xgboost.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, Y)
+    return saved(folder, model, mlflow.xgboost, signature=signed(frame, model.predict(frame)))
+
+
+def key_left_in(folder: Path) -> str:
+    frame = X.assign(customer_id=1.0)
+    return saved(folder, line(), signature=signed(frame, Y.to_numpy()))
+
+
+def feature_left_out(folder: Path) -> str:
+    return saved(folder, line(), signature=signed(X[["a"]], Y.to_numpy()))
+
+
+def other_order(folder: Path) -> str:
+    model = boosted(X)
+    return saved(folder, model, mlflow.lightgbm, signature=signed(X[["b", "a"]], model.predict(X)))
+
+
+def unpinned(folder: Path) -> str:
+    return saved(folder, line(), signature=signed(X, Y.to_numpy()), pip_requirements=["scikit-learn", "skops"])
+
+
+def pickled(folder: Path) -> str:
+    model = make_pipeline(FunctionTransformer(lambda f: f + 1), LinearRegression()).fit(X, Y)
+    return saved(folder, model, serialization_format="cloudpickle", signature=signed(X, Y.to_numpy()))
+
+
+def not_loadable(folder: Path) -> str:
+    saved(folder, line(), signature=signed(X, Y.to_numpy()))
+    (folder / "model.skops").write_bytes(b"not a model")
+    return str(folder)
+
+
+def another_major(folder: Path) -> str:
+    pins = ["scikit-learn==0.24.2", f"skops=={version('skops')}", "pandas==99.1"]
+    return saved(folder, line(), signature=signed(X, Y.to_numpy()), pip_requirements=pins)
+
+
+def example_with_nulls(folder: Path) -> str:
+    frame = X.assign(a=np.nan)
+    return saved(folder, line(), signature=signed(X, Y.to_numpy()), input_example=frame.head())
+
+
+BROKEN: dict[Callable[[Path], str], set[str]] = {
+    no_signature: {"no-signature"},
+    only_inputs: {"only-inputs"},
+    no_inputs: {"no-inputs"},
+    outputs_differ: {"outputs-differ"},
+    any_type: {"any-type"},
+    optional_integer: {"integer-nulls"},
+    plain_integer: {"integer-may-see-nulls"},
+    categories: {"category-as-text"},
+    unknown_levels: {"category-levels-unknown"},
+    key_left_in: {"foreign-input"},
+    feature_left_out: {"missing-input"},
+    other_order: {"input-order"},
+    unpinned: {"unpinned"},
+    pickled: {"pickle"},
+    not_loadable: {"not-loadable"},
+    another_major: {"own-library", "environment"},
+    example_with_nulls: {"example-fails"},
+}
+
+
+@pytest.mark.parametrize("make", BROKEN, ids=lambda make: make.__name__)
+def test_a_broken_model_has_the_right_finding_and_no_other(make: Callable[[Path], str], tmp_path: Path) -> None:
+    diagnosis = check_model(make(tmp_path / "model"))
+    assert {f.code for f in diagnosis.findings} == BROKEN[make], diagnosis.explain()
+    assert diagnosis.ok == all(CODES[code][0] != "error" for code in BROKEN[make])
+    for finding in diagnosis.findings:
+        assert finding.thing
+        assert finding.cause
+        assert finding.fix
+
+
+@pytest.mark.parametrize(
+    ("example", "code", "thing"),
+    [
+        (X.astype("float32"), "dtype-differs", "input a"),
+        (X.assign(a=np.arange(60)), "dtype-differs", "input a"),
+        (X.assign(a=[Decimal("1.5")] * 60), "object-column", "column a"),
+    ],
+)
+def test_an_example_is_held_against_the_signature(example: Any, code: str, thing: str, tmp_path: Path) -> None:
+    uri = saved(tmp_path / "model", line(), signature=signed(X, Y.to_numpy()))
+    found = [f for f in check_model(uri, example).findings if f.code != "example-fails"]
+    assert {f.code for f in found} == {code}
+    assert found[0].thing == thing
+
+
+def test_a_float_signature_and_the_float64_that_does_not_fit(tmp_path: Path) -> None:
+    frame = X.astype("float32")
+    model = LinearRegression().fit(frame, Y)
+    uri = saved(tmp_path / "model", model, signature=signed(frame, model.predict(frame)))
+    findings = check_model(uri, X).findings
+    assert [(f.code, f.evidence) for f in findings] == [("dtype-differs", "float64 against float")] * 2
+
+
+def test_a_name_of_one_level_is_named(registry: str) -> None:
+    mlflow.sklearn.log_model(
+        line(), name="m", signature=signed(X, Y.to_numpy()), pip_requirements=PINS, registered_model_name="doctored"
+    )
+    [finding] = check_model("models:/doctored/latest").findings
+    assert (finding.code, finding.fix) == ("name-levels", "register it as catalog.schema.doctored")
+
+
+HEALTHY: dict[str, tuple[Callable[[], Any], pd.DataFrame, str]] = {
+    "line": (line, X, "regression"),
+    "several targets": (lambda: LinearRegression().fit(X, np.c_[Y, Y]), X, "regression"),
+    "logistic": (
+        lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(X, FLAGS), X, "binary_classification",
+    ),
+    "text labels": (
+        lambda: RandomForestClassifier(3).fit(X, np.where(FLAGS, "yes", "no")), X, "binary_classification",
+    ),
+    "probability": (lambda: RandomForestClassifier(3).fit(X, FLAGS), X, "probability"),
+    "nulls": (
+        lambda: make_pipeline(SimpleImputer(), LinearRegression()).fit(X.mask(X < -1), Y), X.mask(X < -1), "regression",
+    ),
+    "outliers": (lambda: IsolationForest(n_estimators=3).fit(X), X, "anomaly_detection"),
+    "lightgbm": (lambda: boosted(X.assign(n=np.arange(60))), X.assign(n=np.arange(60)), "regression"),
+    "lightgbm categories": (lambda: boosted(X.assign(c=CARRIER)), X.assign(c=CARRIER), "regression"),
+    "xgboost categories": (
+        lambda: xgboost.XGBRegressor(n_estimators=2, enable_categorical=True).fit(X.assign(c=CARRIER), Y),
+        X.assign(c=CARRIER), "regression",
+    ),
+    "booster": (lambda: xgboost.train({"max_depth": 2}, xgboost.DMatrix(X, Y), 2), X, "regression"),
+    "float32": (lambda: LinearRegression().fit(X.astype("float32"), Y), X.astype("float32"), "regression"),
+    "catboost": (
+        lambda: CatBoostRegressor(iterations=2, verbose=0, allow_writing_files=False).fit(X, Y), X, "regression",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_a_model_of_register_model_has_no_finding(kind: str, registry: str) -> None:
+    make, frame, task = HEALTHY[kind]
+    model = make()
+    name = f"main.doctor.{kind.replace(' ', '_')}"
+    registered = register_model(model, frame, name=name, task=task, pip_requirements=PINS)
+    assert check_model(registered.uri).findings == ()
+    assert check_model(registered.uri, frame).findings == ()
+    assert check_model(model, frame, task=task).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "codes"),
+    [
+        (line(), X.assign(a=[Decimal("1.5")] * 60), {"object-column"}),
+        (line(), X.assign(a=pd.array([1, None] * 30, dtype="Int64")), {"integer-nulls"}),
+        (line(), X.assign(key=1), {"foreign-input"}),
+        (line(), X[["a"]], {"missing-input"}),
+        (line(), X.assign(a=np.nan), {"example-fails"}),
+        (LogisticRegression().fit(X, FLAGS), X.iloc[:0], {"not-registrable"}),
+        (object(), X, {"no-flavor"}),
+    ],
+)
+def test_a_model_in_memory_is_checked_before_it_is_logged(model: Any, example: Any, codes: set[str]) -> None:
+    diagnosis = check_model(model, example)
+    assert {f.code for f in diagnosis.findings} == codes
+    assert not diagnosis.ok
+
+
+def test_the_task_is_checked_where_it_is_named(tmp_path: Path) -> None:
+    [finding] = check_model(line(), X, task="binary_classification").findings
+    assert (finding.code, finding.thing) == ("outputs-differ", "task binary_classification")
+    uri = saved(tmp_path / "model", line(), signature=signed(X, Y.to_numpy()), input_example=X.head())
+    assert [f.code for f in check_model(uri, task="anomaly_detection").findings] == ["outputs-differ"]
+
+
+def test_without_loading_only_files_are_read(tmp_path: Path) -> None:
+    diagnosis = check_model(other_order(tmp_path / "model"), load=False)
+    assert (diagnosis.findings, diagnosis.loaded) == ((), False)
+    assert "not loaded: what needs that was not looked at" in " ".join(diagnosis.explain().split())
+
+
+def test_every_code_is_found_somewhere_in_these_tests() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [code for code in CODES if f'"{code}"' not in text and code != "spark-ml"] == []
+
+
+# --- pasted texts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "part"),
+    [
+        (EXAMPLES[0] + ". All models in the Unity Catalog must be logged", "only-inputs", "give output_schema"),
+        (EXAMPLES[1], "no-signature", "give both output_schema and infer_input_example=True"),
+        (EXAMPLES[2], "only-inputs", "inferred without predictions"),
+        ("TypeError: " + EXAMPLES[3], "no-flavor", "flavor=mlflow.sklearn"),
+        (EXAMPLES[4], "object-column", "casts DECIMAL to DOUBLE (verdict: rounds)"),
+        (EXAMPLES[5], "dtype-differs", "of DECIMAL rounds to the nearest number"),
+        (EXAMPLES[6], "dtype-differs", "exact: true is 1, false is 0"),
+        (EXAMPLES[7], "dtype-differs", "of BIGINT rounds above 2^53"),
+        (EXAMPLES[8], "dtype-differs", "rounds to the nearest float; checked for overflow"),
+        (EXAMPLES[9], "dtype-differs", "any other value makes a bad row"),
+    ],
+)
+def test_a_pasted_text_is_explained(text: str, code: str, part: str) -> None:
+    finding = recognise(text)
+    assert finding.code == code
+    assert part in f"{finding.cause} {finding.fix}"
+
+
+def test_the_column_of_a_pasted_text_is_named_over_line_breaks() -> None:
+    text = "MlflowException: Incompatible input types for column dep delay.\n Can not safely convert int64 to\nfloat32."
+    assert recognise(text).thing == "column dep delay"
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_every_known_text_is_recognised(text: str) -> None:
+    assert recognise(f"some stack trace\n{text}\nmore of it").fix
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "thing"),
+    [
+        ({"a": [1.0], "n": [1.5]}, "dtype-differs", "column n"),
+        ({"a": ["x"], "n": [1]}, "dtype-differs", "column a"),
+        ({"a": [1.0]}, "missing-input", "feature ['n']"),
+    ],
+)
+def test_mlflows_own_texts_are_recognised(given: Any, code: str, thing: str, tmp_path: Path) -> None:
+    """Raised by the installed MLflow, so that a reworded one shows."""
+    frame = pd.DataFrame({"a": [1.0, 2.0], "n": [1, 2]})
+    model = LinearRegression().fit(frame, [1.0, 2.0])
+    uri = saved(tmp_path / "model", model, signature=signed(frame, np.array([1.0, 2.0])))
+    with pytest.raises(mlflow.MlflowException) as raised:
+        mlflow.pyfunc.load_model(uri).predict(pd.DataFrame(given))
+    finding = recognise(str(raised.value))
+    assert (finding.code, finding.thing) == (code, thing)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return int(stopped.value.code or 0)
+
+
+def test_the_command_line_explains_and_fails_on_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = only_inputs(tmp_path / "model")
+    assert run("doctor", uri) == 1
+    assert "error only-inputs: signature" in capsys.readouterr().out
+    assert run("doctor", uri, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["code"] == "only-inputs"
+    assert run("doctor", unpinned(tmp_path / "other")) == 0
+    assert "warning unpinned: requirements.txt" in capsys.readouterr().out
+    assert run("doctor", "--error", EXAMPLES[0]) == 0
+    assert "no output schema" in capsys.readouterr().out
+    assert run("doctor", "--error", "something else") == 2
+    assert "this text is none that the doctor knows" in capsys.readouterr().err
+    assert run("doctor") == 2
+    assert run("doctor", str(tmp_path / "nowhere")) == 2
+
+
+def test_an_unknown_text_is_said_to_be_unknown() -> None:
+    with pytest.raises(RequestError, match="none that the doctor knows"):
+        recognise("Segmentation fault")
