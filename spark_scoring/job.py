@@ -223,7 +223,7 @@ def _problems(error: ValidationError, job: type[Job]) -> list[Problem]:
     for detail in error.errors(include_url=False, include_input=False):
         thing, problem = _problem(detail, job)
         found.setdefault(thing, problem)
-    return list(found.values())
+    return [problem for thing, problem in found.items() if not any(other.startswith(f"{thing}.") for other in found)]
 
 
 def _problem(detail: ErrorDetails, job: type[Job]) -> tuple[str, Problem]:
@@ -247,7 +247,8 @@ def _is_branch(part: int | str) -> bool:
     """Whether a part of pydantic's location names a branch of a union, not a field."""
     if not isinstance(part, str):
         return False
-    return part.startswith(("literal[", "dict[", "function-")) or part in ("FillSettings", "FeatureSettings")
+    models = {model.__name__ for model in Fields.__subclasses__()}
+    return "[" in part or part.startswith("function-") or part in models or part in ("str", "int", "float", "bool")
 
 
 def _fields_at(home: Any, names: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ from spark_scoring.plan.policy import FeaturePolicy, Fill, settle
 from tools.made_tables import filled, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 PAGE = Path(__file__).parents[1] / "docs" / "conversions.md"
 

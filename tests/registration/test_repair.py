@@ -1,0 +1,119 @@
+"""``repair_model``: an old model's files again with a whole signature, as a new version."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import lightgbm
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature, infer_signature
+from sklearn.linear_model import LinearRegression
+
+from spark_scoring import RequestError, check_model, repair_model, score_batch
+from spark_scoring.cli import main
+from spark_scoring.errors import ModelError
+from spark_scoring.model.registry import resolve_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import DataFrame, SparkSession
+
+RNG = np.random.default_rng(8)
+X = pd.DataFrame({"a": RNG.normal(size=50), "b": RNG.normal(size=50)})
+CARRIER = pd.Categorical(RNG.choice(["AA", "UA"], 50))
+Y = 2 * X["a"]
+PINS = ["scikit-learn"]
+
+
+@pytest.fixture(scope="module")
+def table(spark: SparkSession) -> DataFrame:
+    frame = X.assign(id=range(50), carrier=CARRIER.astype(str), n=range(50))
+    df = spark.createDataFrame(frame).selectExpr("id", "CAST(b AS DECIMAL(12,6)) b", "a", "carrier", "n")
+    spark.sql("CREATE SCHEMA IF NOT EXISTS repair")
+    df.write.format("delta").mode("overwrite").saveAsTable("repair.orders")
+    return spark.table("repair.orders").coalesce(1)
+
+
+def log(model: Any, name: str, flavor: Any = mlflow.sklearn, **settings: Any) -> str:
+    info = flavor.log_model(model, name="m", registered_model_name=name, pip_requirements=PINS, **settings)
+    return f"models:/{name}/{info.registered_model_version}"
+
+
+def test_a_model_without_signature_gets_one_as_a_new_version(
+    registry: str, spark: SparkSession, table: DataFrame
+) -> None:
+    old = log(LinearRegression().fit(X, Y), "main.repair.line")
+    with pytest.raises(ModelError, match="without a signature"):
+        score_batch(table, old)
+    before = resolve_model(old).digest
+    repaired = repair_model(old, table, alias="champion")
+    assert repaired.uri == "models:/main.repair.line/2"
+    assert repaired.inputs == ("a: double", "b: double")
+    assert repaired.outputs == ("prediction: double",)
+    assert resolve_model(old).digest == before
+    scored = score_batch(table, "models:/main.repair.line@champion").orderBy("id").toPandas()
+    np.testing.assert_allclose(scored["prediction"], Y, rtol=1e-9)
+    assert {f.code for f in check_model(repaired.uri).findings} == {"unpinned"}
+    tags = mlflow.MlflowClient().get_model_version("main.repair.line", "2").tags
+    assert tags["spark_scoring.repaired_from"] == "main.repair.line/1"
+
+
+def test_only_inputs_and_categories(registry: str, table: DataFrame) -> None:
+    frame = X.assign(carrier=CARRIER)
+    model = lightgbm.LGBMClassifier(n_estimators=3, min_child_samples=5, verbose=-1).fit(frame, Y > 0)
+    inputs = ModelSignature(inputs=infer_signature(frame).inputs)
+    old = log(model, "main.repair.cats", mlflow.lightgbm, signature=inputs)
+    repaired = repair_model(old, table)
+    assert (repaired.task, repaired.outputs) == ("binary_classification", ("prediction: long",))
+    assert repaired.inputs[2] == "carrier: string"
+    record = mlflow.models.Model.load(resolve_model(repaired.uri).path).metadata["spark_scoring"]
+    assert record["categories"] == {"carrier": ["AA", "UA"]}
+    assert "statistics" not in record  # the example is no training data
+    scored = score_batch(table, repaired.uri).orderBy("id").toPandas()
+    assert scored["prediction"].tolist() == model.predict(frame).astype(int).tolist()
+
+
+def test_a_wrong_type_can_be_named(registry: str, spark: SparkSession, table: DataFrame) -> None:
+    frame = X[["a"]].assign(n=np.arange(50, dtype="int32"))
+    model = LinearRegression().fit(frame, Y)
+    old = log(model, "main.repair.ints", signature=infer_signature(frame, Y.to_numpy()))
+    holes = table.selectExpr("a", "IF(id = 3, NULL, n) AS n")
+    with pytest.raises(RequestError, match=r"feature 'n': 1 of 50 rows: null"):
+        repair_model(old, holes)
+    repaired = repair_model(old, table, types={"n": "double"})
+    assert repaired.inputs == ("a: double", "n: double")
+
+
+def test_a_table_without_the_features_and_a_model_without_a_name(registry: str, table: DataFrame) -> None:
+    old = log(LinearRegression().fit(X, Y), "main.repair.short")
+    with pytest.raises(RequestError, match="feature 'b': the table has no such column"):
+        repair_model(old, table.select("a"))
+    logged = mlflow.sklearn.log_model(LinearRegression().fit(X, Y), name="m", pip_requirements=PINS).model_uri
+    with pytest.raises(RequestError, match="it is no registered model\n   fix: say under which one: --name"):
+        repair_model(logged, table)
+    named = repair_model(logged, table.selectExpr("a AS x", "b"), name="main.repair.named", columns={"a": "x"})
+    assert named.version == "1"
+    bare = LinearRegression().fit(X.to_numpy(), Y)
+    with pytest.raises(RequestError, match="neither its signature nor the trained model names its features"):
+        repair_model(log(bare, "main.repair.bare"), table)
+    with pytest.raises(RequestError, match="the task says -1 for an anomaly"):
+        repair_model(old, table, task="anomaly_detection")
+
+
+def test_the_command_line_repairs(
+    registry: str, table: DataFrame, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    old = log(LinearRegression().fit(X, Y), "main.repair.cli")
+    with pytest.raises(SystemExit) as stopped:
+        main(["repair", old, "--example", "main.repair.orders", "--column", "b=b * 1", "--json"])
+    assert not stopped.value.code
+    assert json.loads(capsys.readouterr().out)["uri"] == "models:/main.repair.cli/2"
+    with pytest.raises(SystemExit) as stopped:
+        main(["repair", old, "--example", "main.repair.orders", "--type", "b"])
+    assert stopped.value.code == 2
+    assert "--type b: not of the form feature=value" in capsys.readouterr().err
