@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint unit docs bench lock clean
+.PHONY: help setup demo test contract lint unit docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -14,6 +14,9 @@ demo: setup ## score three months of real flights, from nothing
 test: lint ## all checks and all tests, the wheel's included
 	@tools/setup.sh tests
 	$(BIN)/python -m pytest
+
+contract: setup ## our calls against Databricks' own client, which it installs beside .venv
+	tools/contract.sh
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,6 +41,10 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --genera
 lock: ## pin anew what the demo and the tests install
 	$(LOCK) --output-file constraints.txt
 	$(LOCK) --extra zoo --constraint constraints.txt --output-file tests/constraints.txt
+	uv pip compile tests/contract.in --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
+	  --constraint constraints.txt --override tests/contract-overrides.txt --custom-compile-command "make lock" \
+	  $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' constraints.txt) --no-emit-package mlflow-skinny \
+	  --output-file tests/contract.txt
 
 clean: ## remove what setup and the demo made
-	rm -rf .venv examples/flights/data dist
+	rm -rf .venv .contract examples/flights/data dist

@@ -238,8 +238,9 @@ class RegistrationError(RequestError):
         return cls([Problem("output schema", f"it says {schema}; the model returned {got} for the input example", fix)])
 
     @classmethod
-    def no_outputs(cls) -> RegistrationError:
-        return cls([Problem("output schema", "neither a task nor outputs were given", "give task='...'")])
+    def no_outputs(cls, cause: str) -> RegistrationError:
+        fix = "give task='...' (such as regression or anomaly_detection), or output_schema=Schema([...])"
+        return cls([Problem("output schema", cause, fix)])
 
     @classmethod
     def example_is_other_object(cls, given: str, trained: str) -> RegistrationError:

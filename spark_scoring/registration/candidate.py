@@ -47,12 +47,13 @@ class Candidate:
     notes: tuple[str, ...]
 
 
-def prepare_candidate(
+def prepare_candidate(  # noqa: PLR0913  keyword-only
     model: Any,
     X: Inputs,
     *,
     task: str | None,
     outputs: Schema | None = None,
+    no_outputs: str = "neither a task nor outputs were given",
     flavor: str | ModuleType | None = None,
     input_example: Any = None,
     example_rows: int = 5,
@@ -65,6 +66,7 @@ def prepare_candidate(
     """Check a trained model and its training frame, predict on the example, and settle the signature.
 
     The outputs come from the task; where the caller gives them, they are held against the predictions, too.
+    ``no_outputs`` says what comes of neither.
 
     Raises:
         RegistrationError: with every problem that does not hide another.
@@ -90,7 +92,7 @@ def prepare_candidate(
         settled_type = output_type(known, predictions, labels)
         outputs = outputs or output_schema(settled_type)
     if outputs is None:
-        raise RegistrationError.no_outputs()
+        raise RegistrationError.no_outputs(no_outputs)
     _check_outputs(outputs, predictions)
     return Candidate(
         model=model,

@@ -23,6 +23,7 @@ from spark_scoring.registration.register import (
     run_of,
 )
 from spark_scoring.registration.verification import verify_raw
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -105,21 +106,24 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
         problems = Gathering()
         problems.problems += request_problems(name, aliases)
         problems.problems += _training_set_problems(training_set, X)
-        problems.problems += _schema_problems(training_set, X, task, output_schema, signature, input_example)
+        wrong_signature = _signature_problems(signature, input_example)
+        problems.problems += wrong_signature
         candidate = None
-        with problems.attempt():
-            candidate = prepare_candidate(
-                model,
-                X,
-                task=task,
-                outputs=output_schema if signature is None else signature.outputs,
-                flavor=flavor,
-                input_example=input_example,
-                nullable=nullable,
-                categories=categories,
-                statistics=statistics,
-                options=options,
-            )
+        if not wrong_signature:
+            with problems.attempt():
+                candidate = prepare_candidate(
+                    model,
+                    X,
+                    task=task,
+                    outputs=output_schema if signature is None else signature.outputs,
+                    no_outputs=_no_outputs(training_set, X),
+                    flavor=flavor,
+                    input_example=input_example,
+                    nullable=nullable,
+                    categories=categories,
+                    statistics=statistics,
+                    options=options,
+                )
         problems.raise_all(RegistrationError)
         assert candidate is not None  # noqa: S101  else raised above
         halves = (
@@ -190,37 +194,26 @@ def _type_problem(name: str, type_: DataType) -> Problem | None:
         return None
     target = "TIMESTAMP" if type_.typeName() == "timestamp_ntz" else "DOUBLE"
     cause = f"{type_.simpleString().upper()} is no type of a feature or label: it drops out of the signature silently"
-    return Problem(f"training set column {name!r}", cause, f"cast it in its table: CAST({name} AS {target})")
+    return Problem(f"training set column {name!r}", cause, f"cast it in its table: CAST({quote(name)} AS {target})")
 
 
-def _schema_problems(
-    training_set: Any,
-    X: pd.DataFrame,
-    task: str | None,
-    output_schema: Schema | None,
-    signature: ModelSignature | None,
-    input_example: pd.DataFrame | None,
-) -> list[Problem]:
-    """Whether the signature would have both halves."""
-    if signature is not None:
-        return _signature_problems(signature, input_example)
-    if task is not None or output_schema is not None:
-        return []
+def _no_outputs(training_set: Any, X: pd.DataFrame) -> str:
+    """What would come of neither task nor output schema."""
     has_label = _label(training_set) is not None or (
         hasattr(training_set, "load_df") and len(training_set.load_df().columns) > len(X.columns)
     )
-    cause = (
-        "neither task nor output_schema: the outputs would have the label's type, not that of the predictions"
-        if has_label
-        else "neither task nor output_schema, and the training set has no label: "
+    if has_label:
+        return "neither task nor output_schema: the outputs would have the label's type, not that of the predictions"
+    return (
+        "neither task nor output_schema, and the training set has no label: "
         "the signature would include only inputs, which Unity Catalog refuses"
     )
-    return [
-        Problem("output_schema", cause, "give task='...' (such as anomaly_detection), or output_schema=Schema([...])")
-    ]
 
 
-def _signature_problems(signature: ModelSignature, input_example: Any) -> list[Problem]:
+def _signature_problems(signature: ModelSignature | None, input_example: Any) -> list[Problem]:
+    """Whether a signature of the caller's has both halves, and an example beside it."""
+    if signature is None:
+        return []
     halves = {"inputs": signature.inputs, "outputs": signature.outputs}
     lacking = [half for half, schema in halves.items() if schema is None]
     if input_example is None:

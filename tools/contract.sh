@@ -1,0 +1,13 @@
+#!/bin/sh
+# Runs the contract tests against Databricks' feature engineering client, which no other test needs. It is put beside
+# .venv, not into it. Needs `make setup`.
+set -eu
+cd "$(dirname "$0")/.."
+wanted=$(cksum tests/contract.txt)
+if [ "$(cat .contract/.installed 2>/dev/null)" != "$wanted" ]; then
+    rm -rf .contract
+    .venv/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --target .contract \
+        -r tests/contract.txt
+    echo "$wanted" > .contract/.installed
+fi
+PYTHONPATH=.contract .venv/bin/python -m pytest -p no:cacheprovider tests/registration/test_databricks_contract.py "$@"
