@@ -89,6 +89,9 @@ def doctor(
     """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
+    from spark_scoring.session import require_spark
+
+    require_spark()
     if error is not None:
         from spark_scoring.registration.findings import Diagnosis
         from spark_scoring.registration.pasted import recognise

@@ -294,11 +294,6 @@ class RegistrationError(RequestError):
             [Problem(f"model {uri!r}", cause, "register it again where it was trained: register_model(model, X, ...)")]
         )
 
-    @classmethod
-    def registry_failed(cls, name: str, registry: str, cause: str) -> RegistrationError:
-        fix = "check the registry and tracking URI and the credentials"
-        return cls([Problem(f"model name {name!r}", f"the registry {registry} answered: {cause}", fix)])
-
 
 class PlanError(RequestError):
     """The model cannot score this table as it stands; every problem is listed."""
@@ -401,15 +396,23 @@ class ModelOutputError(RunError):
 
 
 class VerificationError(RunError):
-    """The model was logged, but what was logged is not the model in memory; no version of it was registered."""
+    """The model was logged, but is not the model in memory, or the registry failed; no version, unless it says so."""
 
-    title = "the logged model does not score as the model in memory does"
+    title = "the model was logged, and not registered"
 
     @classmethod
     def not_scorable(cls, problems: Sequence[Problem]) -> VerificationError:
         return cls(
             [Problem(p.thing, f"{p.cause}; the model was logged, no version was registered", p.fix) for p in problems]
         )
+
+    @classmethod
+    def registry_failed(cls, name: str, version: str | None, registry: str, cause: str) -> VerificationError:
+        made = (
+            "no version was registered" if version is None else f"version {version} was registered, without its alias"
+        )
+        fix = "check the registry and tracking URI, the credentials and the right to write there"
+        return cls([Problem(f"model name {name!r}", f"the registry {registry} answered: {cause}; {made}", fix)])
 
     @classmethod
     def no_raw_model(cls, place: str) -> VerificationError:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,7 @@ def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: st
         ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists.
 
     """
-    try:
-        import mlflow  # noqa: F401
-    except ImportError as error:
-        raise ModelError.no_mlflow() from error
+    _require_mlflow()
     if not uri.startswith(("models:/", "runs:/")):
         return _resolve_folder(uri)
     with mlflow_at(tracking_uri, registry_uri) as client:
@@ -109,6 +107,7 @@ def mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[ty
     MLflow resolves ``models:/`` URIs through its global settings whatever the client says, so these are set
     while we need them.
     """
+    _require_mlflow()
     import mlflow
 
     tracking_was = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
@@ -126,6 +125,11 @@ def mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[ty
             mlflow.set_registry_uri(registry_was)
             if registry_was is None:
                 os.environ.pop(_REGISTRY_VARIABLE, None)
+
+
+def _require_mlflow() -> None:
+    if find_spec("mlflow") is None:
+        raise ModelError.no_mlflow()
 
 
 def _check_registry_file(uri: str) -> None:
@@ -148,7 +152,7 @@ def _connected(client: type[MlflowClient], uri: str) -> MlflowClient:
 
 def _failed(uri: str, error: Exception) -> ModelError:
     """The registry did not answer."""
-    return ModelError.registry_failed(uri, _registry_name(), f"{type(error).__name__}: {first_line(error)}")
+    return ModelError.registry_failed(uri, registry_name(), f"{type(error).__name__}: {first_line(error)}")
 
 
 def _resolve_registered(
@@ -160,7 +164,7 @@ def _resolve_registered(
     number = str(found.version)
     source = str(found.source or "")
     logged = source.removeprefix("models:/") if source.startswith("models:/m-") else source
-    key = ("registered", _registry_name(), name, number, logged)
+    key = ("registered", registry_name(), name, number, logged)
     return _fetch(uri, f"models:/{name}/{number}", key=key, name=name, version=number)
 
 
@@ -188,7 +192,7 @@ def _explain_missing(
     """What is missing, and what exists instead; the registry's own words where it did not answer at all."""
     from mlflow.exceptions import MlflowException
 
-    registry = _registry_name()
+    registry = registry_name()
     if error is not None and error.error_code not in _NOT_THERE:
         return _failed(uri, error)
     try:
@@ -227,7 +231,7 @@ def _model_names(client: MlflowClient) -> list[str]:
         return []
 
 
-def _registry_name() -> str:
+def registry_name() -> str:
     """The registry's URI without user and password."""
     import mlflow
 

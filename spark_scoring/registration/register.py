@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from spark_scoring.errors import Gathering, Problem, RegistrationError, first_line
-from spark_scoring.model.registry import mlflow_at, resolve_model
+from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
+from spark_scoring.model.registry import mlflow_at, registry_name, resolve_model
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module
 from spark_scoring.registration.verification import verify
@@ -180,13 +180,14 @@ def publish(
 
     client = mlflow.MlflowClient()
     labels = {"task": candidate.task or "custom", "algorithm": candidate.algorithm, **(tags or {})}
+    version = None
     try:
         version = register_version(model_uri, name, labels)
         run_name = _name_run(client, run, name, candidate.algorithm, version)
         held = tuple((alias, move_alias(client, name, alias, version)) for alias in aliases)
     except mlflow.MlflowException as error:
         cause = f"{type(error).__name__}: {first_line(error)}"
-        raise RegistrationError.registry_failed(name, str(mlflow.get_registry_uri()), cause) from error
+        raise VerificationError.registry_failed(name, version, registry_name(), cause) from error
     newer = [f"alias {alias} is at the newer version {at}" for alias, at in held if at != version]
     return RegisteredModel(
         name=name,
