@@ -295,6 +295,11 @@ class OutputError(RequestError):
         return cls([Problem(f"output {text}", "the table is append-only", "use mode: append, or another table")])
 
     @classmethod
+    def bad_condition(cls, condition: str, cause: str) -> OutputError:
+        fix = "write a SQL condition on the columns that the run writes"
+        return cls([Problem("output.replace_where", f"{condition!r} does not fit the output: {cause}", fix)])
+
+    @classmethod
     def name_taken(cls, column: str) -> OutputError:
         fix = f"rename what the run adds (names: {{{column}: <another name>}}), or leave the table's own column out"
         return cls([Problem(f"output column {column}", "two columns would have this name", fix)])
@@ -354,14 +359,20 @@ class CommitError(RunError):
         return cls([Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")])
 
     @classmethod
+    def before_history(cls, text: str) -> CommitError:
+        cause = "an equal run was committed before the table's history begins, so its rows cannot be told from others"
+        fix = "look whether its rows are there; force: true appends them again"
+        return cls([Problem(f"output {text}", f"{cause}; nothing was committed", fix)])
+
+    @classmethod
     def after_commit(cls, text: str, version: int, kind: str) -> CommitError:
         cause = f"the predictions were committed as its version {version}, but what follows failed with {kind}"
         return cls([Problem(f"output {text}", cause, "do not append again; DESCRIBE HISTORY shows the run")])
 
     @classmethod
     def conflict(cls, text: str, code: str) -> CommitError:
-        cause = f"another writer changed the table during the run ({code}); nothing was committed"
-        return cls([Problem(f"output {text}", cause, "run again")])
+        cause = f"other writers changed the table whenever the run tried to commit ({code}); nothing was committed"
+        return cls([Problem(f"output {text}", cause, "run again when they have finished")])
 
     @classmethod
     def failed(cls, thing: str, cause: str, fix: str) -> CommitError:

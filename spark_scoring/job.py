@@ -86,12 +86,21 @@ class OutputSettings(_Place):
     """Where the predictions go."""
 
     mode: Literal["append", "overwrite"] = "append"
+    replace_where: str | None = None
+    """SQL condition on the output's columns: what an overwrite replaces; default: the whole table."""
     keep: tuple[str, ...] | None = None
     """Source columns written beside the predictions; default: all."""
     naming: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: model_id and timestamp, as its monitoring expects."""
     names: dict[str, str] = {}
     """Other names for columns that the run adds, such as ``{prediction: delay}``."""
+
+    @model_validator(mode="after")
+    def _conditions_replace(self) -> OutputSettings:
+        if self.replace_where is not None and self.mode != "overwrite":
+            msg = "replace_where goes with mode: overwrite"
+            raise ValueError(msg)
+        return self
 
 
 class FillSettings(_Fields):
@@ -120,6 +129,8 @@ class FeatureSettings(_Fields):
 class ScoringJob(_Fields):
     """A whole job. Every field can be set on the command line: ``--set output.mode=overwrite``."""
 
+    name: str | None = None
+    """What the job is called in the ledger; two jobs of other names never stand in for each other."""
     model: str
     source: SourceSettings
     output: OutputSettings
@@ -136,6 +147,8 @@ class ScoringJob(_Fields):
     """Probabilities as one array column, or as one column for each class."""
     bad_rows: Literal["keep"] = "keep"
     """Bad rows are written with a null prediction and the reason in ``scoring_error``."""
+    force: bool = False
+    """Score again although the same run was made before and its rows are there."""
     stage: Literal["udf", "map"] = "udf"
     tracking_uri: str | None = None
     registry_uri: str | None = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
@@ -19,7 +21,8 @@ from rich.text import Text
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
-from spark_scoring.delta.sink import Target, check_target, inspect_target, write
+from spark_scoring.delta.once import standing, write_once
+from spark_scoring.delta.sink import Target, check_target, inspect_again, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_source, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
@@ -33,7 +36,7 @@ from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_pl
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
 from spark_scoring.report.run import RunReport
 from spark_scoring.session import get_session
-from spark_scoring.sql import quote
+from spark_scoring.sql import changing_functions, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +62,10 @@ class JobPlan:
     keep: tuple[str, ...]
     names: tuple[tuple[str, str], ...]
     stage: StageName
+    name: str | None = None
+    """What the job is called."""
+    force: bool = False
+    """Whether it runs although the same run was made before."""
 
     def explain(self) -> str:
         """What the run will read, do and write, as plain text."""
@@ -80,9 +87,10 @@ class JobPlan:
         source, target = self.source, self.target
         condition = f" where {source.where}" if source.where else ""
         existing = "the table is new" if target.schema is None else "the table exists"
+        replaced = f" where {target.replace_where}" if target.replace_where else ""
         return {
             "source": f"{source.ref.text} at version {source.version}{condition}",
-            "output": f"{target.ref.text}, {target.mode} ({existing})",
+            "output": f"{target.ref.text}, {target.mode}{replaced} ({existing})",
             "keeps": ", ".join(self.keep),
         }
 
@@ -92,7 +100,12 @@ class JobPlan:
         return {
             "plan": self.scoring.to_dict(),
             "source": {"table": source.ref.text, "version": source.version, "where": source.where},
-            "output": {"table": target.ref.text, "mode": target.mode, "exists": target.schema is not None},
+            "output": {
+                "table": target.ref.text,
+                "mode": target.mode,
+                "replace_where": target.replace_where,
+                "exists": target.schema is not None,
+            },
             "keep": self.keep,
         }
 
@@ -213,7 +226,8 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
-        target = inspect_target(spark, table=job.output.table, path=job.output.path, mode=job.output.mode)
+        place = job.output.model_dump(include={"table", "path", "mode", "replace_where"})
+        target = inspect_target(spark, **place)
     with problems.attempt():
         spec = read_spec(resolve_model(job.model, tracking_uri=job.tracking_uri, registry_uri=job.registry_uri))
     if source is None or target is None or spec is None:
@@ -243,13 +257,45 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
         raise RequestError(problems.problems)
     notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
-    plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage)
+    notes = {**notes, **dict.fromkeys(_unrepeatable(scoring, source, target))}
+    plan = JobPlan(
+        scoring=with_notes(scoring, list(notes)),
+        source=source,
+        target=target,
+        keep=keep,
+        names=tuple(names.items()),
+        stage=job.stage,
+        name=job.name,
+        force=job.force,
+    )
     with problems.attempt():
         added = _renamed([*(o.name for o in scoring.outputs), *_LINEAGE], names)
         _check_names(keep, added)
-        check_target(target, source, _written_schema(plan), added[: len(scoring.outputs)])
+        _check_target(plan, target)
     problems.raise_all()
     return plan
+
+
+def _check_target(plan: JobPlan, target: Target) -> None:
+    """Refuse an output that cannot take what the run writes."""
+    names = dict(plan.names)
+    nullable = [names.get(output.name, output.name) for output in plan.scoring.outputs]
+    check_target(target, plan.source, _schema_frame(plan), nullable)
+
+
+def _unrepeatable(scoring: ScoringPlan, source: PinnedSource, target: Target) -> list[str]:
+    """A note where an expression's value changes from run to run, so that no two runs are the same one."""
+    _, always = _changing(scoring, source, target)
+    if not always:
+        return []
+    return [f"every run counts as another one: its expressions use {', '.join(sorted(always))}"]
+
+
+def _changing(scoring: ScoringPlan, source: PinnedSource, target: Target) -> tuple[frozenset[str], frozenset[str]]:
+    """Functions of the day, and functions of the moment or of chance, in the job's expressions."""
+    expressions = [source.where, target.replace_where, *[feature.source for feature in scoring.features]]
+    found = [changing_functions(sql) for sql in expressions if sql]
+    return frozenset().union(*[daily for daily, _ in found]), frozenset().union(*[always for _, always in found])
 
 
 def run_job(
@@ -271,23 +317,39 @@ def run_job(
 
     """
     plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
+    spark = plan.source.frame.sparkSession
     run_id = uuid.uuid4().hex
     started = time.time()
     try:
-        rows_in = plan.source.frame.count()
+        facts = _facts(plan, run_id, started)
+        before = standing(spark, plan.target, facts.idempotency_key)
+        if before.whole is not None and not plan.force:
+            return _earlier_report(plan, before.whole)
+        facts = replace(facts, rows_in=plan.source.frame.count())
         observed = _Observed(run_id)
         frame = _written_frame(plan, run_id, started, observed)
         begin = time.perf_counter()
-        with watch_tasks(frame.sparkSession, run_id, on_progress):
-            write(frame, plan.target, _facts(plan, run_id, rows_in).to_json())
+        with watch_tasks(spark, run_id, on_progress):
+            written = write_once(frame, plan.target, facts, before, refresh=lambda: _target_now(plan), force=plan.force)
         seconds = time.perf_counter() - begin
     except Exception as error:
         if committed := _commit_of_failed_run(plan, run_id):
             text, kind = plan.target.ref.text, type(error).__name__
             raise CommitError.after_commit(text, committed.version, kind) from error
         raise explain_failure(error, plan.target.ref.text) from error
-    commit = _own_commit(plan, run_id, rows_in)
-    return _report(plan, run_id, commit, observed.counts(), started=started, seconds=seconds)
+    if written.is_earlier:
+        return _earlier_report(plan, written.commit)
+    commit = written.commit
+    if commit.rows != facts.rows_in:
+        raise CommitError.rows_differ(plan.target.ref.text, facts.rows_in, commit.rows, commit.version)
+    return _report(plan, commit, facts, observed.counts(), seconds=seconds)
+
+
+def _target_now(plan: JobPlan) -> Target:
+    """The output as other writers have left it, if it still takes what the run writes."""
+    target = inspect_again(plan.source.frame.sparkSession, plan.target)
+    _check_target(plan, target)
+    return target
 
 
 def _commit_of_failed_run(plan: JobPlan, run_id: str) -> Commit | None:
@@ -334,12 +396,12 @@ def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observ
     return scored.select("*", *_lineage(plan, run_id, started))
 
 
-def _written_schema(plan: JobPlan) -> StructType:
+def _schema_frame(plan: JobPlan) -> DataFrame:
     """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
     names = dict(plan.names)
     kept = [F.col(quote(name)) for name in plan.keep]
     outputs = [F.lit(None).cast(o.type).alias(names.get(o.name, o.name)) for o in plan.scoring.outputs]
-    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0)).schema
+    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0))
 
 
 def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
@@ -354,10 +416,18 @@ def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
     return [column.alias(names.get(name, name)) for name, column in lineage.items()]
 
 
-def _facts(plan: JobPlan, run_id: str, rows_in: int) -> RunFacts:
+def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
+    """What identifies the run; its rows are not counted yet."""
     model = plan.scoring.model
+    moment = plan.source.frame.sparkSession.sql("SELECT current_user() AS user, CAST(current_date() AS STRING) AS day")
+    now = moment.collect()[0]
     return RunFacts(
         run_id=run_id,
+        idempotency_key=_idempotency_key(plan, now["day"]),
+        generation=1,
+        job=plan.name or f"{model.name or model.uri} on {plan.source.ref.text}",
+        mode=plan.target.mode,
+        run_column=dict(plan.names).get("run_id", "run_id"),
         model_uri=model.uri,
         model_name=model.name,
         model_version=model.version,
@@ -367,39 +437,60 @@ def _facts(plan: JobPlan, run_id: str, rows_in: int) -> RunFacts:
         source_id=plan.source.table_id,
         source_version=plan.source.version,
         where=plan.source.where,
-        rows_in=rows_in,
+        rows_in=0,
+        user=now["user"],
+        started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
+        replace_where=plan.target.replace_where,
     )
 
 
-def _own_commit(plan: JobPlan, run_id: str, rows_in: int) -> Commit:
-    """The run's commit, found in the table's history by the run's id, with as many rows as were read."""
-    commit = find_commit(plan.source.frame.sparkSession, plan.target.ref, run_id)
-    if commit is None:
-        raise CommitError.not_found(plan.target.ref.text)
-    if commit.rows != rows_in:
-        raise CommitError.rows_differ(plan.target.ref.text, rows_in, commit.rows, commit.version)
-    return commit
+def _idempotency_key(plan: JobPlan, today: str) -> str:
+    """sha256 over what decides a run's rows: equal for two runs that would write the same ones.
+
+    Tables count by Delta's own id, however they are written; the output's is where the key is kept.
+    """
+    model, source, target = plan.scoring.model, plan.source, plan.target
+    daily, always = _changing(plan.scoring, source, target)
+    decisive = {
+        "job": plan.name,
+        "source": [source.table_id, source.version, source.where],
+        "model": [model.name or model.uri, model.version],
+        "plan": plan.scoring.hash,
+        "columns": [plan.keep, sorted(plan.names)],
+        "output": [target.mode, target.replace_where],
+        "day": today if daily else None,
+        "moment": uuid.uuid4().hex if always else None,
+    }
+    return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
+    """The report of a run that was made before and whose rows are there."""
+    return _report(plan, commit, cast("RunFacts", commit.facts), (), seconds=0.0, skipped=True)
 
 
 def _report(
     plan: JobPlan,
-    run_id: str,
     commit: Commit,
+    facts: RunFacts,
     touched: tuple[tuple[str, int], ...],
     *,
-    started: float,
     seconds: float,
+    skipped: bool = False,
 ) -> RunReport:
     spark = plan.source.frame.sparkSession
     ref = plan.target.ref
     names = dict(plan.names)
-    written = read_version(spark, ref, commit.version)
-    error, own = names.get(ERROR_COLUMN, ERROR_COLUMN), names.get("run_id", "run_id")
-    bad = written.where((F.col(own) == run_id) & F.col(error).isNotNull()).groupBy(F.col(error).alias("reason")).count()
+    written = spark.table(ref.sql) if skipped else read_version(spark, ref, commit.version)
+    error, own = names.get(ERROR_COLUMN, ERROR_COLUMN), facts.run_column
+    rows_bad = (F.col(quote(own)) == facts.run_id) & F.col(quote(error)).isNotNull()
+    bad = written.where(rows_bad).groupBy(F.col(quote(error)).alias("reason")).count()
     reasons = [(row["reason"], int(row["count"])) for row in bad.orderBy(F.desc("count"), "reason").collect()]
     location = spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0]["location"]
     return RunReport(
-        run_id=run_id,
+        run_id=facts.run_id,
+        skipped=skipped,
+        job=facts.job,
         model=plan.scoring.model.name or plan.scoring.model.uri,
         model_version=plan.scoring.model.version,
         plan_hash=plan.scoring.hash,
@@ -413,7 +504,7 @@ def _report(
         bad_rows=sum(rows for _, rows in reasons),
         reasons=tuple(reasons[:_SHOWN_REASONS]),
         touched=touched,
-        scored_at=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
+        scored_at=facts.started,
         seconds=seconds,
     )
 

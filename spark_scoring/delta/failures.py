@@ -18,6 +18,18 @@ _FROM_WORKER: dict[str, type[RunError]] = {
 }
 
 
+_CONFLICT = (
+    r"\[(DELTA_(?:CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED|PATH_EXISTS)[A-Z_.]*"
+    r"|TABLE_OR_VIEW_ALREADY_EXISTS|LOCATION_ALREADY_EXISTS)\]"
+)
+"""Another writer was faster; an output that did not exist when it was inspected counts, too."""
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether a write failed because of another writer: nothing was committed, and it may pass if tried again."""
+    return re.search(_CONFLICT, str(error)) is not None
+
+
 def explain_failure(error: Exception, output: str) -> RunError:
     """The error of a run into ``output`` that Spark raised, as one of ours; nothing was committed."""
     if isinstance(error, RunError):
@@ -42,6 +54,11 @@ def _policy(found: re.Match[str], output: str) -> RunError:
     return CommitError.failed("run", cause, "mend the row, or let the policy be bad_row or a fill value")
 
 
+def _outside(found: re.Match[str], output: str) -> RunError:
+    cause = "the run has rows that its replace_where does not cover"
+    return CommitError.failed(f"output {output}", cause, "let source.where select what replace_where replaces")
+
+
 def _conflict(found: re.Match[str], output: str) -> RunError:
     return CommitError.conflict(output, found[1])
 
@@ -58,7 +75,9 @@ def _missing_module(found: re.Match[str], output: str) -> RunError:
 _CAUSES: tuple[tuple[str, Callable[[re.Match[str], str], RunError]], ...] = (
     (r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
     (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
-    (r"\[(DELTA_(?:CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)[A-Z_.]*)\]", _conflict),
+    (_CONFLICT, _conflict),
+    (r"spark_scoring: a row is outside of replace_where", _outside),
+    (r"\[DELTA_REPLACE_WHERE_MISMATCH\]", _outside),
     (r"\[(DELTA_[A-Z_.]+)\]", _delta),
     (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),
 )

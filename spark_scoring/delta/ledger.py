@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.source import history
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import Row, SparkSession
 
     from spark_scoring.delta.names import TableRef
 
+Mode = Literal["append", "overwrite", "merge"]
+
 _KEY = "spark_scoring"
-_LOOK_BACK = 100
-"""Commits that others may have added behind ours before we look."""
+_LOOK_BACK = 1000
+"""Commits that are read to find a run; a table with more of them since is asked for all only where it matters."""
+
+_ADDS_NOTHING = frozenset(
+    {
+        "OPTIMIZE",
+        "REORG",
+        "VACUUM START",
+        "VACUUM END",
+        "SET TBLPROPERTIES",
+        "UNSET TBLPROPERTIES",
+        "ADD CONSTRAINT",
+        "DROP CONSTRAINT",
+        "ADD COLUMNS",
+        "CHANGE COLUMN",
+        "CHANGE COLUMNS",
+        "RENAME COLUMN",
+        "CLUSTER BY",
+        "ADD FEATURE",
+        "UPGRADE PROTOCOL",
+        "COMPUTE STATS",
+        "ANALYZE TABLE",
+    }
+)
+"""Operations that leave every row as it was."""
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What identifies a run; counts are in the same history row as Delta's own metrics."""
+    """What identifies a run; its counts are in the same history row as Delta's own metrics."""
 
     run_id: str
+    idempotency_key: str
+    """Equal for two runs that would write the same rows; the app id of Delta's transaction mark."""
+    generation: int
+    """How often a run of this key was made: the version of Delta's transaction mark."""
+    job: str
+    mode: Mode
+    run_column: str
+    """The output's column that holds the run's id."""
     model_uri: str
     model_name: str | None
     model_version: str | None
@@ -33,35 +68,98 @@ class RunFacts:
     source_version: int
     where: str | None
     rows_in: int
+    user: str
+    started: str
+    """UTC, ISO 8601."""
+    replace_where: str | None = None
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""
         return json.dumps({_KEY: asdict(self)}, sort_keys=True)
 
 
+_DEFAULTS: dict[str, Any] = {
+    **{field.name: None for field in fields(RunFacts)},
+    "idempotency_key": "",
+    "generation": 0,
+    "mode": "append",
+    "run_column": "run_id",
+    "rows_in": 0,
+}
+"""For facts that another version of this package wrote."""
+
+
 @dataclass(frozen=True)
 class Commit:
-    """A commit of ours: its version and the rows that it wrote."""
+    """A version of a table: what made it, and the run if it was one of ours."""
 
     version: int
-    rows: int
+    committed: float
+    """Seconds since the epoch."""
+    operation: str
+    parameters: dict[str, Any]
+    metrics: dict[str, str]
+    facts: RunFacts | None
+
+    @property
+    def rows(self) -> int:
+        """Rows that it wrote: those that it only copied to another file are not counted."""
+        if self.operation == "MERGE":
+            return self.metric("numTargetRowsInserted") + self.metric("numTargetRowsUpdated")
+        return self.metric("numOutputRows") - self.metric("numCopiedRows")
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether rows that were there before may be gone or other since; an operation not known here may do so."""
+        if self.operation in _ADDS_NOTHING:
+            return False
+        match self.operation:
+            case "WRITE" | "STREAMING UPDATE":
+                return self.parameters.get("mode", self.parameters.get("outputMode")) != "Append"
+            case "MERGE":
+                return self.metric("numTargetRowsUpdated") + self.metric("numTargetRowsDeleted") > 0
+            case "UPDATE":
+                return self.metrics.get("numUpdatedRows") != "0"
+            case "DELETE":
+                return self.metrics.get("numDeletedRows") != "0"
+            case _:
+                return True
+
+    def metric(self, name: str) -> int:
+        """One of Delta's operation metrics; 0 where it gave none."""
+        return int(self.metrics.get(name, 0))
+
+
+def read_commits(spark: SparkSession, ref: TableRef, limit: int | None = _LOOK_BACK) -> list[Commit]:
+    """The table's commits, newest first."""
+    rows = history(spark, ref, limit).withColumn("micros", F.unix_micros("timestamp"))
+    return [_commit(row) for row in rows.collect()]
 
 
 def find_commit(spark: SparkSession, ref: TableRef, run_id: str) -> Commit | None:
     """The commit that carries a run's id, None where the history does not hold it."""
-    for row in history(spark, ref, limit=_LOOK_BACK).collect():
-        if _run_id(row["userMetadata"]) == run_id:
-            metrics: dict[str, Any] = row["operationMetrics"]
-            rows = int(metrics.get("numOutputRows", 0)) - int(metrics.get("numCopiedRows", 0))
-            return Commit(version=int(row["version"]), rows=rows)
-    return None
+    commits = read_commits(spark, ref)
+    return next((c for c in commits if c.facts is not None and c.facts.run_id == run_id), None)
 
 
-def _run_id(metadata: str | None) -> str | None:
-    """The run id in a commit's user metadata; None for a commit that is not ours."""
+def _commit(row: Row) -> Commit:
+    return Commit(
+        version=int(row["version"]),
+        committed=row["micros"] / 1e6,
+        operation=str(row["operation"]),
+        parameters=row["operationParameters"] or {},
+        metrics=row["operationMetrics"] or {},
+        facts=_facts(row["userMetadata"]),
+    )
+
+
+def _facts(metadata: str | None) -> RunFacts | None:
+    """The run in a commit's user metadata; None for a commit that is not ours."""
     try:
-        facts = json.loads(metadata or "null")
+        outer = json.loads(metadata or "null")
     except json.JSONDecodeError:
         return None
-    run = facts.get(_KEY) if isinstance(facts, dict) else None
-    return run.get("run_id") if isinstance(run, dict) else None
+    inner = outer.get(_KEY) if isinstance(outer, dict) else None
+    if not isinstance(inner, dict) or not inner.get("run_id"):
+        return None
+    return RunFacts(**{name: inner.get(name, default) for name, default in _DEFAULTS.items()})

@@ -6,27 +6,32 @@ files without a word; all of these are refused before a row is scored.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.source import PinnedSource, describe_table
-from spark_scoring.errors import Gathering, OutputError
+from spark_scoring.errors import Gathering, OutputError, first_line
+from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-Mode = Literal["append", "overwrite"]
+    from spark_scoring.delta.ledger import Mode, RunFacts
 
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
+_METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
+_settings_lock = threading.Lock()
+"""Session settings are seen by every thread: two runs of one process must not take each other's."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Target:
 
     ref: TableRef
     mode: Mode
+    replace_where: str | None
+    """SQL condition: what an overwrite replaces; None: the table."""
     schema: StructType | None
     """None where the table does not exist yet."""
     table_id: str | None
@@ -44,25 +51,37 @@ class Target:
     properties: tuple[tuple[str, str], ...] = ()
 
 
-def inspect_target(spark: SparkSession, *, table: str | None, path: str | None, mode: Mode) -> Target:
+def inspect_target(
+    spark: SparkSession, *, table: str | None, path: str | None, mode: Mode, replace_where: str | None = None
+) -> Target:
     """The output's state; reads metadata, lists a folder, no rows.
 
     Raises:
         OutputError: it exists and is no Delta table.
 
     """
-    ref = resolve(spark, table=table, path=path)
+    return _inspect(spark, resolve(spark, table=table, path=path), mode, replace_where)
+
+
+def inspect_again(spark: SparkSession, target: Target) -> Target:
+    """The output's state now."""
+    register_table(spark, target.ref)  # another process may have made it
+    return _inspect(spark, target.ref, target.mode, target.replace_where)
+
+
+def _inspect(spark: SparkSession, ref: TableRef, mode: Mode, replace_where: str | None) -> Target:
     detail = describe_table(spark, ref)
     where = ref.path or warehouse_path(spark, ref)
     if detail is None:
         if where is not None and _holds_foreign_files(spark, where):
             raise OutputError.foreign_folder(ref.text, where)
-        return Target(ref, mode, None, None, where)
+        return Target(ref, mode, replace_where, None, None, where)
     if detail["format"] != "delta":
         raise OutputError.not_delta(ref.text, f"a {detail['format']}")
     return Target(
         ref=ref,
         mode=mode,
+        replace_where=replace_where,
         schema=spark.table(ref.sql).schema,
         table_id=str(detail["id"]),
         path=ref.path or (where and str(detail["location"])),
@@ -71,13 +90,13 @@ def inspect_target(spark: SparkSession, *, table: str | None, path: str | None, 
     )
 
 
-def check_target(target: Target, source: PinnedSource, written: StructType, nullable: list[str]) -> None:
+def check_target(target: Target, source: PinnedSource, written: DataFrame, nullable: list[str]) -> None:
     """Refuse an output that cannot take the run's columns.
 
     Args:
         target: the output before the run.
         source: what is read.
-        written: the columns that the run writes.
+        written: the columns that the run writes, with any rows.
         nullable: those of them that are null in a bad row.
 
     Raises:
@@ -90,45 +109,89 @@ def check_target(target: Target, source: PinnedSource, written: StructType, null
             raise OutputError.is_source(target.ref.text)
     with problems.attempt():
         _check_properties(target, source.frame.sparkSession, nullable)
+    if target.replace_where is not None:
+        with problems.attempt():
+            _check_condition(target.replace_where, written)
     if target.schema is not None:
         with problems.attempt():
-            _check_schema(target, target.schema, written)
+            _check_schema(target, target.schema, written.schema)
     problems.raise_all(OutputError)
 
 
-def write(frame: DataFrame, target: Target, metadata: str) -> None:
-    """Write all rows in one commit that carries the metadata. Runs the job.
+def write(frame: DataFrame, target: Target, facts: RunFacts, *, replaced: Sequence[str] = ()) -> None:
+    """Write all rows in one commit that carries the run's facts and its transaction mark. Runs the job.
 
-    A new table comes into being with its rows, so that a failed run leaves no empty table behind.
+    A new table comes into being with its rows, so that a failed run leaves no empty table behind. Delta passes
+    over the write without a word where the table has a mark of this key and of this generation or a later one.
+
+    Args:
+        frame: the rows.
+        target: where to.
+        facts: of the run.
+        replaced: runs of which an append replaces what is left.
+
     """
-    writer = frame.write.format("delta").mode(target.mode).option("userMetadata", metadata)
-    writer = writer.option("partitionOverwriteMode", "static")  # of the table, whatever the session says
+    metadata = facts.to_json()
+    options = {
+        "userMetadata": metadata,
+        "txnAppId": facts.idempotency_key,
+        "txnVersion": str(facts.generation),
+        "partitionOverwriteMode": "static",  # of the table, whatever the session says
+    }
     if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in frame.columns):
-        writer = writer.option("delta.columnMapping.mode", "name")
-    if target.clustered and target.mode == "overwrite":
-        writer = writer.option("replaceWhere", "true")  # a plain overwrite would forget the clustering
+        options["delta.columnMapping.mode"] = "name"
+    if target.schema is None and target.replace_where is not None:  # Delta checks it on a table that exists only
+        frame = _guarded(frame, target.replace_where, facts.run_column)
+    mode: str = target.mode
+    if condition := _replaced_part(target, facts, replaced):
+        mode, options["replaceWhere"] = "overwrite", condition
+    writer = frame.write.format("delta").mode(mode).options(**options)
     spark = frame.sparkSession
     if target.path is not None:
         writer.save(target.path)
         register_table(spark, target.ref)
         return
-    with _commit_metadata(spark, metadata):
+    if target.schema is not None:
+        writer.saveAsTable(target.ref.sql)
+        return
+    with session_settings(spark, {_METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
         writer.saveAsTable(target.ref.sql)
 
 
+def _replaced_part(target: Target, facts: RunFacts, replaced: Sequence[str]) -> str | None:
+    """The condition of the rows that the write replaces; None for all, or for none."""
+    if target.schema is None:
+        return None
+    if target.mode == "append":
+        runs = ", ".join(literal(run) for run in (*replaced, facts.run_id))
+        return f"{quote(facts.run_column)} IN ({runs})" if replaced else None
+    if target.replace_where is None and target.clustered:
+        return "true"  # a plain overwrite would forget the clustering
+    return target.replace_where
+
+
+def _guarded(frame: DataFrame, condition: str, column: str) -> DataFrame:
+    """The frame, which fails in a row that the condition does not cover."""
+    message = "raise_error('spark_scoring: a row is outside of replace_where')"
+    guard = f"CASE WHEN coalesce(({condition}\n), false) THEN {quote(column)} ELSE {message} END"
+    return frame.withColumn(column, F.expr(guard))
+
+
 @contextmanager
-def _commit_metadata(spark: SparkSession, metadata: str) -> Iterator[None]:
-    """User metadata by session setting: Delta drops the option where a statement creates a table."""
-    key = "spark.databricks.delta.commitInfo.userMetadata"
-    before = spark.conf.get(key, None)
-    spark.conf.set(key, metadata)
-    try:
-        yield
-    finally:
-        if before is None:
-            spark.conf.unset(key)
-        else:
-            spark.conf.set(key, before)
+def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session for what takes no options; as before afterwards. One run at a time has them."""
+    with _settings_lock:
+        before = {key: spark.conf.get(key, None) for key in settings}
+        try:
+            for key, value in settings.items():
+                spark.conf.set(key, value)
+            yield
+        finally:
+            for key, old in before.items():
+                if old is None:
+                    spark.conf.unset(key)
+                else:
+                    spark.conf.set(key, old)
 
 
 def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) -> None:
@@ -141,6 +204,13 @@ def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) 
     for field in target.schema.fields if target.schema is not None else ():
         if not field.nullable and field.name in nullable:
             raise OutputError.constraint(target.ref.text, "NOT NULL", field.name)
+
+
+def _check_condition(condition: str, written: DataFrame) -> None:
+    try:
+        _ = written.where(f"({condition}\n)").schema
+    except (AnalysisException, ParseException) as error:
+        raise OutputError.bad_condition(condition, first_line(error)) from error
 
 
 def _check_constraint(target: Target, spark: SparkSession, expression: str, nullable: list[str]) -> None:

@@ -15,6 +15,9 @@ class RunReport:
     """A run that has committed: rows in equal rows out, or it would have been an error."""
 
     run_id: str
+    skipped: bool
+    """Whether the run had been made before and its rows are there: nothing was scored, this is its report."""
+    job: str
     model: str
     """Name or URI of the model."""
     model_version: str | None
@@ -32,11 +35,11 @@ class RunReport:
     reasons: tuple[tuple[str, int], ...]
     """The most frequent texts of ``scoring_error`` with their rows."""
     touched: tuple[tuple[str, int], ...]
-    """Values per feature that the policy replaced."""
+    """Values per feature that the policy replaced; not known of a skipped run."""
     scored_at: str
     """UTC, ISO 8601."""
     seconds: float
-    """Wall time of scoring and writing."""
+    """Wall time of scoring and writing; 0 for a skipped run."""
 
     @property
     def rows_per_second(self) -> float:
@@ -58,7 +61,8 @@ class RunReport:
         table = Table.grid(padding=(0, 2))
         table.add_row("model", Text(f"{self.model}{version}"))
         table.add_row("rows", f"{self.rows_in:,} in, {self.rows_out:,} out, {self.bad_rows:,} bad")
-        table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
+        if not self.skipped:
+            table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
         table.add_row("source", Text(f"{self.source} at version {self.source_version}"))
         table.add_row("output", Text(f"{self.output} version {self.output_version}"))
         table.add_row("", Text(self.output_location))
@@ -67,4 +71,7 @@ class RunReport:
             table.add_row("bad", Text(f"{rows:,} rows: {text}"))
         for feature, values in self.touched:
             table.add_row("filled", Text(f"{values:,} values of {feature}"))
-        return Group(Text("scored", style="bold green"), table)
+        if self.skipped:
+            table.add_row("", "this run was made before and its rows are there; force: true scores again")
+        title = "nothing to do" if self.skipped else "scored"
+        return Group(Text(title, style="bold green"), table)

@@ -110,7 +110,7 @@ def test_lineage_columns_name_model_and_run(spark: SparkSession, model: str, sou
 def test_append_adds_and_overwrite_replaces(spark: SparkSession, model: str, source: str) -> None:
     output = {"table": "main.ml.modes", "keep": ["id"]}
     run_job(job(model, source, output))
-    run_job(job(model, source, output))
+    run_job(job(model, source, output, name="another"))
     assert spark.table("ml.modes").count() == 2 * ROWS
     last = run_job(job(model, source, {**output, "mode": "overwrite"}))
     assert spark.table("ml.modes").count() == ROWS
