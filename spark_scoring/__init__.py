@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
     from spark_scoring.job import ScoringJob
-    from spark_scoring.pipeline import JobPlan, plan_job, plan_scoring, run_job, score_batch
+    from spark_scoring.job_plan import JobPlan
+    from spark_scoring.pipeline import plan_job, plan_scoring, run_job, score_batch
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
     from spark_scoring.report.run import RunReport
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "FeaturePolicy": "plan.policy",
     "Fill": "plan.policy",
-    "JobPlan": "pipeline",
+    "JobPlan": "job_plan",
     "PlanError": "errors",
     "PreparedFeatures": "engine.pandas_casts",
     "RequestError": "errors",

@@ -22,7 +22,7 @@ from spark_scoring.errors import Problem, RequestError, ScoringError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from spark_scoring.pipeline import JobPlan
+    from spark_scoring.job_plan import JobPlan
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -343,6 +343,23 @@ class PolicyError(RunError):
         return cls([Problem(name, f"{reason}, and the feature's policy is to fail", fix) for name, reason in found])
 
 
+class BadRowsError(RunError):
+    """Rows that cannot be scored, more of them than the job allows."""
+
+    @classmethod
+    def too_many(cls, bad: int, rows: int, allowed: str, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
+        shown = "; ".join(f"{text} in {n:,}" for text, n in reasons[:_SHOWN])
+        cause = f"{bad:,} of {rows:,} rows cannot be scored, max_bad_rows allows {allowed} ({shown})"
+        fix = "mend the rows, or raise max_bad_rows"
+        return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+    @classmethod
+    def first(cls, reasons: str) -> BadRowsError:
+        fix = "mend the rows, or take bad_rows: keep or quarantine"
+        cause = f"a row cannot be scored ({reasons}), and bad_rows is fail"
+        return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+
 class CommitError(RunError):
     """The predictions were not committed, or not as many rows as were read."""
 
@@ -352,6 +369,23 @@ class CommitError(RunError):
         undo = f"RESTORE TABLE ... TO VERSION AS OF {version - 1}" if version else "drop the table"
         fix = f"inspect it, then {undo}; a where with rand() or now() does this"
         return cls([Problem(f"output {text}", cause, fix)])
+
+    @classmethod
+    def counted(cls, text: str, rows_in: int, rows: int) -> CommitError:
+        cause = f"{rows_in} rows were read, but {rows} when they were scored; nothing was committed"
+        return cls([Problem(f"output {text}", cause, "a where with rand() or now() does this")])
+
+    @classmethod
+    def parts_differ(cls, text: str, rows: int, quarantine: str, quarantined: int, rows_in: int) -> CommitError:
+        cause = f"{rows_in} rows were read; {rows} are in the output and {quarantined} in {quarantine}"
+        return cls([Problem(f"output {text}", cause, "roll the run back (spark-scoring rollback) and run again")])
+
+    @classmethod
+    def quarantined_only(cls, problems: Sequence[Problem], quarantine: str, version: int) -> CommitError:
+        cause = f"its version {version} has the bad rows of this run, whose output was not written"
+        more = Problem(f"quarantine {quarantine}", cause, "run again: the next run replaces them")
+        told = [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
+        return cls([*told, more])
 
     @classmethod
     def not_found(cls, text: str) -> CommitError:

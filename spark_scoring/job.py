@@ -15,6 +15,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -145,8 +146,11 @@ class ScoringJob(_Fields):
     """Inference parameters of the model's signature."""
     per_class: PerClass = "array"
     """Probabilities as one array column, or as one column for each class."""
-    bad_rows: Literal["keep"] = "keep"
-    """Bad rows are written with a null prediction and the reason in ``scoring_error``."""
+    bad_rows: Literal["keep", "quarantine", "fail"] = "keep"
+    """``keep``: written with a null prediction and the reason in ``scoring_error``; ``quarantine``: the same, but to
+    ``<output>_quarantine``; ``fail``: the first one stops the run."""
+    max_bad_rows: StrictInt | StrictFloat | None = None
+    """Rows, or a share of them (0.01), above which the run stops before anything is committed."""
     force: bool = False
     """Score again although the same run was made before and its rows are there."""
     stage: Literal["udf", "map"] = "udf"
@@ -154,6 +158,21 @@ class ScoringJob(_Fields):
     registry_uri: str | None = None
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
+
+    @field_validator("max_bad_rows")
+    @classmethod
+    def _rows_or_share(cls, value: float | None) -> float | None:
+        if value is not None and (value < 0 or (isinstance(value, float) and value > 1)):
+            msg = "give a number of rows, or a share of them between 0.0 and 1.0"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> ScoringJob:
+        if self.bad_rows == "fail" and self.max_bad_rows is not None:
+            msg = "max_bad_rows goes with bad_rows: keep or quarantine; fail allows none"
+            raise ValueError(msg)
+        return self
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ScoringJob:

@@ -2,112 +2,39 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
-import json
-import time
-import uuid
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
-from spark_scoring.delta.failures import explain_failure
-from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
-from spark_scoring.delta.names import without_file_scheme
-from spark_scoring.delta.once import standing, write_once
-from spark_scoring.delta.sink import Target, check_target, inspect_again, inspect_target
-from spark_scoring.delta.source import PinnedSource, pin_source, read_version
-from spark_scoring.engine.progress import watch_tasks
+from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.sink import Target, Writing, inspect_target
+from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.stage import StageName, score_frame
-from spark_scoring.errors import CommitError, Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.job_plan import LINEAGE, JobPlan, changing_expressions
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
-from spark_scoring.plan.explain import as_text, plan_page, plan_view
-from spark_scoring.plan.outputs import ERROR_COLUMN, PerClass
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
-from spark_scoring.report.run import RunReport
+from spark_scoring.running import carry_out, check_output
 from spark_scoring.session import get_session
-from spark_scoring.sql import changing_functions, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pyspark.sql import Column, SparkSession
+    from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType
 
     from spark_scoring.job import ScoringJob
     from spark_scoring.model.types import Levels
+    from spark_scoring.plan.outputs import PerClass
+    from spark_scoring.report.run import RunReport
 
-_SHOWN_REASONS = 10
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
-_LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
-
-
-@dataclass(frozen=True)
-class JobPlan:
-    """A job that can run: its scoring plan, its pinned source and its checked output."""
-
-    scoring: ScoringPlan
-    source: PinnedSource
-    target: Target
-    keep: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-    stage: StageName
-    name: str | None = None
-    """What the job is called."""
-    force: bool = False
-    """Whether it runs although the same run was made before."""
-
-    def explain(self) -> str:
-        """What the run will read, do and write, as plain text."""
-        return as_text(self.view())
-
-    def view(self) -> Group:
-        """What the run will read, do and write, as a rich renderable."""
-        places = Table.grid(padding=(0, 2))
-        for label, text in self._places().items():
-            places.add_row(label, Text(text))
-        return Group(places, plan_view(self.scoring))
-
-    def to_html(self) -> str:
-        """What the run will read, do and write, as a whole HTML page, escaped."""
-        return plan_page(self.scoring, self._places())
-
-    def _places(self) -> dict[str, str]:
-        """Where the rows come from and go to."""
-        source, target = self.source, self.target
-        condition = f" where {source.where}" if source.where else ""
-        existing = "the table is new" if target.schema is None else "the table exists"
-        replaced = f" where {target.replace_where}" if target.replace_where else ""
-        return {
-            "source": f"{source.ref.text} at version {source.version}{condition}",
-            "output": f"{target.ref.text}, {target.mode}{replaced} ({existing})",
-            "keeps": ", ".join(self.keep),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON types."""
-        source, target = self.source, self.target
-        return {
-            "plan": self.scoring.to_dict(),
-            "source": {"table": source.ref.text, "version": source.version, "where": source.where},
-            "output": {
-                "table": target.ref.text,
-                "mode": target.mode,
-                "replace_where": target.replace_where,
-                "exists": target.schema is not None,
-            },
-            "keep": self.keep,
-        }
 
 
 def plan_scoring(
@@ -222,20 +149,25 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
     """
     spark = spark or get_session(job.warehouse)
     problems = Gathering()
-    source = target = spec = None
+    source = target = quarantine = spec = None
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
-        place = job.output.model_dump(include={"table", "path", "mode", "replace_where"})
-        target = inspect_target(spark, **place)
+        place = {"table": job.output.table, "path": job.output.path}
+        writing = Writing(job.output.mode, job.output.replace_where)
+        target = inspect_target(spark, writing, **place)
+        if job.bad_rows == "quarantine":
+            quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
     with problems.attempt():
         spec = read_spec(resolve_model(job.model, tracking_uri=job.tracking_uri, registry_uri=job.registry_uri))
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
-    return _plan_between(job, source, target, spec)
+    return _plan_between(job, source, target, quarantine, spec)
 
 
-def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: ModelSpec) -> JobPlan:
+def _plan_between(
+    job: ScoringJob, source: PinnedSource, target: Target, quarantine: Target | None, spec: ModelSpec
+) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once."""
     problems = Gathering()
     keep = scoring = None
@@ -262,40 +194,31 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
         scoring=with_notes(scoring, list(notes)),
         source=source,
         target=target,
+        quarantine=quarantine,
         keep=keep,
         names=tuple(names.items()),
         stage=job.stage,
         name=job.name,
         force=job.force,
+        bad_rows=job.bad_rows,
+        max_bad_rows=job.max_bad_rows,
     )
     with problems.attempt():
-        added = _renamed([*(o.name for o in scoring.outputs), *_LINEAGE], names)
+        added = _renamed([*(o.name for o in scoring.outputs), *LINEAGE], names)
         _check_names(keep, added)
-        _check_target(plan, target)
+        check_output(plan, target)
+        if quarantine is not None:
+            check_output(plan, quarantine)
     problems.raise_all()
     return plan
 
 
-def _check_target(plan: JobPlan, target: Target) -> None:
-    """Refuse an output that cannot take what the run writes."""
-    names = dict(plan.names)
-    nullable = [names.get(output.name, output.name) for output in plan.scoring.outputs]
-    check_target(target, plan.source, _schema_frame(plan), nullable)
-
-
 def _unrepeatable(scoring: ScoringPlan, source: PinnedSource, target: Target) -> list[str]:
     """A note where an expression's value changes from run to run, so that no two runs are the same one."""
-    _, always = _changing(scoring, source, target)
+    _, always = changing_expressions(scoring, source, target)
     if not always:
         return []
     return [f"every run counts as another one: its expressions use {', '.join(sorted(always))}"]
-
-
-def _changing(scoring: ScoringPlan, source: PinnedSource, target: Target) -> tuple[frozenset[str], frozenset[str]]:
-    """Functions of the day, and functions of the moment or of chance, in the job's expressions."""
-    expressions = [source.where, target.replace_where, *[feature.source for feature in scoring.features]]
-    found = [changing_functions(sql) for sql in expressions if sql]
-    return frozenset().union(*[daily for daily, _ in found]), frozenset().union(*[always for _, always in found])
 
 
 def run_job(
@@ -316,197 +239,7 @@ def run_job(
         RunError: the run failed; nothing was committed, unless the text says so.
 
     """
-    plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
-    spark = plan.source.frame.sparkSession
-    run_id = uuid.uuid4().hex
-    started = time.time()
-    try:
-        facts = _facts(plan, run_id, started)
-        before = standing(spark, plan.target, facts.idempotency_key)
-        if before.whole is not None and not plan.force:
-            return _earlier_report(plan, before.whole)
-        facts = replace(facts, rows_in=plan.source.frame.count())
-        observed = _Observed(run_id)
-        frame = _written_frame(plan, run_id, started, observed)
-        begin = time.perf_counter()
-        with watch_tasks(spark, run_id, on_progress):
-            written = write_once(frame, plan.target, facts, before, refresh=lambda: _target_now(plan), force=plan.force)
-        seconds = time.perf_counter() - begin
-    except Exception as error:
-        if committed := _commit_of_failed_run(plan, run_id):
-            text, kind = plan.target.ref.text, type(error).__name__
-            raise CommitError.after_commit(text, committed.version, kind) from error
-        raise explain_failure(error, plan.target.ref.text) from error
-    if written.is_earlier:
-        return _earlier_report(plan, written.commit)
-    commit = written.commit
-    if commit.rows != facts.rows_in:
-        raise CommitError.rows_differ(plan.target.ref.text, facts.rows_in, commit.rows, commit.version)
-    return _report(plan, commit, facts, observed.counts(), seconds=seconds)
-
-
-def _target_now(plan: JobPlan) -> Target:
-    """The output as other writers have left it, if it still takes what the run writes."""
-    target = inspect_again(plan.source.frame.sparkSession, plan.target)
-    _check_target(plan, target)
-    return target
-
-
-def _commit_of_failed_run(plan: JobPlan, run_id: str) -> Commit | None:
-    """The commit of a run that raised, if it had got that far; None too where there is no table to ask."""
-    try:
-        return find_commit(plan.source.frame.sparkSession, plan.target.ref, run_id)
-    except Exception:  # noqa: BLE001  the table may not be there, and the run's own error is what counts
-        return None
-
-
-class _Observed:
-    """Counts of the values that the policy replaced, made while the rows pass."""
-
-    def __init__(self, run_id: str) -> None:
-        self._observation = Observation(f"spark_scoring_{run_id}")
-        self._names: list[str] = []
-
-    def watch(self, df: DataFrame, touched: Mapping[str, Column]) -> DataFrame:
-        self._names = list(touched)
-        if not touched:
-            return df
-        counts = [F.count(F.when(c, F.lit(1))).alias(f"c{i}") for i, c in enumerate(touched.values())]
-        return df.observe(self._observation, *counts)
-
-    def counts(self) -> tuple[tuple[str, int], ...]:
-        """After the commit was found: before, asking would block for ever."""
-        if not self._names:
-            return ()
-        found = self._observation.get
-        return tuple((name, int(n)) for i, name in enumerate(self._names) if (n := found[f"c{i}"]))
-
-
-def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed | None = None) -> DataFrame:
-    """The columns that the run writes: kept, predicted, lineage."""
-    names = dict(plan.names)
-    scored = score_frame(
-        plan.source.frame,
-        plan.scoring,
-        stage=plan.stage,
-        keep=plan.keep,
-        names=names,
-        observe=observed.watch if observed else None,
-    )
-    return scored.select("*", *_lineage(plan, run_id, started))
-
-
-def _schema_frame(plan: JobPlan) -> DataFrame:
-    """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
-    names = dict(plan.names)
-    kept = [F.col(quote(name)) for name in plan.keep]
-    outputs = [F.lit(None).cast(o.type).alias(names.get(o.name, o.name)) for o in plan.scoring.outputs]
-    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0))
-
-
-def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
-    """Which model made a row, when and in which run."""
-    model, names = plan.scoring.model, dict(plan.names)
-    lineage = {
-        "model_name": F.lit(model.name or model.uri),
-        "model_version": F.lit(model.version).cast("string"),
-        "scored_at": F.timestamp_micros(F.lit(int(started * 1e6))),
-        "run_id": F.lit(run_id),
-    }
-    return [column.alias(names.get(name, name)) for name, column in lineage.items()]
-
-
-def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
-    """What identifies the run; its rows are not counted yet."""
-    model = plan.scoring.model
-    moment = plan.source.frame.sparkSession.sql("SELECT current_user() AS user, CAST(current_date() AS STRING) AS day")
-    now = moment.collect()[0]
-    return RunFacts(
-        run_id=run_id,
-        idempotency_key=_idempotency_key(plan, now["day"]),
-        generation=1,
-        job=plan.name or f"{model.name or model.uri} on {plan.source.ref.text}",
-        mode=plan.target.mode,
-        run_column=dict(plan.names).get("run_id", "run_id"),
-        model_uri=model.uri,
-        model_name=model.name,
-        model_version=model.version,
-        model_digest=model.digest,
-        plan_hash=plan.scoring.hash,
-        source=plan.source.ref.text,
-        source_id=plan.source.table_id,
-        source_version=plan.source.version,
-        where=plan.source.where,
-        rows_in=0,
-        user=now["user"],
-        started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
-        replace_where=plan.target.replace_where,
-    )
-
-
-def _idempotency_key(plan: JobPlan, today: str) -> str:
-    """sha256 over what decides a run's rows: equal for two runs that would write the same ones.
-
-    Tables count by Delta's own id, however they are written; the output's is where the key is kept.
-    """
-    model, source, target = plan.scoring.model, plan.source, plan.target
-    daily, always = _changing(plan.scoring, source, target)
-    decisive = {
-        "job": plan.name,
-        "source": [source.table_id, source.version, source.where],
-        "model": [model.name or model.uri, model.version],
-        "plan": plan.scoring.hash,
-        "columns": [plan.keep, sorted(plan.names)],
-        "output": [target.mode, target.replace_where],
-        "day": today if daily else None,
-        "moment": uuid.uuid4().hex if always else None,
-    }
-    return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
-
-
-def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
-    """The report of a run that was made before and whose rows are there."""
-    return _report(plan, commit, cast("RunFacts", commit.facts), (), seconds=0.0, skipped=True)
-
-
-def _report(
-    plan: JobPlan,
-    commit: Commit,
-    facts: RunFacts,
-    touched: tuple[tuple[str, int], ...],
-    *,
-    seconds: float,
-    skipped: bool = False,
-) -> RunReport:
-    spark = plan.source.frame.sparkSession
-    ref = plan.target.ref
-    names = dict(plan.names)
-    written = spark.table(ref.sql) if skipped else read_version(spark, ref, commit.version)
-    error, own = names.get(ERROR_COLUMN, ERROR_COLUMN), facts.run_column
-    rows_bad = (F.col(quote(own)) == facts.run_id) & F.col(quote(error)).isNotNull()
-    bad = written.where(rows_bad).groupBy(F.col(quote(error)).alias("reason")).count()
-    reasons = [(row["reason"], int(row["count"])) for row in bad.orderBy(F.desc("count"), "reason").collect()]
-    location = spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0]["location"]
-    return RunReport(
-        run_id=facts.run_id,
-        skipped=skipped,
-        job=facts.job,
-        model=plan.scoring.model.name or plan.scoring.model.uri,
-        model_version=plan.scoring.model.version,
-        plan_hash=plan.scoring.hash,
-        source=plan.source.ref.text,
-        source_version=plan.source.version,
-        output=ref.text,
-        output_version=commit.version,
-        output_location=without_file_scheme(str(location)),
-        rows_in=commit.rows,  # checked to be equal
-        rows_out=commit.rows,
-        bad_rows=sum(rows for _, rows in reasons),
-        reasons=tuple(reasons[:_SHOWN_REASONS]),
-        touched=touched,
-        scored_at=facts.started,
-        seconds=seconds,
-    )
+    return carry_out(job if isinstance(job, JobPlan) else plan_job(job, spark), on_progress)
 
 
 def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import PySparkException
 
-from spark_scoring.errors import CommitError, ModelFailedError, ModelOutputError, Problem, RunError
+from spark_scoring.errors import BadRowsError, CommitError, ModelFailedError, ModelOutputError, Problem, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,15 @@ def _policy(found: re.Match[str], output: str) -> RunError:
     return CommitError.failed("run", cause, "mend the row, or let the policy be bad_row or a fill value")
 
 
+def _bad_row(found: re.Match[str], output: str) -> RunError:
+    return BadRowsError.first(found[1])
+
+
+def _no_caching(found: re.Match[str], output: str) -> RunError:
+    cause = "this compute cannot hold scored rows until they are counted and committed"
+    return CommitError.failed("run", cause, "use classic compute, or bad_rows: keep or fail without max_bad_rows")
+
+
 def _outside(found: re.Match[str], output: str) -> RunError:
     cause = "the run has rows that its replace_where does not cover"
     return CommitError.failed(f"output {output}", cause, "let source.where select what replace_where replaces")
@@ -75,8 +84,10 @@ def _missing_module(found: re.Match[str], output: str) -> RunError:
 _CAUSES: tuple[tuple[str, Callable[[re.Match[str], str], RunError]], ...] = (
     (r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
     (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
+    (r"spark_scoring: a row cannot be scored \((.+?)\), and bad_rows is fail", _bad_row),
     (_CONFLICT, _conflict),
     (r"spark_scoring: a row is outside of replace_where", _outside),
+    (r"NOT_SUPPORTED_WITH_SERVERLESS\] PERSIST", _no_caching),
     (r"\[DELTA_REPLACE_WHERE_MISMATCH\]", _outside),
     (r"\[(DELTA_[A-Z_.]+)\]", _delta),
     (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),

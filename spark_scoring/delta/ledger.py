@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyspark.sql import functions as F  # noqa: N812
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spark_scoring.delta.names import TableRef
 
 Mode = Literal["append", "overwrite", "merge"]
+Part = Literal["predictions", "quarantine"]
 
 _KEY = "spark_scoring"
 _LOOK_BACK = 1000
@@ -72,6 +73,10 @@ class RunFacts:
     started: str
     """UTC, ISO 8601."""
     replace_where: str | None = None
+    part: Part = "predictions"
+    quarantine: str | None = None
+    """Where the run's bad rows are, if not in the output."""
+    quarantined: int = 0
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""
@@ -79,7 +84,7 @@ class RunFacts:
 
 
 _DEFAULTS: dict[str, Any] = {
-    **{field.name: None for field in fields(RunFacts)},
+    **{field.name: None if field.default is MISSING else field.default for field in fields(RunFacts)},
     "idempotency_key": "",
     "generation": 0,
     "mode": "append",

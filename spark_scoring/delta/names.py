@@ -64,6 +64,15 @@ def split_name(name: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def with_suffix(suffix: str, *, table: str | None = None, path: str | None = None) -> dict[str, str | None]:
+    """The table or path beside another one: ``main.ml.delay`` -> ``main.ml.delay_quarantine``."""
+    if path is not None:
+        return {"table": None, "path": f"{path.rstrip('/')}{suffix}"}
+    *schema, last = split_name(table or "")
+    parts = [part if _FOLDER_NAME.fullmatch(part) else quote(part) for part in (*schema, f"{last}{suffix}")]
+    return {"table": ".".join(parts), "path": None}
+
+
 def resolve(spark: SparkSession, *, table: str | None = None, path: str | None = None) -> TableRef:
     """The table or path as this session addresses it; registers a warehouse folder's table on first use.
 

@@ -51,14 +51,21 @@ class Written:
     is_earlier: bool = False
 
 
-def standing(spark: SparkSession, target: Target, key: str, *, whole_history: bool = False) -> Standing:
-    """What is left of earlier runs of a key. Counts rows only where a later commit may have taken some away."""
+def standing(
+    spark: SparkSession, target: Target, key: str, *, force: bool = False, whole_history: bool = False
+) -> Standing:
+    """What is left of earlier runs of a key. Counts rows only where a later commit may have taken some away.
+
+    To a forced run they are of no concern.
+    """
     if target.schema is None:
         return Standing()
     commits = read_commits(spark, target.ref, **({"limit": None} if whole_history else {}))
     own = [(i, c, c.facts) for i, c in enumerate(commits) if c.facts is not None and c.facts.idempotency_key == key]
     generation = 1 + max((facts.generation for _, _, facts in own), default=0)
-    remains = []
+    remains: list[str] = []
+    if force:
+        return Standing(None, generation)
     for i, commit, facts in own:
         left = _rows_left(spark, target, commit, facts, commits[:i])
         if left == commit.rows:
@@ -77,8 +84,37 @@ def _rows_left(spark: SparkSession, target: Target, commit: Commit, facts: RunFa
     return spark.table(target.ref.sql).where(F.col(quote(facts.run_column)) == facts.run_id).count()
 
 
+def standing_apart(
+    spark: SparkSession, quarantine: Target, output: Target, key: str, *, force: bool, whole_history: bool = False
+) -> Standing:
+    """What a quarantine holds of runs of a key: none of them counts, as the output's commit is what makes a run.
+
+    What is there of a run is replaced by the next one: the run died before it wrote its output, or its output is
+    gone. A forced run adds to those whose output was written.
+    """
+    if quarantine.schema is None:
+        return Standing()
+    runs = _runs_of(key, spark, quarantine, whole_history=whole_history)
+    kept: set[str] = set()
+    if force and output.schema is not None:
+        kept = {facts.run_id for facts in _runs_of(key, spark, output, whole_history=whole_history)}
+    generation = 1 + max((facts.generation for facts in runs), default=0)
+    return Standing(None, generation, tuple(facts.run_id for facts in runs if facts.run_id not in kept))
+
+
+def _runs_of(key: str, spark: SparkSession, target: Target, *, whole_history: bool) -> list[RunFacts]:
+    commits = read_commits(spark, target.ref, **({"limit": None} if whole_history else {}))
+    return [c.facts for c in commits if c.facts is not None and c.facts.idempotency_key == key]
+
+
 def write_once(
-    frame: DataFrame, target: Target, facts: RunFacts, before: Standing, *, refresh: Callable[[], Target], force: bool
+    frame: DataFrame,
+    target: Target,
+    facts: RunFacts,
+    before: Standing,
+    *,
+    refresh: Callable[[], Target],
+    look: Callable[[Target, bool], Standing],
 ) -> Written:
     """Write a run's rows in one commit, unless an equal run at the same time has. Runs the job.
 
@@ -88,9 +124,9 @@ def write_once(
         frame: the rows.
         target: where to, as it was inspected.
         facts: of the run; its generation is set here.
-        before: what was left of earlier runs.
+        before: what is left of earlier runs.
         refresh: inspects and checks the target anew.
-        force: write although an equal run is there.
+        look: what is left of earlier runs in it then, by its whole history if so asked.
 
     Raises:
         CommitError: the table's history does not hold the run, or no longer tells of an earlier one.
@@ -105,12 +141,11 @@ def write_once(
         if error is not None and (pause is None or not is_conflict(error)):
             raise error
         target = refresh()
-        now = standing(spark, target, facts.idempotency_key, whole_history=error is None)
-        if now.whole is not None and not force:
+        now = look(target, error is None)
+        if now.whole is not None:
             return Written(now.whole, is_earlier=_run_id(now.whole) != facts.run_id)
-        if error is None:  # Delta skipped it: its mark is of this generation or a later one
-            now = _beyond_the_mark(target, before, now)
-        before = now
+        # Without an error Delta passed over the write: its mark is of this generation or a later one.
+        before = now if error is not None else _beyond_the_mark(target, before, now)
         if error is not None and pause is not None:
             time.sleep(pause * random.uniform(1, 2))  # noqa: S311  so that two writers part
     raise CommitError.not_found(target.ref.text)
@@ -132,6 +167,6 @@ def _beyond_the_mark(target: Target, before: Standing, now: Standing) -> Standin
     """The next generation where the history no longer holds the one that the mark is of."""
     if now.generation > before.generation:
         return now
-    if target.mode == "append":
+    if target.writing.mode == "append":
         raise CommitError.before_history(target.ref.text)
     return replace(now, generation=int(time.time()))

@@ -35,13 +35,25 @@ _settings_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
+class Writing:
+    """How rows come into a table."""
+
+    mode: Mode
+    replace_where: str | None = None
+    """SQL condition: what an overwrite replaces; None: the table."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.mode} where {self.replace_where}" if self.replace_where else self.mode
+
+
+@dataclass(frozen=True)
 class Target:
     """The output as it is before the run."""
 
     ref: TableRef
-    mode: Mode
-    replace_where: str | None
-    """SQL condition: what an overwrite replaces; None: the table."""
+    writing: Writing
     schema: StructType | None
     """None where the table does not exist yet."""
     table_id: str | None
@@ -51,37 +63,34 @@ class Target:
     properties: tuple[tuple[str, str], ...] = ()
 
 
-def inspect_target(
-    spark: SparkSession, *, table: str | None, path: str | None, mode: Mode, replace_where: str | None = None
-) -> Target:
+def inspect_target(spark: SparkSession, writing: Writing, *, table: str | None, path: str | None) -> Target:
     """The output's state; reads metadata, lists a folder, no rows.
 
     Raises:
         OutputError: it exists and is no Delta table.
 
     """
-    return _inspect(spark, resolve(spark, table=table, path=path), mode, replace_where)
+    return _inspect(spark, resolve(spark, table=table, path=path), writing)
 
 
 def inspect_again(spark: SparkSession, target: Target) -> Target:
     """The output's state now."""
     register_table(spark, target.ref)  # another process may have made it
-    return _inspect(spark, target.ref, target.mode, target.replace_where)
+    return _inspect(spark, target.ref, target.writing)
 
 
-def _inspect(spark: SparkSession, ref: TableRef, mode: Mode, replace_where: str | None) -> Target:
+def _inspect(spark: SparkSession, ref: TableRef, writing: Writing) -> Target:
     detail = describe_table(spark, ref)
     where = ref.path or warehouse_path(spark, ref)
     if detail is None:
         if where is not None and _holds_foreign_files(spark, where):
             raise OutputError.foreign_folder(ref.text, where)
-        return Target(ref, mode, replace_where, None, None, where)
+        return Target(ref, writing, None, None, where)
     if detail["format"] != "delta":
         raise OutputError.not_delta(ref.text, f"a {detail['format']}")
     return Target(
         ref=ref,
-        mode=mode,
-        replace_where=replace_where,
+        writing=writing,
         schema=spark.table(ref.sql).schema,
         table_id=str(detail["id"]),
         path=ref.path or (where and str(detail["location"])),
@@ -109,9 +118,9 @@ def check_target(target: Target, source: PinnedSource, written: DataFrame, nulla
             raise OutputError.is_source(target.ref.text)
     with problems.attempt():
         _check_properties(target, source.frame.sparkSession, nullable)
-    if target.replace_where is not None:
+    if target.writing.replace_where is not None:
         with problems.attempt():
-            _check_condition(target.replace_where, written)
+            _check_condition(target.writing.replace_where, written)
     if target.schema is not None:
         with problems.attempt():
             _check_schema(target, target.schema, written.schema)
@@ -140,9 +149,11 @@ def write(frame: DataFrame, target: Target, facts: RunFacts, *, replaced: Sequen
     }
     if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in frame.columns):
         options["delta.columnMapping.mode"] = "name"
-    if target.schema is None and target.replace_where is not None:  # Delta checks it on a table that exists only
-        frame = _guarded(frame, target.replace_where, facts.run_column)
-    mode: str = target.mode
+    if (
+        target.schema is None and target.writing.replace_where is not None
+    ):  # Delta checks it on a table that exists only
+        frame = _guarded(frame, target.writing.replace_where, facts.run_column)
+    mode: str = target.writing.mode
     if condition := _replaced_part(target, facts, replaced):
         mode, options["replaceWhere"] = "overwrite", condition
     writer = frame.write.format("delta").mode(mode).options(**options)
@@ -162,12 +173,12 @@ def _replaced_part(target: Target, facts: RunFacts, replaced: Sequence[str]) -> 
     """The condition of the rows that the write replaces; None for all, or for none."""
     if target.schema is None:
         return None
-    if target.mode == "append":
+    if target.writing.mode == "append":
         runs = ", ".join(literal(run) for run in (*replaced, facts.run_id))
         return f"{quote(facts.run_column)} IN ({runs})" if replaced else None
-    if target.replace_where is None and target.clustered:
+    if target.writing.replace_where is None and target.clustered:
         return "true"  # a plain overwrite would forget the clustering
-    return target.replace_where
+    return target.writing.replace_where
 
 
 def _guarded(frame: DataFrame, condition: str, column: str) -> DataFrame:
@@ -196,7 +207,7 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 
 def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) -> None:
     properties = dict(target.properties)
-    if target.mode == "overwrite" and properties.get("delta.appendOnly", "").lower() == "true":
+    if target.writing.mode == "overwrite" and properties.get("delta.appendOnly", "").lower() == "true":
         raise OutputError.append_only(target.ref.text)
     for key, expression in properties.items():
         if key.startswith("delta.constraints."):

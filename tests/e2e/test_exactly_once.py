@@ -10,51 +10,21 @@ import pytest
 from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
-from spark_scoring.delta.once import Standing, Written, write_once
-from spark_scoring.delta.sink import inspect_target
+from spark_scoring.delta.once import Standing, Written, standing, write_once
+from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.errors import RequestError, RunError
 from tests.models import line_rows, save_line
+from tests.place import BAD, ROWS, Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pyspark.sql import SparkSession
 
-    from spark_scoring import RunReport
-
-ROWS = 12
-BAD = {3}
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_line(str(tmp_path_factory.mktemp("once") / "line"))
-
-
-class Place:
-    """A source and an output of a test's own, and runs between them."""
-
-    def __init__(self, spark: SparkSession, model: str, folder: Path) -> None:
-        self.spark, self.model = spark, model
-        self.source, self.output = str(folder / "in"), str(folder / "out")
-        line_rows(spark, range(ROWS), BAD).write.format("delta").save(self.source)
-
-    def job(self, output: dict[str, Any] | None = None, **fields: Any) -> ScoringJob:
-        place = {"path": self.output, "keep": ["id", "note"], **(output or {})}
-        source = {"path": self.source, **fields.pop("source", {})}
-        return ScoringJob.from_dict({"model": self.model, "source": source, "output": place, **fields})
-
-    def run(self, output: dict[str, Any] | None = None, **fields: Any) -> RunReport:
-        return run_job(self.job(output, **fields), self.spark)
-
-    def sql(self, statement: str) -> None:
-        self.spark.sql(statement.format(out=f"delta.`{self.output}`"))
-
-    def ids(self) -> list[int]:
-        return sorted(row["id"] for row in self.spark.read.format("delta").load(self.output).collect())
-
-    def versions(self) -> int:
-        return self.spark.sql(f"DESCRIBE HISTORY delta.`{self.output}`").count()
 
 
 @pytest.fixture
@@ -190,9 +160,13 @@ def test_a_mark_that_outlives_the_history_is_not_trusted(place: Place) -> None:
         rows.limit(1).write.format("delta").mode("append").options(**mark).save(place.output)
 
     def write(mode: Any) -> Written:
-        target = inspect_target(place.spark, table=None, path=place.output, mode=mode)
+        target = inspect_target(place.spark, Writing(mode), table=None, path=place.output)
         again = replace(facts, run_id=mode, idempotency_key=f"forgotten {mode}", mode=mode)
-        return write_once(rows.limit(5), target, again, Standing(), refresh=lambda: target, force=False)
+
+        def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
+            return standing(place.spark, target, again.idempotency_key, whole_history=whole_history)
+
+        return write_once(rows.limit(5), target, again, Standing(), refresh=lambda: target, look=look)
 
     with pytest.raises(RunError, match="an equal run was committed before the table's history begins"):
         write("append")
