@@ -300,6 +300,15 @@ class OutputError(RequestError):
         return cls([Problem("output.replace_where", f"{condition!r} does not fit the output: {cause}", fix)])
 
     @classmethod
+    def no_key(cls, name: str, columns: Sequence[str]) -> OutputError:
+        fix = near_fix(name, columns, what="columns written") or "keep it"
+        return cls([Problem(f"output.key: {name}", "the run does not write this column", f"{fix}; see output.keep")])
+
+    @classmethod
+    def key_type(cls, name: str, type_: str) -> OutputError:
+        return cls([Problem(f"output.key: {name}", f"a {type_} cannot be compared", "give another column")])
+
+    @classmethod
     def name_taken(cls, column: str) -> OutputError:
         fix = f"rename what the run adds (names: {{{column}: <another name>}}), or leave the table's own column out"
         return cls([Problem(f"output column {column}", "two columns would have this name", fix)])
@@ -341,6 +350,24 @@ class PolicyError(RunError):
     def fails(cls, found: Iterable[tuple[str, str]]) -> PolicyError:
         fix = "mend the rows, or let the policy be bad_row or a fill value"
         return cls([Problem(name, f"{reason}, and the feature's policy is to fail", fix) for name, reason in found])
+
+
+class DuplicateKeyError(RunError):
+    """Rows that a merge cannot tell apart."""
+
+    @classmethod
+    def not_unique(cls, key: Sequence[str], nulls: int, repeated: int, rows: int) -> DuplicateKeyError:
+        thing = f"key {', '.join(key)}"
+        found = []
+        if nulls:
+            fix = "leave them out: source.where, or give another key"
+            found.append(Problem(thing, f"it is null in {nulls:,} rows; nothing was committed", fix))
+        if repeated:
+            cause = (
+                f"{repeated:,} of its values stand in more than one row, {rows:,} rows in all; nothing was committed"
+            )
+            found.append(Problem(thing, cause, "add the column that tells the rows apart, or leave all but one out"))
+        return cls(found)
 
 
 class BadRowsError(RunError):

@@ -86,7 +86,9 @@ class SourceSettings(_Place):
 class OutputSettings(_Place):
     """Where the predictions go."""
 
-    mode: Literal["append", "overwrite"] = "append"
+    mode: Literal["append", "overwrite", "merge"] = "append"
+    key: tuple[str, ...] = ()
+    """Columns whose values tell the rows apart, for a merge; they are kept ones."""
     replace_where: str | None = None
     """SQL condition on the output's columns: what an overwrite replaces; default: the whole table."""
     keep: tuple[str, ...] | None = None
@@ -97,9 +99,16 @@ class OutputSettings(_Place):
     """Other names for columns that the run adds, such as ``{prediction: delay}``."""
 
     @model_validator(mode="after")
-    def _conditions_replace(self) -> OutputSettings:
+    def _fits_mode(self) -> OutputSettings:
         if self.replace_where is not None and self.mode != "overwrite":
             msg = "replace_where goes with mode: overwrite"
+            raise ValueError(msg)
+        if bool(self.key) != (self.mode == "merge"):
+            msg = (
+                "mode: merge needs a key: the columns that tell rows apart"
+                if not self.key
+                else "key goes with mode: merge"
+            )
             raise ValueError(msg)
         return self
 

@@ -98,6 +98,7 @@ class JobPlan:
                 "table": target.ref.text,
                 "mode": target.writing.mode,
                 "replace_where": target.writing.replace_where,
+                "key": target.writing.key,
                 "exists": target.schema is not None,
             },
             "keep": self.keep,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from pyspark.errors import PySparkException
 from pyspark.sql import Observation
 from pyspark.sql import functions as F  # noqa: N812
 
@@ -18,15 +19,15 @@ from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
-from spark_scoring.delta.sink import check_target, inspect_again
+from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import BadRowsError, CommitError
+from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError
 from spark_scoring.job_plan import allowed_text, changing_expressions
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.report.bad_rows import RowCounts, count_rows
-from spark_scoring.report.run import RunReport
+from spark_scoring.report.run import MergeChanges, RunReport
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -52,12 +53,15 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         before = standing(_session(plan), plan.target, facts.idempotency_key, force=plan.force)
         if before.whole is not None:
             return _earlier_report(plan, before.whole)
-        facts = replace(facts, rows_in=plan.source.frame.count())
+        facts = replace(facts, rows_in=_count_source(plan))
         observed = _Observed(run_id)
         frame = _written_frame(plan, run_id, started, observed)
         begin = time.perf_counter()
         with watch_tasks(_session(plan), run_id, on_progress):
-            outcome = (_write_counted if _counts_first(plan) else _write_through)(plan, frame, facts, before)
+            if _counts_first(plan):
+                outcome = _write_counted(plan, frame, facts, before)
+            else:
+                outcome = _Outcome(_write(plan, _rows(plan, frame), facts, before))
         seconds = time.perf_counter() - begin
     except Exception as error:
         raise _explained(plan, run_id, error) from error
@@ -92,14 +96,60 @@ class _Outcome:
     """Of the quarantine; None where no bad row went there."""
 
 
+def _count_source(plan: JobPlan) -> int:
+    """Rows that the run has to account for. Of a merge, the rows per key are counted.
+
+    Raises:
+        DuplicateKeyError: a key is null, or in more than one row.
+
+    """
+    key = plan.target.writing.key
+    if not key:
+        return plan.source.frame.count()
+    columns = [F.col(quote(name)) for name in key]
+    has_null = F.lit(False)  # noqa: FBT003
+    for column in columns:
+        has_null |= column.isNull()
+    n = F.col("count")
+    repeated = ~has_null & (n > 1)
+    found = (
+        plan.source.frame.groupBy(*columns)
+        .count()
+        .agg(
+            F.coalesce(F.sum(n), F.lit(0)).alias("rows"),
+            F.coalesce(F.sum(F.when(has_null, n)), F.lit(0)).alias("nulls"),
+            F.count(F.when(repeated, n)).alias("repeated"),
+            F.coalesce(F.sum(F.when(repeated, n)), F.lit(0)).alias("repeated_rows"),
+        )
+        .collect()[0]
+    )
+    if found["nulls"] or found["repeated"]:
+        raise DuplicateKeyError.not_unique(key, found["nulls"], found["repeated"], found["repeated_rows"])
+    return int(found["rows"])
+
+
 def _counts_first(plan: JobPlan) -> bool:
-    """Whether rows must be scored and counted before any is committed."""
-    return plan.quarantine is not None or plan.max_bad_rows is not None
+    """Whether rows are scored and counted before any is committed.
+
+    A merge does so to be short: what other writers do while it scores does not get in its way. It can do without
+    where the compute keeps no rows; Delta then keeps them for the time of the merge.
+    """
+    if plan.quarantine is not None or plan.max_bad_rows is not None:
+        return True
+    return plan.target.writing.mode == "merge" and plan.target.schema is not None and _can_hold(_session(plan))
 
 
-def _write_through(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Standing) -> _Outcome:
-    """Score while writing."""
-    return _Outcome(_write(plan, frame, facts, before))
+def _can_hold(spark: SparkSession) -> bool:
+    try:
+        spark.range(1).persist().unpersist()
+    except PySparkException:  # serverless compute
+        return False
+    return True
+
+
+def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> Rows:
+    stamps = (plan.added["scored_at"], plan.added["run_id"])
+    return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps)
 
 
 def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Standing) -> _Outcome:
@@ -107,15 +157,17 @@ def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Sta
 
     A run that dies between the two leaves bad rows that the next one replaces.
     """
-    error = F.col(quote(plan.added[ERROR_COLUMN]))
+    error = quote(plan.added[ERROR_COLUMN])
     with _held(frame) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
         _check_counts(plan, facts, counts)
         if plan.quarantine is None:
-            return _Outcome(_write(plan, scored, facts, before), counts)
+            return _Outcome(_write(plan, _rows(plan, scored), facts, before), counts)
         facts = replace(facts, quarantine=plan.quarantine.ref.text, quarantined=counts.bad)
-        apart = _write_apart(plan, plan.quarantine, scored.where(error.isNotNull()), facts)
-        return _Outcome(_write(plan, scored.where(error.isNull()), facts, before), counts, apart)
+        bad = _rows(plan, scored, belonging=f"{error} IS NOT NULL")
+        good = _rows(plan, scored, belonging=f"{error} IS NULL")
+        apart = _write_apart(plan, plan.quarantine, bad, facts)
+        return _Outcome(_write(plan, good, facts, before), counts, apart)
 
 
 @contextmanager
@@ -128,14 +180,14 @@ def _held(frame: DataFrame) -> Iterator[DataFrame]:
         held.unpersist()
 
 
-def _write(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Standing) -> Written:
+def _write(plan: JobPlan, rows: Rows, facts: RunFacts, before: Standing) -> Written:
     def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
         return standing(_session(plan), target, facts.idempotency_key, force=plan.force, whole_history=whole_history)
 
-    return write_once(frame, plan.target, facts, before, refresh=lambda: _now(plan, plan.target), look=look)
+    return write_once(rows, plan.target, facts, before, refresh=lambda: _now(plan, plan.target), look=look)
 
 
-def _write_apart(plan: JobPlan, quarantine: Target, bad: DataFrame, facts: RunFacts) -> Commit | None:
+def _write_apart(plan: JobPlan, quarantine: Target, bad: Rows, facts: RunFacts) -> Commit | None:
     """Write the bad rows to the quarantine; None where there is none and none of an earlier run to replace."""
 
     def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
@@ -169,15 +221,19 @@ def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
 
 
 def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
-    """Rows in are rows out and quarantined, by Delta's own counts."""
+    """Rows in are rows out and quarantined, by Delta's own counts; a merge is given all rows."""
     commit, apart = outcome.written.commit, outcome.apart
-    quarantined = apart.rows if apart is not None else 0
-    if commit.rows + quarantined == facts.rows_in:
+    quarantined = outcome.counts.bad if plan.quarantine is not None and outcome.counts is not None else 0
+    good = commit.rows_seen - (quarantined if commit.operation == "MERGE" else 0)
+    bad = 0
+    if apart is not None:
+        bad = apart.rows_seen - (facts.rows_in - quarantined if apart.operation == "MERGE" else 0)
+    if good + bad == facts.rows_in and bad == quarantined:
         return
+    text = plan.target.ref.text
     if plan.quarantine is None:
-        raise CommitError.rows_differ(plan.target.ref.text, facts.rows_in, commit.rows, commit.version)
-    places = plan.target.ref.text, commit.rows, plan.quarantine.ref.text, quarantined
-    raise CommitError.parts_differ(*places, facts.rows_in)
+        raise CommitError.rows_differ(text, facts.rows_in, good, commit.version)
+    raise CommitError.parts_differ(text, good, plan.quarantine.ref.text, bad, facts.rows_in)
 
 
 def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
@@ -287,6 +343,7 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         user=now["user"],
         started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         replace_where=plan.target.writing.replace_where,
+        key=plan.target.writing.key,
     )
 
 
@@ -295,15 +352,20 @@ def _idempotency_key(plan: JobPlan, today: str) -> str:
 
     Tables count by Delta's own id, however they are written; the output's is where the key is kept.
     """
-    model, source, target = plan.scoring.model, plan.source, plan.target
-    daily, always = changing_expressions(plan.scoring, source, target)
+    model, source, writing = plan.scoring.model, plan.source, plan.target.writing
+    daily, always = changing_expressions(plan.scoring, source, plan.target)
     decisive = {
         "job": plan.name,
         "source": [source.table_id, source.version, source.where],
         "model": [model.name or model.uri, model.version],
         "plan": plan.scoring.hash,
         "columns": [plan.keep, sorted(plan.names)],
-        "output": [target.writing.mode, target.writing.replace_where, plan.bad_rows == "quarantine"],
+        "output": [
+            writing.mode,
+            writing.replace_where,
+            writing.key,
+            plan.bad_rows == "quarantine",
+        ],
         "day": today if daily else None,
         "moment": uuid.uuid4().hex if always else None,
     }
@@ -352,15 +414,24 @@ def _report(
         output_version=commit.version,
         output_location=without_file_scheme(str(location)),
         rows_in=facts.rows_in,
-        rows_out=commit.rows,
+        rows_out=facts.rows_in - facts.quarantined,  # checked when it was made
         bad_rows=facts.quarantined if facts.quarantine else counts.bad,
         quarantine=facts.quarantine,
         quarantined=facts.quarantined,
         reasons=counts.reasons,
+        changes=_changes(commit, facts),
         touched=touched,
         scored_at=facts.started,
         seconds=seconds,
     )
+
+
+def _changes(commit: Commit, facts: RunFacts) -> MergeChanges | None:
+    if commit.operation != "MERGE":
+        return None
+    inserted, updated = commit.metric("numTargetRowsInserted"), commit.metric("numTargetRowsUpdated")
+    unchanged = facts.rows_in - facts.quarantined - inserted - updated
+    return MergeChanges(inserted, updated, commit.metric("numTargetRowsDeleted"), unchanged)
 
 
 def _session(plan: JobPlan) -> SparkSession:

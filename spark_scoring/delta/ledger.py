@@ -73,6 +73,8 @@ class RunFacts:
     started: str
     """UTC, ISO 8601."""
     replace_where: str | None = None
+    key: tuple[str, ...] = ()
+    """Of a merge."""
     part: Part = "predictions"
     quarantine: str | None = None
     """Where the run's bad rows are, if not in the output."""
@@ -130,6 +132,11 @@ class Commit:
             case _:
                 return True
 
+    @property
+    def rows_seen(self) -> int:
+        """Rows that it was given: a merge leaves some as they are."""
+        return self.metric("numSourceRows") if self.operation == "MERGE" else self.rows
+
     def metric(self, name: str) -> int:
         """One of Delta's operation metrics; 0 where it gave none."""
         return int(self.metrics.get(name, 0))
@@ -167,4 +174,5 @@ def _facts(metadata: str | None) -> RunFacts | None:
     inner = outer.get(_KEY) if isinstance(outer, dict) else None
     if not isinstance(inner, dict) or not inner.get("run_id"):
         return None
-    return RunFacts(**{name: inner.get(name, default) for name, default in _DEFAULTS.items()})
+    values = {name: inner.get(name, default) for name, default in _DEFAULTS.items()}
+    return RunFacts(**{**values, "key": tuple(values["key"])})

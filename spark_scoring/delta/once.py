@@ -23,9 +23,9 @@ from spark_scoring.sql import quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-    from spark_scoring.delta.sink import Target
+    from spark_scoring.delta.sink import Rows, Target
 
 _PAUSES = (0.5, 2.0, 8.0)
 """Seconds between the tries of a write that other writers get in the way of; each up to twice as long."""
@@ -108,7 +108,7 @@ def _runs_of(key: str, spark: SparkSession, target: Target, *, whole_history: bo
 
 
 def write_once(
-    frame: DataFrame,
+    rows: Rows,
     target: Target,
     facts: RunFacts,
     before: Standing,
@@ -121,7 +121,7 @@ def write_once(
     A write that other writers get in the way of is tried again, a few times.
 
     Args:
-        frame: the rows.
+        rows: what there is to write.
         target: where to, as it was inspected.
         facts: of the run; its generation is set here.
         before: what is left of earlier runs.
@@ -133,9 +133,9 @@ def write_once(
         Exception: whatever Spark raised; nothing was committed.
 
     """
-    spark = frame.sparkSession
+    spark = rows.frame.sparkSession
     for pause in (*_PAUSES, None):
-        error = _try(frame, target, replace(facts, generation=before.generation), before)
+        error = _try(rows, target, replace(facts, generation=before.generation), before)
         if error is None and (commit := find_commit(spark, target.ref, facts.run_id)):
             return Written(commit)
         if error is not None and (pause is None or not is_conflict(error)):
@@ -151,9 +151,9 @@ def write_once(
     raise CommitError.not_found(target.ref.text)
 
 
-def _try(frame: DataFrame, target: Target, facts: RunFacts, before: Standing) -> Exception | None:
+def _try(rows: Rows, target: Target, facts: RunFacts, before: Standing) -> Exception | None:
     try:
-        write(frame, target, facts, replaced=before.remains)
+        write(rows, target, facts, replaced=before.remains)
     except Exception as error:  # noqa: BLE001  the caller knows which are worth another try
         return error
     return None

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.delta.ledger import Mode, RunFacts
 
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
+_MERGE_MARK = "_spark_scoring_"
+_MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
 _METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
 _settings_lock = threading.Lock()
 """Session settings are seen by every thread: two runs of one process must not take each other's."""
@@ -41,11 +43,32 @@ class Writing:
     mode: Mode
     replace_where: str | None = None
     """SQL condition: what an overwrite replaces; None: the table."""
+    key: tuple[str, ...] = ()
+    """Columns by which a merge finds the row that it updates."""
 
     @property
     def text(self) -> str:
         """For people."""
-        return f"{self.mode} where {self.replace_where}" if self.replace_where else self.mode
+        match self:
+            case Writing(replace_where=str(condition)):
+                return f"{self.mode} where {condition}"
+            case Writing(mode="merge"):
+                return f"merge on {', '.join(self.key)}"
+            case _:
+                return self.mode
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a run has for a table."""
+
+    frame: DataFrame
+    """All of the run's rows."""
+    belonging: str | None = None
+    """SQL condition of those that the table is to hold; None: all."""
+    error_column: str = "scoring_error"
+    stamps: tuple[str, ...] = ()
+    """Columns that differ from run to run: alone they are no reason to rewrite a row."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +141,8 @@ def check_target(target: Target, source: PinnedSource, written: DataFrame, nulla
             raise OutputError.is_source(target.ref.text)
     with problems.attempt():
         _check_properties(target, source.frame.sparkSession, nullable)
+    with problems.attempt():
+        _check_key(target.writing.key, written.schema)
     if target.writing.replace_where is not None:
         with problems.attempt():
             _check_condition(target.writing.replace_where, written)
@@ -127,19 +152,27 @@ def check_target(target: Target, source: PinnedSource, written: DataFrame, nulla
     problems.raise_all(OutputError)
 
 
-def write(frame: DataFrame, target: Target, facts: RunFacts, *, replaced: Sequence[str] = ()) -> None:
-    """Write all rows in one commit that carries the run's facts and its transaction mark. Runs the job.
+def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: Sequence[str] = ()) -> None:
+    """Write rows in one commit that carries the run's facts and its transaction mark. Runs the job.
 
     A new table comes into being with its rows, so that a failed run leaves no empty table behind. Delta passes
     over the write without a word where the table has a mark of this key and of this generation or a later one.
+    A merge has no mark: to merge the same rows again changes nothing.
 
     Args:
-        frame: the rows.
+        rows: what there is to write.
         target: where to.
         facts: of the run.
         replaced: runs of which an append replaces what is left.
 
     """
+    if target.writing.mode == "merge" and target.schema is not None:
+        _merge(rows, target, facts)
+    else:
+        _save(rows.frame if rows.belonging is None else rows.frame.where(rows.belonging), target, facts, replaced)
+
+
+def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: Sequence[str]) -> None:
     metadata = facts.to_json()
     options = {
         "userMetadata": metadata,
@@ -149,11 +182,11 @@ def write(frame: DataFrame, target: Target, facts: RunFacts, *, replaced: Sequen
     }
     if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in frame.columns):
         options["delta.columnMapping.mode"] = "name"
-    if (
-        target.schema is None and target.writing.replace_where is not None
-    ):  # Delta checks it on a table that exists only
+    if target.schema is None and target.writing.replace_where is not None:  # of a table that exists, Delta checks it
         frame = _guarded(frame, target.writing.replace_where, facts.run_column)
     mode: str = target.writing.mode
+    if mode == "merge":
+        mode = "error"  # into a table that is new: if another run makes it first, this one must merge
     if condition := _replaced_part(target, facts, replaced):
         mode, options["replaceWhere"] = "overwrite", condition
     writer = frame.write.format("delta").mode(mode).options(**options)
@@ -167,6 +200,51 @@ def write(frame: DataFrame, target: Target, facts: RunFacts, *, replaced: Sequen
         return
     with session_settings(spark, {_METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
         writer.saveAsTable(target.ref.sql)
+
+
+def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
+    """Update the rows that differ, insert those that are new, delete those whose new row belongs elsewhere.
+
+    Columns are listed, as ``*`` would drop what the table lacks. A row with an error is updated in any case, so that
+    it names the last run that tried it.
+    """
+    source, belongs = rows.frame, f"{_MERGE_MARK}belongs"
+    if rows.belonging is not None:
+        source = source.withColumn(belongs, F.expr(rows.belonging))
+    columns = rows.frame.columns
+    on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in target.writing.key)
+    compared = [f for f in rows.frame.schema.fields if f.name not in (*rows.stamps, *target.writing.key)]
+    same = " AND ".join(_same(field.name, field.dataType) for field in compared) or "true"
+    differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
+    updated = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in columns)
+    statement = [
+        f"MERGE INTO {_unformatted(target.ref.sql)} AS t USING {{source}} AS s ON {_unformatted(on)}",
+        f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if rows.belonging else "",
+        f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
+        f"WHEN NOT MATCHED {f'AND s.{belongs}' if rows.belonging else ''} THEN INSERT",
+        f"({', '.join(quote(name) for name in columns)})",
+        f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
+    ]
+    # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
+    settings = {_METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all"}
+    spark = rows.frame.sparkSession
+    with session_settings(spark, settings):
+        first, *others = statement
+        text = " ".join([first, *[_unformatted(other) for other in others if other]])
+        spark.sql(text, source=source).collect()
+
+
+def _same(name: str, type_: DataType) -> str:
+    """Whether old and new value are equal; maps and variants, which Spark does not compare, by their JSON."""
+    old, new = f"t.{quote(name)}", f"s.{quote(name)}"
+    if any(word in type_.simpleString() for word in ("map<", "variant")):
+        return f"to_json(struct({old})) <=> to_json(struct({new}))"
+    return f"{old} <=> {new}"
+
+
+def _unformatted(sql: str) -> str:
+    """SQL whose braces are its own."""
+    return sql.replace("{", "{{").replace("}", "}}")
 
 
 def _replaced_part(target: Target, facts: RunFacts, replaced: Sequence[str]) -> str | None:
@@ -207,7 +285,7 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 
 def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) -> None:
     properties = dict(target.properties)
-    if target.writing.mode == "overwrite" and properties.get("delta.appendOnly", "").lower() == "true":
+    if target.writing.mode != "append" and properties.get("delta.appendOnly", "").lower() == "true":
         raise OutputError.append_only(target.ref.text)
     for key, expression in properties.items():
         if key.startswith("delta.constraints."):
@@ -215,6 +293,19 @@ def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) 
     for field in target.schema.fields if target.schema is not None else ():
         if not field.nullable and field.name in nullable:
             raise OutputError.constraint(target.ref.text, "NOT NULL", field.name)
+
+
+def _check_key(key: tuple[str, ...], written: StructType) -> None:
+    problems = Gathering()
+    columns = {field.name.lower(): field for field in written.fields}
+    for name in key:
+        with problems.attempt():
+            if name.lower() not in columns:
+                raise OutputError.no_key(name, written.fieldNames())
+            type_ = columns[name.lower()].dataType.simpleString()
+            if any(word in type_ for word in ("map<", "variant")):
+                raise OutputError.key_type(name, type_)
+    problems.raise_all()
 
 
 def _check_condition(condition: str, written: DataFrame) -> None:

@@ -16,6 +16,18 @@ _SHOWN_REASONS = 10
 
 
 @dataclass(frozen=True)
+class MergeChanges:
+    """Rows of a merge's output."""
+
+    inserted: int
+    updated: int
+    deleted: int
+    """Their new row is in quarantine."""
+    unchanged: int
+    """They keep the lineage of the run that last changed them."""
+
+
+@dataclass(frozen=True)
 class RunReport:
     """A run that has committed: rows in equal rows out, or it would have been an error."""
 
@@ -44,6 +56,8 @@ class RunReport:
     """Rows in it of this run."""
     reasons: tuple[ReasonCount, ...]
     """Bad rows per feature and reason, the most frequent first."""
+    changes: MergeChanges | None
+    """What a merge did to the output; None for other modes and for the run that made the table."""
     touched: tuple[tuple[str, int], ...]
     """Values per feature that the policy replaced; not known of a skipped run."""
     scored_at: str
@@ -80,6 +94,8 @@ class RunReport:
         table.add_row("output", Text(f"{self.output} version {self.output_version}"))
         table.add_row("", Text(self.output_location))
         table.add_row("run", self.run_id)
+        if self.changes is not None:
+            table.add_row("merged", ", ".join(f"{rows:,} {what}" for what, rows in asdict(self.changes).items()))
         if self.quarantine is not None:
             table.add_row("quarantine", Text(self.quarantine))
         for reason in self.reasons[:_SHOWN_REASONS]:

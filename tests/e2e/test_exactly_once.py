@@ -11,7 +11,7 @@ from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.once import Standing, Written, standing, write_once
-from spark_scoring.delta.sink import Target, Writing, inspect_target
+from spark_scoring.delta.sink import Rows, Target, Writing, inspect_target
 from spark_scoring.errors import RequestError, RunError
 from tests.models import line_rows, save_line
 from tests.place import BAD, ROWS, Place
@@ -166,7 +166,7 @@ def test_a_mark_that_outlives_the_history_is_not_trusted(place: Place) -> None:
         def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
             return standing(place.spark, target, again.idempotency_key, whole_history=whole_history)
 
-        return write_once(rows.limit(5), target, again, Standing(), refresh=lambda: target, look=look)
+        return write_once(Rows(rows.limit(5)), target, again, Standing(), refresh=lambda: target, look=look)
 
     with pytest.raises(RunError, match="an equal run was committed before the table's history begins"):
         write("append")
