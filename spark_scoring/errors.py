@@ -281,8 +281,23 @@ class OutputError(RequestError):
     @classmethod
     def schema(cls, text: str, rows: Sequence[str]) -> OutputError:
         table = "\n      ".join(rows)
-        fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
+        fix = (
+            "write to another table, let the run write this one's columns (keep, names, predict), "
+            "or let the table take the run's: output.evolve: true"
+        )
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
+
+    @classmethod
+    def types(cls, text: str, rows: Sequence[str]) -> OutputError:
+        table = "\n      ".join(rows)
+        cause = f"evolve adds columns, but the types of these differ:\n      {table}"
+        fix = "overwrite the whole table (without replace_where or clustering), or write to another one"
+        return cls([Problem(f"output {text}", cause, fix)])
+
+    @classmethod
+    def not_predictions(cls, text: str, column: str) -> OutputError:
+        cause = f"it has no column {column}, so it holds something else than predictions: evolve leaves it alone"
+        return cls([Problem(f"output {text}", cause, "write to another table")])
 
     @classmethod
     def constraint(cls, text: str, constraint: str, column: str) -> OutputError:
@@ -322,6 +337,52 @@ class OutputError(RequestError):
     def keep_missing(cls, column: str, columns: Sequence[str]) -> OutputError:
         fix = near_fix(column, columns, what="source columns") or "leave it out of keep"
         return cls([Problem(f"keep: {column}", "the source has no such column", fix)])
+
+
+class HistoryError(RequestError):
+    """A table's runs cannot be shown, or one of them cannot be taken back; nothing was changed."""
+
+    @classmethod
+    def no_table(cls, text: str) -> HistoryError:
+        return cls([Problem(f"table {text}", "there is no such Delta table", "check the name or path")])
+
+    @classmethod
+    def no_run(cls, text: str, run_id: str, runs: Sequence[str], *, ambiguous: bool) -> HistoryError:
+        cause = "more than one run's id begins so" if ambiguous else "the table's history holds no such run"
+        fix = f"give eight or more characters of one of its runs: {listed(runs)}" if runs else "it has no run of ours"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def already(cls, text: str, run_id: str) -> HistoryError:
+        return cls([Problem(f"run {run_id} of {text}", "it was rolled back before", "there is nothing to do")])
+
+    @classmethod
+    def touched(cls, text: str, run_id: str) -> HistoryError:
+        cause = "others changed, removed or replaced rows of it since"
+        fix = "look at the table's history; DELETE or RESTORE by hand if you know what is right"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def built_upon(cls, text: str, run_id: str, later: Sequence[str]) -> HistoryError:
+        cause = f"what it replaced cannot be put back without losing what came later: {listed(later)}"
+        fix = "roll those back first, the newest first, or RESTORE by hand if they may go"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+
+class RollbackFailedError(RunError):
+    """A run could not be taken back."""
+
+    @classmethod
+    def refused(cls, text: str, run_id: str, kind: str) -> RollbackFailedError:
+        cause = f"Spark failed with {kind}; the table is as it was"
+        fix = "see the chained error; where older files were vacuumed, what a run replaced cannot be put back"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def overtaken(cls, text: str, version: int, others: int) -> RollbackFailedError:
+        cause = f"version {version} took the run back, but with it {others} commits that others made meanwhile"
+        fix = f"RESTORE TABLE ... TO VERSION AS OF {version - 1} brings them back"
+        return cls([Problem(f"output {text}", cause, fix)])
 
 
 class ModelOutputError(RunError):

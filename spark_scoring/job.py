@@ -91,6 +91,8 @@ class OutputSettings(_Place):
     """Columns whose values tell the rows apart, for a merge; they are kept ones."""
     replace_where: str | None = None
     """SQL condition on the output's columns: what an overwrite replaces; default: the whole table."""
+    evolve: bool = False
+    """Whether the table takes columns of the run that it lacks; overwritten as a whole, any other columns."""
     keep: tuple[str, ...] | None = None
     """Source columns written beside the predictions; default: all."""
     naming: Literal["spark_scoring", "databricks"] = "spark_scoring"

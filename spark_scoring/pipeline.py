@@ -154,7 +154,7 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
         place = {"table": job.output.table, "path": job.output.path}
-        writing = Writing(job.output.mode, job.output.replace_where, job.output.key)
+        writing = Writing(job.output.mode, job.output.replace_where, job.output.key, job.output.evolve)
         target = inspect_target(spark, writing, **place)
         if job.bad_rows == "quarantine":
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))

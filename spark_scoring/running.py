@@ -82,7 +82,7 @@ def check_output(plan: JobPlan, target: Target) -> None:
     """
     holds_bad_rows = plan.bad_rows == "keep" or (plan.quarantine is not None and target.ref == plan.quarantine.ref)
     nullable = [plan.added[o.name] for o in plan.scoring.outputs if holds_bad_rows or o.name == ERROR_COLUMN]
-    check_target(target, plan.source, _schema_frame(plan), nullable)
+    check_target(target, plan.source, _schema_frame(plan), nullable, plan.added["run_id"])
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     """What a failed run is told: what went wrong, and what it has committed all the same."""
     if committed := _found(plan, plan.target, run_id):
         return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
-    explained = explain_failure(error, plan.target.ref.text)
+    explained = explain_failure(error, plan.target.ref.text, plan.source.ref.text)
     if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
         return CommitError.quarantined_only(explained.problems, plan.quarantine.ref.text, committed.version)
     return explained

@@ -23,7 +23,7 @@ from spark_scoring.sql import literal, quote
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
     from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.delta.ledger import Mode, RunFacts
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
 _MERGE_MARK = "_spark_scoring_"
 _MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
-_METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
+METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
 _settings_lock = threading.Lock()
 """Session settings are seen by every thread: two runs of one process must not take each other's."""
 
@@ -45,6 +45,8 @@ class Writing:
     """SQL condition: what an overwrite replaces; None: the table."""
     key: tuple[str, ...] = ()
     """Columns by which a merge finds the row that it updates."""
+    evolve: bool = False
+    """Whether the table takes columns that it lacks; an overwrite of the whole table, any other columns."""
 
     @property
     def text(self) -> str:
@@ -83,6 +85,7 @@ class Target:
     path: str | None
     """Where to write by path; None for a table that only its catalog may write."""
     clustered: bool = False
+    partitions: tuple[str, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
 
 
@@ -118,11 +121,14 @@ def _inspect(spark: SparkSession, ref: TableRef, writing: Writing) -> Target:
         table_id=str(detail["id"]),
         path=ref.path or (where and str(detail["location"])),
         clustered=bool(detail.get("clusteringColumns")),
+        partitions=tuple(detail.get("partitionColumns") or ()),
         properties=tuple(sorted((detail.get("properties") or {}).items())),
     )
 
 
-def check_target(target: Target, source: PinnedSource, written: DataFrame, nullable: list[str]) -> None:
+def check_target(
+    target: Target, source: PinnedSource, written: DataFrame, nullable: list[str], run_column: str
+) -> None:
     """Refuse an output that cannot take the run's columns.
 
     Args:
@@ -130,6 +136,7 @@ def check_target(target: Target, source: PinnedSource, written: DataFrame, nulla
         source: what is read.
         written: the columns that the run writes, with any rows.
         nullable: those of them that are null in a bad row.
+        run_column: the one with the run's id, by which a table is known as one of predictions.
 
     Raises:
         OutputError: with every reason.
@@ -148,7 +155,7 @@ def check_target(target: Target, source: PinnedSource, written: DataFrame, nulla
             _check_condition(target.writing.replace_where, written)
     if target.schema is not None:
         with problems.attempt():
-            _check_schema(target, target.schema, written.schema)
+            _check_schema(target, target.schema, written.schema, run_column)
     problems.raise_all(OutputError)
 
 
@@ -190,6 +197,8 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: Sequence[
     if condition := _replaced_part(target, facts, replaced):
         mode, options["replaceWhere"] = "overwrite", condition
     writer = frame.write.format("delta").mode(mode).options(**options)
+    if target.schema is not None and target.writing.evolve:
+        writer = _evolving(writer, target, _drift(target.schema, frame.schema), frame.columns)
     spark = frame.sparkSession
     if target.path is not None:
         writer.save(target.path)
@@ -198,8 +207,17 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: Sequence[
     if target.schema is not None:
         writer.saveAsTable(target.ref.sql)
         return
-    with session_settings(spark, {_METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
+    with session_settings(spark, {METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
         writer.saveAsTable(target.ref.sql)
+
+
+def _evolving(writer: DataFrameWriter, target: Target, drift: _Drift, columns: Sequence[str]) -> DataFrameWriter:
+    if _replaces_table(target) and (drift.gone or drift.changed):
+        own = {name.lower() for name in columns}
+        partitions = [name for name in target.partitions if name.lower() in own]
+        writer = writer.option("overwriteSchema", "true")
+        return writer.partitionBy(*partitions) if partitions else writer
+    return writer.option("mergeSchema", "true") if drift.new else writer
 
 
 def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
@@ -213,12 +231,14 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         source = source.withColumn(belongs, F.expr(rows.belonging))
     columns = rows.frame.columns
     on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in target.writing.key)
+    new = _drift(target.schema, rows.frame.schema).new if target.schema is not None else frozenset()
     compared = [f for f in rows.frame.schema.fields if f.name not in (*rows.stamps, *target.writing.key)]
-    same = " AND ".join(_same(field.name, field.dataType) for field in compared) or "true"
+    same = " AND ".join(_same(field.name, field.dataType) for field in compared) if not new else "false"
     differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
     updated = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in columns)
     statement = [
-        f"MERGE INTO {_unformatted(target.ref.sql)} AS t USING {{source}} AS s ON {_unformatted(on)}",
+        f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {_unformatted(target.ref.sql)} AS t",
+        f"USING {{source}} AS s ON {_unformatted(on)}",
         f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if rows.belonging else "",
         f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
         f"WHEN NOT MATCHED {f'AND s.{belongs}' if rows.belonging else ''} THEN INSERT",
@@ -226,11 +246,11 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
     ]
     # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
-    settings = {_METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all"}
+    settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all"}
     spark = rows.frame.sparkSession
     with session_settings(spark, settings):
-        first, *others = statement
-        text = " ".join([first, *[_unformatted(other) for other in others if other]])
+        into, using, *clauses = statement
+        text = " ".join([into, using, *[_unformatted(clause) for clause in clauses if clause]])
         spark.sql(text, source=source).collect()
 
 
@@ -325,17 +345,53 @@ def _check_constraint(target: Target, spark: SparkSession, expression: str, null
         raise OutputError.constraint(target.ref.text, f"CHECK ({expression})", named[0])
 
 
-def _check_schema(target: Target, existing: StructType, written: StructType) -> None:
+@dataclass(frozen=True)
+class _Drift:
+    """How the columns of a table and of a run differ."""
+
+    rows: tuple[tuple[str, str, str, str], ...]
+    """Mark, column, what the run writes, what the table has; one for each column."""
+    new: frozenset[str]
+    gone: frozenset[str]
+    changed: frozenset[str]
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.new or self.gone or self.changed)
+
+
+def _drift(existing: StructType, written: StructType) -> _Drift:
     ours = {f.name.lower(): f for f in written.fields}
     theirs = {f.name.lower(): f for f in existing.fields}
-    rows = [("", "column", "run writes", "table has")]
+    rows = []
     for key in [*theirs, *[k for k in ours if k not in theirs]]:
         new, old = _type_text(ours.get(key)), _type_text(theirs.get(key))
         rows.append(("x" if new != old else " ", (theirs.get(key) or ours[key]).name, new, old))
-    if any(mark == "x" for mark, *_ in rows):
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    both = ours.keys() & theirs.keys()
+    changed = {key for key in both if _type_text(ours[key]) != _type_text(theirs[key])}
+    return _Drift(
+        tuple(rows), frozenset(ours.keys() - theirs.keys()), frozenset(theirs.keys() - ours.keys()), frozenset(changed)
+    )
+
+
+def _check_schema(target: Target, existing: StructType, written: StructType, run_column: str) -> None:
+    drift = _drift(existing, written)
+    if not drift.is_any:
+        return
+    rows = [("", "column", "run writes", "table has"), *drift.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if not target.writing.evolve:
         raise OutputError.schema(target.ref.text, lines)
+    if existing.fields and run_column.lower() not in {name.lower() for name in existing.names}:
+        raise OutputError.not_predictions(target.ref.text, run_column)
+    if drift.changed and not _replaces_table(target):
+        raise OutputError.types(target.ref.text, lines)
+
+
+def _replaces_table(target: Target) -> bool:
+    """Whether an overwrite may bring columns of its own: Delta would forget a clustering with the old ones."""
+    return target.writing.mode == "overwrite" and target.writing.replace_where is None and not target.clustered
 
 
 def _type_text(field: Any) -> str:
