@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from spark_scoring.job import ScoringJob
-    from spark_scoring.pipeline import JobPlan, plan_job, plan_scoring, run_job, score_batch
+    from spark_scoring.job_plan import JobPlan
+    from spark_scoring.pipeline import plan_job, plan_scoring, run_job, score_batch
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
     from spark_scoring.registration.doctor import check_model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from spark_scoring.registration.repair import repair_model
     from spark_scoring.registration.training import TrainingJob, run_training, training_frame
     from spark_scoring.report.run import RunReport
+    from spark_scoring.runs import RunRecord, roll_back, run_history
     from spark_scoring.session import get_session
 
 __version__ = "0.1.0"
@@ -39,13 +41,14 @@ _HOMES = {
     "FeaturePolicy": "plan.policy",
     "Fill": "plan.policy",
     "Finding": "registration.findings",
-    "JobPlan": "pipeline",
+    "JobPlan": "job_plan",
     "PlanError": "errors",
     "PreparedFeatures": "engine.pandas_casts",
     "RegisteredModel": "registration.register",
     "RegistrationError": "errors",
     "RequestError": "errors",
     "RunError": "errors",
+    "RunRecord": "runs",
     "RunReport": "report.run",
     "ScoringError": "errors",
     "ScoringJob": "job",
@@ -60,6 +63,8 @@ _HOMES = {
     "prepare_features": "engine.pandas_casts",
     "register_model": "registration.register",
     "repair_model": "registration.repair",
+    "roll_back": "runs",
+    "run_history": "runs",
     "run_job": "pipeline",
     "run_training": "registration.training",
     "score_batch": "pipeline",
@@ -78,6 +83,7 @@ __all__ = [
     "RegistrationError",
     "RequestError",
     "RunError",
+    "RunRecord",
     "RunReport",
     "ScoringError",
     "ScoringJob",
@@ -93,6 +99,8 @@ __all__ = [
     "prepare_features",
     "register_model",
     "repair_model",
+    "roll_back",
+    "run_history",
     "run_job",
     "run_training",
     "score_batch",

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spark_scoring.redact import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -27,6 +29,10 @@ class Problem:
     fix: str
     code: str = ""
     """Of ``registration.findings``, where the doctor has one for it."""
+
+    def __post_init__(self) -> None:
+        for name in ("thing", "cause", "fix"):
+            object.__setattr__(self, name, redact(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.thing}: {self.cause}\n   fix: {self.fix}"
@@ -220,6 +226,17 @@ class ModelError(RequestError):
         fix = "install what the model's requirements.txt lists, in the versions it lists"
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
 
+    @classmethod
+    def not_allowed(cls, name: str, origin: str, patterns: Sequence[str]) -> ModelError:
+        fix = f"score one that they match ({listed(patterns)}), or ask whoever set them"
+        return cls([Problem(f"model {name!r}", f"the patterns of {origin} do not allow it; it was not loaded", fix)])
+
+    @classmethod
+    def other_digest(cls, name: str, expected: str, digest: str) -> ModelError:
+        cause = f"its artifact's digest is {digest}, not {expected}; it was not loaded"
+        fix = "find out who changed it; if it is right, set expect_digest to the new one"
+        return cls([Problem(f"model {name!r}", cause, fix)])
+
 
 class RegistrationError(RequestError):
     """The model cannot be registered as it stands; nothing was registered."""
@@ -357,8 +374,23 @@ class OutputError(RequestError):
     @classmethod
     def schema(cls, text: str, rows: Sequence[str]) -> OutputError:
         table = "\n      ".join(rows)
-        fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
+        fix = (
+            "write to another table, let the run write this one's columns (keep, names, predict), "
+            "or let the table take the run's: output.evolve: true"
+        )
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
+
+    @classmethod
+    def types(cls, text: str, rows: Sequence[str]) -> OutputError:
+        table = "\n      ".join(rows)
+        cause = f"evolve adds columns, but the types of these differ:\n      {table}"
+        fix = "overwrite the whole table (without replace_where or clustering), or write to another one"
+        return cls([Problem(f"output {text}", cause, fix)])
+
+    @classmethod
+    def not_predictions(cls, text: str, column: str) -> OutputError:
+        cause = f"it has no column {column}, so it holds something else than predictions: evolve leaves it alone"
+        return cls([Problem(f"output {text}", cause, "write to another table")])
 
     @classmethod
     def constraint(cls, text: str, constraint: str, column: str) -> OutputError:
@@ -369,6 +401,20 @@ class OutputError(RequestError):
     @classmethod
     def append_only(cls, text: str) -> OutputError:
         return cls([Problem(f"output {text}", "the table is append-only", "use mode: append, or another table")])
+
+    @classmethod
+    def bad_condition(cls, condition: str, cause: str) -> OutputError:
+        fix = "write a SQL condition on the columns that the run writes"
+        return cls([Problem("output.replace_where", f"{condition!r} does not fit the output: {cause}", fix)])
+
+    @classmethod
+    def no_key(cls, name: str, columns: Sequence[str]) -> OutputError:
+        fix = near_fix(name, columns, what="columns written") or "keep it"
+        return cls([Problem(f"output.key: {name}", "the run does not write this column", f"{fix}; see output.keep")])
+
+    @classmethod
+    def key_type(cls, name: str, type_: str) -> OutputError:
+        return cls([Problem(f"output.key: {name}", f"a {type_} cannot be compared", "give another column")])
 
     @classmethod
     def name_taken(cls, column: str) -> OutputError:
@@ -384,6 +430,52 @@ class OutputError(RequestError):
     def keep_missing(cls, column: str, columns: Sequence[str]) -> OutputError:
         fix = near_fix(column, columns, what="source columns") or "leave it out of keep"
         return cls([Problem(f"keep: {column}", "the source has no such column", fix)])
+
+
+class HistoryError(RequestError):
+    """A table's runs cannot be shown, or one of them cannot be taken back; nothing was changed."""
+
+    @classmethod
+    def no_table(cls, text: str) -> HistoryError:
+        return cls([Problem(f"table {text}", "there is no such Delta table", "check the name or path")])
+
+    @classmethod
+    def no_run(cls, text: str, run_id: str, runs: Sequence[str], *, ambiguous: bool) -> HistoryError:
+        cause = "more than one run's id begins so" if ambiguous else "the table's history holds no such run"
+        fix = f"give eight or more characters of one of its runs: {listed(runs)}" if runs else "it has no run of ours"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def already(cls, text: str, run_id: str) -> HistoryError:
+        return cls([Problem(f"run {run_id} of {text}", "it was rolled back before", "there is nothing to do")])
+
+    @classmethod
+    def touched(cls, text: str, run_id: str) -> HistoryError:
+        cause = "others changed, removed or replaced rows of it since"
+        fix = "look at the table's history; DELETE or RESTORE by hand if you know what is right"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def built_upon(cls, text: str, run_id: str, later: Sequence[str]) -> HistoryError:
+        cause = f"what it replaced cannot be put back without losing what came later: {listed(later)}"
+        fix = "roll those back first, the newest first, or RESTORE by hand if they may go"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+
+class RollbackFailedError(RunError):
+    """A run could not be taken back."""
+
+    @classmethod
+    def refused(cls, text: str, run_id: str, kind: str) -> RollbackFailedError:
+        cause = f"Spark failed with {kind}; the table is as it was"
+        fix = "see the chained error; where older files were vacuumed, what a run replaced cannot be put back"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def overtaken(cls, text: str, version: int, others: int) -> RollbackFailedError:
+        cause = f"version {version} took the run back, but with it {others} commits that others made meanwhile"
+        fix = f"RESTORE TABLE ... TO VERSION AS OF {version - 1} brings them back"
+        return cls([Problem(f"output {text}", cause, fix)])
 
 
 class ModelOutputError(RunError):
@@ -452,6 +544,41 @@ class PolicyError(RunError):
         return cls([Problem(name, f"{reason}, and the feature's policy is to fail", fix) for name, reason in found])
 
 
+class DuplicateKeyError(RunError):
+    """Rows that a merge cannot tell apart."""
+
+    @classmethod
+    def not_unique(cls, key: Sequence[str], nulls: int, repeated: int, rows: int) -> DuplicateKeyError:
+        thing = f"key {', '.join(key)}"
+        found = []
+        if nulls:
+            fix = "leave them out: source.where, or give another key"
+            found.append(Problem(thing, f"it is null in {nulls:,} rows; nothing was committed", fix))
+        if repeated:
+            cause = (
+                f"{repeated:,} of its values stand in more than one row, {rows:,} rows in all; nothing was committed"
+            )
+            found.append(Problem(thing, cause, "add the column that tells the rows apart, or leave all but one out"))
+        return cls(found)
+
+
+class BadRowsError(RunError):
+    """Rows that cannot be scored, more of them than the job allows."""
+
+    @classmethod
+    def too_many(cls, bad: int, rows: int, allowed: str, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
+        shown = "; ".join(f"{text} in {n:,}" for text, n in reasons[:_SHOWN])
+        cause = f"{bad:,} of {rows:,} rows cannot be scored, max_bad_rows allows {allowed} ({shown})"
+        fix = "mend the rows, or raise max_bad_rows"
+        return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+    @classmethod
+    def first(cls, reasons: str) -> BadRowsError:
+        fix = "mend the rows, or take bad_rows: keep or quarantine"
+        cause = f"a row cannot be scored ({reasons}), and bad_rows is fail"
+        return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+
 class CommitError(RunError):
     """The predictions were not committed, or not as many rows as were read."""
 
@@ -463,9 +590,32 @@ class CommitError(RunError):
         return cls([Problem(f"output {text}", cause, fix)])
 
     @classmethod
+    def counted(cls, text: str, rows_in: int, rows: int) -> CommitError:
+        cause = f"{rows_in} rows were read, but {rows} when they were scored; nothing was committed"
+        return cls([Problem(f"output {text}", cause, "a where with rand() or now() does this")])
+
+    @classmethod
+    def parts_differ(cls, text: str, rows: int, quarantine: str, quarantined: int, rows_in: int) -> CommitError:
+        cause = f"{rows_in} rows were read; {rows} are in the output and {quarantined} in {quarantine}"
+        return cls([Problem(f"output {text}", cause, "roll the run back (spark-scoring rollback) and run again")])
+
+    @classmethod
+    def quarantined_only(cls, problems: Sequence[Problem], quarantine: str, version: int) -> CommitError:
+        cause = f"its version {version} has the bad rows of this run, whose output was not written"
+        more = Problem(f"quarantine {quarantine}", cause, "run again: the next run replaces them")
+        told = [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
+        return cls([*told, more])
+
+    @classmethod
     def not_found(cls, text: str) -> CommitError:
         cause = "the write ended, yet the table's history does not hold this run"
         return cls([Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")])
+
+    @classmethod
+    def before_history(cls, text: str) -> CommitError:
+        cause = "an equal run was committed before the table's history begins, so its rows cannot be told from others"
+        fix = "look whether its rows are there; force: true appends them again"
+        return cls([Problem(f"output {text}", f"{cause}; nothing was committed", fix)])
 
     @classmethod
     def after_commit(cls, text: str, version: int, kind: str) -> CommitError:
@@ -474,8 +624,8 @@ class CommitError(RunError):
 
     @classmethod
     def conflict(cls, text: str, code: str) -> CommitError:
-        cause = f"another writer changed the table during the run ({code}); nothing was committed"
-        return cls([Problem(f"output {text}", cause, "run again")])
+        cause = f"other writers changed the table whenever the run tried to commit ({code}); nothing was committed"
+        return cls([Problem(f"output {text}", cause, "run again when they have finished")])
 
     @classmethod
     def failed(cls, thing: str, cause: str, fix: str) -> CommitError:

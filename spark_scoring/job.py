@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -88,13 +89,33 @@ class SourceSettings(_Place):
 class OutputSettings(_Place):
     """Where the predictions go."""
 
-    mode: Literal["append", "overwrite"] = "append"
+    mode: Literal["append", "overwrite", "merge"] = "append"
+    key: tuple[str, ...] = ()
+    """Columns whose values tell the rows apart, for a merge; they are kept ones."""
+    replace_where: str | None = None
+    """SQL condition on the output's columns: what an overwrite replaces; default: the whole table."""
+    evolve: bool = False
+    """Whether the table takes columns of the run that it lacks; overwritten as a whole, any other columns."""
     keep: tuple[str, ...] | None = None
     """Source columns written beside the predictions; default: all."""
     naming: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: model_id and timestamp, as its monitoring expects."""
     names: dict[str, str] = {}
     """Other names for columns that the run adds, such as ``{prediction: delay}``."""
+
+    @model_validator(mode="after")
+    def _fits_mode(self) -> OutputSettings:
+        if self.replace_where is not None and self.mode != "overwrite":
+            msg = "replace_where goes with mode: overwrite"
+            raise ValueError(msg)
+        if bool(self.key) != (self.mode == "merge"):
+            msg = (
+                "mode: merge needs a key: the columns that tell rows apart"
+                if not self.key
+                else "key goes with mode: merge"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class FillSettings(Fields):
@@ -165,7 +186,13 @@ class Job(Fields):
 class ScoringJob(Job):
     """A whole job. Every field can be set on the command line: ``--set output.mode=overwrite``."""
 
+    name: str | None = None
+    """What the job is called in the ledger; two jobs of other names never stand in for each other."""
     model: str
+    expect_digest: Annotated[str, Field(pattern="^[0-9a-fA-F]{12,64}$")] | None = None
+    """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""
+    allow_models: tuple[str, ...] | None = None
+    """Patterns of names or URIs; the job loads no other model. ``SPARK_SCORING_ALLOW_MODELS`` holds besides."""
     source: SourceSettings
     output: OutputSettings
     columns: dict[str, str] = {}
@@ -179,13 +206,33 @@ class ScoringJob(Job):
     """Inference parameters of the model's signature."""
     per_class: PerClass = "array"
     """Probabilities as one array column, or as one column for each class."""
-    bad_rows: Literal["keep"] = "keep"
-    """Bad rows are written with a null prediction and the reason in ``scoring_error``."""
+    bad_rows: Literal["keep", "quarantine", "fail"] = "keep"
+    """``keep``: written with a null prediction and the reason in ``scoring_error``; ``quarantine``: the same, but to
+    ``<output>_quarantine``; ``fail``: the first one stops the run."""
+    max_bad_rows: StrictInt | StrictFloat | None = None
+    """Rows, or a share of them (0.01), above which the run stops before anything is committed."""
+    force: bool = False
+    """Score again although the same run was made before and its rows are there."""
     stage: Literal["udf", "map"] = "udf"
     tracking_uri: str | None = None
     registry_uri: str | None = None
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
+
+    @field_validator("max_bad_rows")
+    @classmethod
+    def _rows_or_share(cls, value: float | None) -> float | None:
+        if value is not None and (value < 0 or (isinstance(value, float) and value > 1)):
+            msg = "give a number of rows, or a share of them between 0.0 and 1.0"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> ScoringJob:
+        if self.bad_rows == "fail" and self.max_bad_rows is not None:
+            msg = "max_bad_rows goes with bad_rows: keep or quarantine; fail allows none"
+            raise ValueError(msg)
+        return self
 
     def scoring_policy(self) -> Policy:
         """The policy as the planner takes it."""

@@ -2,99 +2,39 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import time
-import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
-from spark_scoring.delta.failures import explain_failure
-from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
-from spark_scoring.delta.names import without_file_scheme
-from spark_scoring.delta.sink import Target, check_target, inspect_target, write
-from spark_scoring.delta.source import PinnedSource, pin_source, read_version
-from spark_scoring.engine.progress import watch_tasks
+from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.sink import Target, Writing, inspect_target
+from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.stage import StageName, score_frame
-from spark_scoring.errors import CommitError, Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.job_plan import LINEAGE, JobPlan, changing_expressions
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
-from spark_scoring.plan.explain import as_text, plan_page, plan_view
-from spark_scoring.plan.outputs import ERROR_COLUMN, PerClass
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
-from spark_scoring.report.run import RunReport
+from spark_scoring.running import carry_out, check_output
 from spark_scoring.session import get_session
-from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pyspark.sql import Column, SparkSession
+    from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType
 
     from spark_scoring.job import ScoringJob
     from spark_scoring.model.types import Levels
+    from spark_scoring.plan.outputs import PerClass
+    from spark_scoring.report.run import RunReport
 
-_SHOWN_REASONS = 10
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
-_LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
-
-
-@dataclass(frozen=True)
-class JobPlan:
-    """A job that can run: its scoring plan, its pinned source and its checked output."""
-
-    scoring: ScoringPlan
-    source: PinnedSource
-    target: Target
-    keep: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-    stage: StageName
-
-    def explain(self) -> str:
-        """What the run will read, do and write, as plain text."""
-        return as_text(self.view())
-
-    def view(self) -> Group:
-        """What the run will read, do and write, as a rich renderable."""
-        places = Table.grid(padding=(0, 2))
-        for label, text in self._places().items():
-            places.add_row(label, Text(text))
-        return Group(places, plan_view(self.scoring))
-
-    def to_html(self) -> str:
-        """What the run will read, do and write, as a whole HTML page, escaped."""
-        return plan_page(self.scoring, self._places())
-
-    def _places(self) -> dict[str, str]:
-        """Where the rows come from and go to."""
-        source, target = self.source, self.target
-        condition = f" where {source.where}" if source.where else ""
-        existing = "the table is new" if target.schema is None else "the table exists"
-        return {
-            "source": f"{source.ref.text} at version {source.version}{condition}",
-            "output": f"{target.ref.text}, {target.mode} ({existing})",
-            "keeps": ", ".join(self.keep),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON types."""
-        source, target = self.source, self.target
-        return {
-            "plan": self.scoring.to_dict(),
-            "source": {"table": source.ref.text, "version": source.version, "where": source.where},
-            "output": {"table": target.ref.text, "mode": target.mode, "exists": target.schema is not None},
-            "keep": self.keep,
-        }
 
 
 def plan_scoring(
@@ -209,19 +149,32 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
     """
     spark = spark or get_session(job.warehouse)
     problems = Gathering()
-    source = target = spec = None
+    source = target = quarantine = spec = None
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
-        target = inspect_target(spark, table=job.output.table, path=job.output.path, mode=job.output.mode)
+        place = {"table": job.output.table, "path": job.output.path}
+        writing = Writing(job.output.mode, job.output.replace_where, job.output.key, job.output.evolve)
+        target = inspect_target(spark, writing, **place)
+        if job.bad_rows == "quarantine":
+            quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
     with problems.attempt():
-        spec = read_spec(resolve_model(job.model, tracking_uri=job.tracking_uri, registry_uri=job.registry_uri))
+        model = resolve_model(
+            job.model,
+            tracking_uri=job.tracking_uri,
+            registry_uri=job.registry_uri,
+            allow_models=job.allow_models,
+            expect_digest=job.expect_digest,
+        )
+        spec = read_spec(model)
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
-    return _plan_between(job, source, target, spec)
+    return _plan_between(job, source, target, quarantine, spec)
 
 
-def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: ModelSpec) -> JobPlan:
+def _plan_between(
+    job: ScoringJob, source: PinnedSource, target: Target, quarantine: Target | None, spec: ModelSpec
+) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once."""
     problems = Gathering()
     keep = scoring = None
@@ -243,13 +196,36 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
         raise RequestError(problems.problems)
     notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
-    plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage)
+    notes = {**notes, **dict.fromkeys(_unrepeatable(scoring, source, target))}
+    plan = JobPlan(
+        scoring=with_notes(scoring, list(notes)),
+        source=source,
+        target=target,
+        quarantine=quarantine,
+        keep=keep,
+        names=tuple(names.items()),
+        stage=job.stage,
+        name=job.name,
+        force=job.force,
+        bad_rows=job.bad_rows,
+        max_bad_rows=job.max_bad_rows,
+    )
     with problems.attempt():
-        added = _renamed([*(o.name for o in scoring.outputs), *_LINEAGE], names)
+        added = _renamed([*(o.name for o in scoring.outputs), *LINEAGE], names)
         _check_names(keep, added)
-        check_target(target, source, _written_schema(plan), added[: len(scoring.outputs)])
+        check_output(plan, target)
+        if quarantine is not None:
+            check_output(plan, quarantine)
     problems.raise_all()
     return plan
+
+
+def _unrepeatable(scoring: ScoringPlan, source: PinnedSource, target: Target) -> list[str]:
+    """A note where an expression's value changes from run to run, so that no two runs are the same one."""
+    _, always = changing_expressions(scoring, source, target)
+    if not always:
+        return []
+    return [f"every run counts as another one: its expressions use {', '.join(sorted(always))}"]
 
 
 def run_job(
@@ -270,152 +246,7 @@ def run_job(
         RunError: the run failed; nothing was committed, unless the text says so.
 
     """
-    plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
-    run_id = uuid.uuid4().hex
-    started = time.time()
-    try:
-        rows_in = plan.source.frame.count()
-        observed = _Observed(run_id)
-        frame = _written_frame(plan, run_id, started, observed)
-        begin = time.perf_counter()
-        with watch_tasks(frame.sparkSession, run_id, on_progress):
-            write(frame, plan.target, _facts(plan, run_id, rows_in).to_json())
-        seconds = time.perf_counter() - begin
-    except Exception as error:
-        if committed := _commit_of_failed_run(plan, run_id):
-            text, kind = plan.target.ref.text, type(error).__name__
-            raise CommitError.after_commit(text, committed.version, kind) from error
-        raise explain_failure(error, plan.target.ref.text) from error
-    commit = _own_commit(plan, run_id, rows_in)
-    return _report(plan, run_id, commit, observed.counts(), started=started, seconds=seconds)
-
-
-def _commit_of_failed_run(plan: JobPlan, run_id: str) -> Commit | None:
-    """The commit of a run that raised, if it had got that far; None too where there is no table to ask."""
-    try:
-        return find_commit(plan.source.frame.sparkSession, plan.target.ref, run_id)
-    except Exception:  # noqa: BLE001  the table may not be there, and the run's own error is what counts
-        return None
-
-
-class _Observed:
-    """Counts of the values that the policy replaced, made while the rows pass."""
-
-    def __init__(self, run_id: str) -> None:
-        self._observation = Observation(f"spark_scoring_{run_id}")
-        self._names: list[str] = []
-
-    def watch(self, df: DataFrame, touched: Mapping[str, Column]) -> DataFrame:
-        self._names = list(touched)
-        if not touched:
-            return df
-        counts = [F.count(F.when(c, F.lit(1))).alias(f"c{i}") for i, c in enumerate(touched.values())]
-        return df.observe(self._observation, *counts)
-
-    def counts(self) -> tuple[tuple[str, int], ...]:
-        """After the commit was found: before, asking would block for ever."""
-        if not self._names:
-            return ()
-        found = self._observation.get
-        return tuple((name, int(n)) for i, name in enumerate(self._names) if (n := found[f"c{i}"]))
-
-
-def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed | None = None) -> DataFrame:
-    """The columns that the run writes: kept, predicted, lineage."""
-    names = dict(plan.names)
-    scored = score_frame(
-        plan.source.frame,
-        plan.scoring,
-        stage=plan.stage,
-        keep=plan.keep,
-        names=names,
-        observe=observed.watch if observed else None,
-    )
-    return scored.select("*", *_lineage(plan, run_id, started))
-
-
-def _written_schema(plan: JobPlan) -> StructType:
-    """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
-    names = dict(plan.names)
-    kept = [F.col(quote(name)) for name in plan.keep]
-    outputs = [F.lit(None).cast(o.type).alias(names.get(o.name, o.name)) for o in plan.scoring.outputs]
-    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0)).schema
-
-
-def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
-    """Which model made a row, when and in which run."""
-    model, names = plan.scoring.model, dict(plan.names)
-    lineage = {
-        "model_name": F.lit(model.name or model.uri),
-        "model_version": F.lit(model.version).cast("string"),
-        "scored_at": F.timestamp_micros(F.lit(int(started * 1e6))),
-        "run_id": F.lit(run_id),
-    }
-    return [column.alias(names.get(name, name)) for name, column in lineage.items()]
-
-
-def _facts(plan: JobPlan, run_id: str, rows_in: int) -> RunFacts:
-    model = plan.scoring.model
-    return RunFacts(
-        run_id=run_id,
-        model_uri=model.uri,
-        model_name=model.name,
-        model_version=model.version,
-        model_digest=model.digest,
-        plan_hash=plan.scoring.hash,
-        source=plan.source.ref.text,
-        source_id=plan.source.table_id,
-        source_version=plan.source.version,
-        where=plan.source.where,
-        rows_in=rows_in,
-    )
-
-
-def _own_commit(plan: JobPlan, run_id: str, rows_in: int) -> Commit:
-    """The run's commit, found in the table's history by the run's id, with as many rows as were read."""
-    commit = find_commit(plan.source.frame.sparkSession, plan.target.ref, run_id)
-    if commit is None:
-        raise CommitError.not_found(plan.target.ref.text)
-    if commit.rows != rows_in:
-        raise CommitError.rows_differ(plan.target.ref.text, rows_in, commit.rows, commit.version)
-    return commit
-
-
-def _report(
-    plan: JobPlan,
-    run_id: str,
-    commit: Commit,
-    touched: tuple[tuple[str, int], ...],
-    *,
-    started: float,
-    seconds: float,
-) -> RunReport:
-    spark = plan.source.frame.sparkSession
-    ref = plan.target.ref
-    names = dict(plan.names)
-    written = read_version(spark, ref, commit.version)
-    error, own = names.get(ERROR_COLUMN, ERROR_COLUMN), names.get("run_id", "run_id")
-    bad = written.where((F.col(own) == run_id) & F.col(error).isNotNull()).groupBy(F.col(error).alias("reason")).count()
-    reasons = [(row["reason"], int(row["count"])) for row in bad.orderBy(F.desc("count"), "reason").collect()]
-    location = spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0]["location"]
-    return RunReport(
-        run_id=run_id,
-        model=plan.scoring.model.name or plan.scoring.model.uri,
-        model_version=plan.scoring.model.version,
-        plan_hash=plan.scoring.hash,
-        source=plan.source.ref.text,
-        source_version=plan.source.version,
-        output=ref.text,
-        output_version=commit.version,
-        output_location=without_file_scheme(str(location)),
-        rows_in=commit.rows,  # checked to be equal
-        rows_out=commit.rows,
-        bad_rows=sum(rows for _, rows in reasons),
-        reasons=tuple(reasons[:_SHOWN_REASONS]),
-        touched=touched,
-        scored_at=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
-        seconds=seconds,
-    )
+    return carry_out(job if isinstance(job, JobPlan) else plan_job(job, spark), on_progress)
 
 
 def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+_NO_CODE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:``|[^`])*`|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+_SPECIAL_TIME = re.compile(r"\b(?:date|timestamp\w*)\s*['\"]\s*(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
+_DAILY = ("current_date", "curdate", "today", "tomorrow", "yesterday")
+_CHANGING = re.compile(
+    r"\b(?:(current_date|current_timestamp|current_time|localtimestamp)\b|(curdate|now|curtime|rand|random|randn|randstr|uniform"
+    r"|uuid|shuffle|monotonically_increasing_id|spark_partition_id|input_file_name)\s*\(|(unix_timestamp)\s*\(\s*\))",
+    re.IGNORECASE,
+)
+
 
 def quote(identifier: str) -> str:
     """One identifier in backticks: ``a`b`` becomes ``` `a``b` ```."""
@@ -18,3 +29,15 @@ def text(value: str) -> str:
     if "'" in value or "\\" in value:
         return f"decode(X'{value.encode().hex()}', 'UTF-8')"
     return f"'{value}'"
+
+
+def changing_functions(expression: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Functions in a SQL expression that give another value at another time: those of the day, and all others.
+
+    By name, outside of literals and quoted names: a function of the session's own that does so is not known here.
+    """
+    found = {name.lower() for name in _SPECIAL_TIME.findall(expression)}
+    code = _NO_CODE.sub(" ", expression)
+    found |= {name.lower() for names in _CHANGING.findall(code) for name in names if name}
+    daily = frozenset(found & set(_DAILY))
+    return daily, frozenset(found - daily)

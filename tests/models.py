@@ -77,3 +77,20 @@ def table_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
         (i, *(value(n, v) for n, v in zip(FEATURES, row, strict=True)), f"row {i}")
         for i, row in enumerate(frame.itertuples(index=False, name=None))
     ]
+
+
+def save_line(folder: str, slope: float = 2.0) -> str:
+    """A model folder of ``slope * x + n``: x double, n long, of which a null makes a bad row."""
+    from sklearn.linear_model import LinearRegression
+
+    frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0], "n": [0, 3, 1, 2]})
+    line = LinearRegression().fit(frame, slope * frame["x"] + frame["n"])
+    signature = infer_signature(frame, line.predict(frame))
+    mlflow.sklearn.save_model(line, folder, signature=signature, pip_requirements=["mlflow"])
+    return folder
+
+
+def line_rows(spark: Any, ids: range, bad: Any = ()) -> Any:
+    """Rows for ``save_line``'s model: an id, the features, text; in those of ``bad``, n is null."""
+    rows = [(i, float(i), None if i in bad else i % 3, f"row {i}") for i in ids]
+    return spark.createDataFrame(rows, "id bigint, x double, n bigint, note string").repartition(2)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyspark.errors import PySparkException
 
-from spark_scoring.errors import CommitError, ModelFailedError, ModelOutputError, Problem, RunError
+from spark_scoring.errors import (
+    BadRowsError,
+    CommitError,
+    ModelFailedError,
+    ModelOutputError,
+    Problem,
+    RequestError,
+    RunError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,47 +27,134 @@ _FROM_WORKER: dict[str, type[RunError]] = {
 }
 
 
-def explain_failure(error: Exception, output: str) -> RunError:
-    """The error of a run into ``output`` that Spark raised, as one of ours; nothing was committed."""
+@dataclass(frozen=True)
+class _Places:
+    """Where a run's rows come from and go to, for its error."""
+
+    output: str
+    source: str
+
+
+_CONFLICT = (
+    r"\[(DELTA_(?:CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED|PATH_EXISTS)[A-Z_.]*"
+    r"|TABLE_OR_VIEW_ALREADY_EXISTS|LOCATION_ALREADY_EXISTS)\]"
+)
+"""Another writer was faster; an output that did not exist when it was inspected counts, too."""
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether a write failed because of another writer: nothing was committed, and it may pass if tried again."""
+    return re.search(_CONFLICT, str(error)) is not None
+
+
+def explain_failure(error: Exception, output: str, source: str) -> RunError:
+    """The error of a run from ``source`` into ``output`` that Spark raised, as one of ours; nothing was committed."""
     if isinstance(error, RunError):
         return error
+    if isinstance(error, RequestError):  # the output is another one than when the run was planned
+        causes = [Problem(p.thing, f"during the run: {p.cause}; nothing was committed", p.fix) for p in error.problems]
+        return CommitError(causes)
     text = str(error)
     for pattern, explain in _CAUSES:
         if found := re.search(pattern, text):
-            return explain(found, output)
+            return explain(found, _Places(output, source))
     code = error.getCondition() if isinstance(error, PySparkException) else None
     cause = f"Spark failed with {code or type(error).__name__}"
     return CommitError.failed("run", cause, "see the chained error and Spark's log for the failing task")
 
 
-def _worker_error(found: re.Match[str], output: str) -> RunError:
+def _worker_error(found: re.Match[str], places: _Places) -> RunError:
     """An error of ours that was raised in a Python worker and came back as a traceback's text."""
     kind, thing, cause, fix = found.groups()
     return _FROM_WORKER.get(kind, RunError)([Problem(thing, f"{cause}; nothing was committed", fix)])
 
 
-def _policy(found: re.Match[str], output: str) -> RunError:
+def _policy(found: re.Match[str], places: _Places) -> RunError:
     cause = f"a row has {found[1]}, and the feature's policy is to fail"
     return CommitError.failed("run", cause, "mend the row, or let the policy be bad_row or a fill value")
 
 
-def _conflict(found: re.Match[str], output: str) -> RunError:
-    return CommitError.conflict(output, found[1])
+def _bad_row(found: re.Match[str], places: _Places) -> RunError:
+    return BadRowsError.first(found[1])
 
 
-def _delta(found: re.Match[str], output: str) -> RunError:
-    return CommitError.failed(f"output {output}", f"Delta refused the write ({found[1]})", "see Spark's log")
+def _no_caching(found: re.Match[str], places: _Places) -> RunError:
+    cause = "this compute cannot hold scored rows until they are counted and committed"
+    return CommitError.failed("run", cause, "use classic compute, or bad_rows: keep or fail without max_bad_rows")
 
 
-def _missing_module(found: re.Match[str], output: str) -> RunError:
+def _outside(found: re.Match[str], places: _Places) -> RunError:
+    cause = "the run has rows that its replace_where does not cover"
+    return CommitError.failed(f"output {places.output}", cause, "let source.where select what replace_where replaces")
+
+
+def _full(found: re.Match[str], places: _Places) -> RunError:
+    cause = "there is no space left where the run writes: the output's storage, or Spark's own folder for shuffles"
+    return CommitError.failed(f"output {places.output}", cause, "free space, then run again")
+
+
+def _not_allowed(found: re.Match[str], places: _Places) -> RunError:
+    cause = f"the storage refused the run ({found[1]})"
+    fix = "check the permissions on the output, its quarantine and the source"
+    return CommitError.failed(f"output {places.output}", cause, fix)
+
+
+def _no_folder(found: re.Match[str], places: _Places) -> RunError:
+    cause = "its folder cannot be made: the storage is read-only, or not this user's, or part of the path is a file"
+    return CommitError.failed(f"output {places.output}", cause, "give a place where tables can be made")
+
+
+def _constraint(found: re.Match[str], places: _Places) -> RunError:
+    cause = f"a row of the run violates its constraint {' '.join(found[1].split())}"
+    return CommitError.failed(f"output {places.output}", cause, "leave such rows out (source.where), or drop it")
+
+
+def _not_null(found: re.Match[str], places: _Places) -> RunError:
+    cause = f"a row of the run has no {found[1]}, which the table wants (NOT NULL)"
+    return CommitError.failed(f"output {places.output}", cause, "leave such rows out (source.where), or drop it")
+
+
+def _too_long(found: re.Match[str], places: _Places) -> RunError:
+    cause = "a text of the run is longer than the table's CHAR or VARCHAR column takes"
+    return CommitError.failed(f"output {places.output}", cause, "widen the column, or write to another table")
+
+
+def _files_gone(found: re.Match[str], places: _Places) -> RunError:
+    cause = "files of the version that is read are gone: it was vacuumed, or its folder was changed by hand"
+    return CommitError.failed(
+        f"source {places.source}", cause, "run again on a newer version, or keep files for longer"
+    )
+
+
+def _conflict(found: re.Match[str], places: _Places) -> RunError:
+    return CommitError.conflict(places.output, found[1])
+
+
+def _delta(found: re.Match[str], places: _Places) -> RunError:
+    return CommitError.failed(f"output {places.output}", f"Delta refused the write ({found[1]})", "see Spark's log")
+
+
+def _missing_module(found: re.Match[str], places: _Places) -> RunError:
     fix = "install it where the executors run; the model's requirements.txt lists what it needs"
     return CommitError.failed("Python worker", found[1], fix)
 
 
-_CAUSES: tuple[tuple[str, Callable[[re.Match[str], str], RunError]], ...] = (
+_CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = (
     (r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
     (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
-    (r"\[(DELTA_(?:CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)[A-Z_.]*)\]", _conflict),
+    (r"spark_scoring: a row cannot be scored \((.+?)\), and bad_rows is fail", _bad_row),
+    (_CONFLICT, _conflict),
+    (r"spark_scoring: a row is outside of replace_where", _outside),
+    (r"NOT_SUPPORTED_WITH_SERVERLESS\] PERSIST", _no_caching),
+    (r"No space left on device|Disk quota exceeded", _full),
+    (r"(Read-only file system|Permission denied|AccessDenied\w*|AccessControlException)", _not_allowed),
+    (r"(AuthorizationPermissionMismatch|INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED|403 Forbidden)", _not_allowed),
+    (r"DELTA_CANNOT_CREATE_LOG_PATH", _no_folder),
+    (r"CHECK constraint (\S+ \(.+?\)) violated by row", _constraint),
+    (r"NOT NULL constraint violated for column: (.+?)\.?\s", _not_null),
+    (r"DELTA_EXCEED_CHAR_VARCHAR_LIMIT", _too_long),
+    (r"FAILED_READ_FILE\.FILE_NOT_EXIST|DELTA_FILE_NOT_FOUND\w*|FileNotFoundException", _files_gone),
+    (r"\[DELTA_REPLACE_WHERE_MISMATCH\]", _outside),
     (r"\[(DELTA_[A-Z_.]+)\]", _delta),
     (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),
 )

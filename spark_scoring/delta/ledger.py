@@ -3,26 +3,64 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.source import history
+from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import Row, SparkSession
 
     from spark_scoring.delta.names import TableRef
 
-_KEY = "spark_scoring"
-_LOOK_BACK = 100
-"""Commits that others may have added behind ours before we look."""
+Mode = Literal["append", "overwrite", "merge"]
+Part = Literal["predictions", "quarantine"]
+
+LEDGER_KEY = "spark_scoring"
+"""Of our part of a commit's user metadata."""
+_LOOK_BACK = 1000
+"""Commits that are read to find a run; a table with more of them since is asked for all only where it matters."""
+
+_ADDS_NOTHING = frozenset(
+    {
+        "OPTIMIZE",
+        "REORG",
+        "VACUUM START",
+        "VACUUM END",
+        "SET TBLPROPERTIES",
+        "UNSET TBLPROPERTIES",
+        "ADD CONSTRAINT",
+        "DROP CONSTRAINT",
+        "ADD COLUMNS",
+        "CHANGE COLUMN",
+        "CHANGE COLUMNS",
+        "RENAME COLUMN",
+        "CLUSTER BY",
+        "ADD FEATURE",
+        "UPGRADE PROTOCOL",
+        "COMPUTE STATS",
+        "ANALYZE TABLE",
+    }
+)
+"""Operations that leave every row as it was."""
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What identifies a run; counts are in the same history row as Delta's own metrics."""
+    """What identifies a run; its counts are in the same history row as Delta's own metrics."""
 
     run_id: str
+    idempotency_key: str
+    """Equal for two runs that would write the same rows; the app id of Delta's transaction mark."""
+    generation: int
+    """How often a run of this key was made: the version of Delta's transaction mark."""
+    job: str
+    mode: Mode
+    run_column: str
+    """The output's column that holds the run's id."""
     model_uri: str
     model_name: str | None
     model_version: str | None
@@ -33,35 +71,119 @@ class RunFacts:
     source_version: int
     where: str | None
     rows_in: int
+    user: str
+    started: str
+    """UTC, ISO 8601."""
+    replace_where: str | None = None
+    key: tuple[str, ...] = ()
+    """Of a merge."""
+    part: Part = "predictions"
+    quarantine: str | None = None
+    """Where the run's bad rows are, if not in the output."""
+    quarantined: int = 0
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""
-        return json.dumps({_KEY: asdict(self)}, sort_keys=True)
+        facts = asdict(self)
+        for name in ("job", "model_uri", "model_name", "source", "where", "quarantine"):
+            facts[name] = facts[name] and redact(facts[name])
+        return json.dumps({LEDGER_KEY: facts}, sort_keys=True)
+
+
+_DEFAULTS: dict[str, Any] = {
+    **{field.name: None if field.default is MISSING else field.default for field in fields(RunFacts)},
+    "idempotency_key": "",
+    "generation": 0,
+    "mode": "append",
+    "run_column": "run_id",
+    "rows_in": 0,
+}
+"""For facts that another version of this package wrote."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit of ours: its version and the rows that it wrote."""
+    """A version of a table: what made it, and the run if it was one of ours."""
 
     version: int
-    rows: int
+    committed: float
+    """Seconds since the epoch."""
+    operation: str
+    parameters: dict[str, Any]
+    metrics: dict[str, str]
+    facts: RunFacts | None
+    rolled_back: str | None
+    """The run that it takes back, where it does."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that it wrote: those that it only copied to another file are not counted."""
+        if self.operation == "MERGE":
+            return self.metric("numTargetRowsInserted") + self.metric("numTargetRowsUpdated")
+        return self.metric("numOutputRows") - self.metric("numCopiedRows")
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether rows that were there before may be gone or other since; an operation not known here may do so."""
+        if self.operation in _ADDS_NOTHING:
+            return False
+        match self.operation:
+            case "WRITE" | "STREAMING UPDATE":
+                return self.parameters.get("mode", self.parameters.get("outputMode")) != "Append"
+            case "MERGE":
+                return self.metric("numTargetRowsUpdated") + self.metric("numTargetRowsDeleted") > 0
+            case "UPDATE":
+                return self.metrics.get("numUpdatedRows") != "0"
+            case "DELETE":
+                return self.metrics.get("numDeletedRows") != "0"
+            case _:
+                return True
+
+    @property
+    def rows_seen(self) -> int:
+        """Rows that it was given: a merge leaves some as they are."""
+        return self.metric("numSourceRows") if self.operation == "MERGE" else self.rows
+
+    def metric(self, name: str) -> int:
+        """One of Delta's operation metrics; 0 where it gave none."""
+        return int(self.metrics.get(name, 0))
+
+
+def read_commits(spark: SparkSession, ref: TableRef, limit: int | None = _LOOK_BACK) -> list[Commit]:
+    """The table's commits, newest first."""
+    rows = history(spark, ref, limit).withColumn("micros", F.unix_micros("timestamp"))
+    return [_commit(row) for row in rows.collect()]
 
 
 def find_commit(spark: SparkSession, ref: TableRef, run_id: str) -> Commit | None:
     """The commit that carries a run's id, None where the history does not hold it."""
-    for row in history(spark, ref, limit=_LOOK_BACK).collect():
-        if _run_id(row["userMetadata"]) == run_id:
-            metrics: dict[str, Any] = row["operationMetrics"]
-            rows = int(metrics.get("numOutputRows", 0)) - int(metrics.get("numCopiedRows", 0))
-            return Commit(version=int(row["version"]), rows=rows)
-    return None
+    commits = read_commits(spark, ref)
+    return next((c for c in commits if c.facts is not None and c.facts.run_id == run_id), None)
 
 
-def _run_id(metadata: str | None) -> str | None:
-    """The run id in a commit's user metadata; None for a commit that is not ours."""
+def _commit(row: Row) -> Commit:
+    ours = _ours(row["userMetadata"])
+    return Commit(
+        version=int(row["version"]),
+        committed=row["micros"] / 1e6,
+        operation=str(row["operation"]),
+        parameters=row["operationParameters"] or {},
+        metrics=row["operationMetrics"] or {},
+        facts=_facts(ours) if ours.get("run_id") else None,
+        rolled_back=ours.get("rolled_back"),
+    )
+
+
+def _ours(metadata: str | None) -> dict[str, Any]:
+    """Our part of a commit's user metadata; empty for a commit that is not ours."""
     try:
-        facts = json.loads(metadata or "null")
+        outer = json.loads(metadata or "null")
     except json.JSONDecodeError:
-        return None
-    run = facts.get(_KEY) if isinstance(facts, dict) else None
-    return run.get("run_id") if isinstance(run, dict) else None
+        return {}
+    inner = outer.get(LEDGER_KEY) if isinstance(outer, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _facts(ours: dict[str, Any]) -> RunFacts:
+    values = {name: ours.get(name, default) for name, default in _DEFAULTS.items()}
+    return RunFacts(**{**values, "key": tuple(values["key"])})

@@ -6,27 +6,71 @@ files without a word; all of these are refused before a row is scored.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.source import PinnedSource, describe_table
-from spark_scoring.errors import Gathering, OutputError
+from spark_scoring.errors import Gathering, OutputError, first_line
+from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+    from pyspark.sql.types import DataType, StructType
 
-Mode = Literal["append", "overwrite"]
+    from spark_scoring.delta.ledger import Mode, RunFacts
 
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
+_MERGE_MARK = "_spark_scoring_"
+_MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
+METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
+_settings_lock = threading.Lock()
+"""Session settings are seen by every thread: two runs of one process must not take each other's."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How rows come into a table."""
+
+    mode: Mode
+    replace_where: str | None = None
+    """SQL condition: what an overwrite replaces; None: the table."""
+    key: tuple[str, ...] = ()
+    """Columns by which a merge finds the row that it updates."""
+    evolve: bool = False
+    """Whether the table takes columns that it lacks; an overwrite of the whole table, any other columns."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        match self:
+            case Writing(replace_where=str(condition)):
+                return f"{self.mode} where {condition}"
+            case Writing(mode="merge"):
+                return f"merge on {', '.join(self.key)}"
+            case _:
+                return self.mode
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a run has for a table."""
+
+    frame: DataFrame
+    """All of the run's rows."""
+    belonging: str | None = None
+    """SQL condition of those that the table is to hold; None: all."""
+    error_column: str = "scoring_error"
+    stamps: tuple[str, ...] = ()
+    """Columns that differ from run to run: alone they are no reason to rewrite a row."""
 
 
 @dataclass(frozen=True)
@@ -34,51 +78,65 @@ class Target:
     """The output as it is before the run."""
 
     ref: TableRef
-    mode: Mode
+    writing: Writing
     schema: StructType | None
     """None where the table does not exist yet."""
     table_id: str | None
     path: str | None
     """Where to write by path; None for a table that only its catalog may write."""
     clustered: bool = False
+    partitions: tuple[str, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
 
 
-def inspect_target(spark: SparkSession, *, table: str | None, path: str | None, mode: Mode) -> Target:
+def inspect_target(spark: SparkSession, writing: Writing, *, table: str | None, path: str | None) -> Target:
     """The output's state; reads metadata, lists a folder, no rows.
 
     Raises:
         OutputError: it exists and is no Delta table.
 
     """
-    ref = resolve(spark, table=table, path=path)
+    return _inspect(spark, resolve(spark, table=table, path=path), writing)
+
+
+def inspect_again(spark: SparkSession, target: Target) -> Target:
+    """The output's state now."""
+    register_table(spark, target.ref)  # another process may have made it
+    return _inspect(spark, target.ref, target.writing)
+
+
+def _inspect(spark: SparkSession, ref: TableRef, writing: Writing) -> Target:
     detail = describe_table(spark, ref)
     where = ref.path or warehouse_path(spark, ref)
     if detail is None:
         if where is not None and _holds_foreign_files(spark, where):
             raise OutputError.foreign_folder(ref.text, where)
-        return Target(ref, mode, None, None, where)
+        return Target(ref, writing, None, None, where)
     if detail["format"] != "delta":
         raise OutputError.not_delta(ref.text, f"a {detail['format']}")
     return Target(
         ref=ref,
-        mode=mode,
+        writing=writing,
         schema=spark.table(ref.sql).schema,
         table_id=str(detail["id"]),
         path=ref.path or (where and str(detail["location"])),
         clustered=bool(detail.get("clusteringColumns")),
+        partitions=tuple(detail.get("partitionColumns") or ()),
         properties=tuple(sorted((detail.get("properties") or {}).items())),
     )
 
 
-def check_target(target: Target, source: PinnedSource, written: StructType, nullable: list[str]) -> None:
+def check_target(
+    target: Target, source: PinnedSource, written: DataFrame, nullable: list[str], run_column: str
+) -> None:
     """Refuse an output that cannot take the run's columns.
 
     Args:
         target: the output before the run.
         source: what is read.
-        written: the columns that the run writes.
+        written: the columns that the run writes, with any rows.
         nullable: those of them that are null in a bad row.
+        run_column: the one with the run's id, by which a table is known as one of predictions.
 
     Raises:
         OutputError: with every reason.
@@ -90,50 +148,164 @@ def check_target(target: Target, source: PinnedSource, written: StructType, null
             raise OutputError.is_source(target.ref.text)
     with problems.attempt():
         _check_properties(target, source.frame.sparkSession, nullable)
+    with problems.attempt():
+        _check_key(target.writing.key, written.schema)
+    if target.writing.replace_where is not None:
+        with problems.attempt():
+            _check_condition(target.writing.replace_where, written)
     if target.schema is not None:
         with problems.attempt():
-            _check_schema(target, target.schema, written)
+            _check_schema(target, target.schema, written.schema, run_column)
     problems.raise_all(OutputError)
 
 
-def write(frame: DataFrame, target: Target, metadata: str) -> None:
-    """Write all rows in one commit that carries the metadata. Runs the job.
+def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: Sequence[str] = ()) -> None:
+    """Write rows in one commit that carries the run's facts and its transaction mark. Runs the job.
 
-    A new table comes into being with its rows, so that a failed run leaves no empty table behind.
+    A new table comes into being with its rows, so that a failed run leaves no empty table behind. Delta passes
+    over the write without a word where the table has a mark of this key and of this generation or a later one.
+    A merge has no mark: to merge the same rows again changes nothing.
+
+    Args:
+        rows: what there is to write.
+        target: where to.
+        facts: of the run.
+        replaced: runs of which an append replaces what is left.
+
     """
-    writer = frame.write.format("delta").mode(target.mode).option("userMetadata", metadata)
-    writer = writer.option("partitionOverwriteMode", "static")  # of the table, whatever the session says
+    if target.writing.mode == "merge" and target.schema is not None:
+        _merge(rows, target, facts)
+    else:
+        _save(rows.frame if rows.belonging is None else rows.frame.where(rows.belonging), target, facts, replaced)
+
+
+def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: Sequence[str]) -> None:
+    metadata = facts.to_json()
+    options = {
+        "userMetadata": metadata,
+        "txnAppId": facts.idempotency_key,
+        "txnVersion": str(facts.generation),
+        "partitionOverwriteMode": "static",  # of the table, whatever the session says
+    }
     if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in frame.columns):
-        writer = writer.option("delta.columnMapping.mode", "name")
-    if target.clustered and target.mode == "overwrite":
-        writer = writer.option("replaceWhere", "true")  # a plain overwrite would forget the clustering
+        options["delta.columnMapping.mode"] = "name"
+    if target.schema is None and target.writing.replace_where is not None:  # of a table that exists, Delta checks it
+        frame = _guarded(frame, target.writing.replace_where, facts.run_column)
+    mode: str = target.writing.mode
+    if mode == "merge":
+        mode = "error"  # into a table that is new: if another run makes it first, this one must merge
+    if condition := _replaced_part(target, facts, replaced):
+        mode, options["replaceWhere"] = "overwrite", condition
+    writer = frame.write.format("delta").mode(mode).options(**options)
+    if target.schema is not None and target.writing.evolve:
+        writer = _evolving(writer, target, _drift(target.schema, frame.schema), frame.columns)
     spark = frame.sparkSession
     if target.path is not None:
         writer.save(target.path)
         register_table(spark, target.ref)
         return
-    with _commit_metadata(spark, metadata):
+    if target.schema is not None:
+        writer.saveAsTable(target.ref.sql)
+        return
+    with session_settings(spark, {METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
         writer.saveAsTable(target.ref.sql)
 
 
+def _evolving(writer: DataFrameWriter, target: Target, drift: _Drift, columns: Sequence[str]) -> DataFrameWriter:
+    if _replaces_table(target) and (drift.gone or drift.changed):
+        own = {name.lower() for name in columns}
+        partitions = [name for name in target.partitions if name.lower() in own]
+        writer = writer.option("overwriteSchema", "true")
+        return writer.partitionBy(*partitions) if partitions else writer
+    return writer.option("mergeSchema", "true") if drift.new else writer
+
+
+def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
+    """Update the rows that differ, insert those that are new, delete those whose new row belongs elsewhere.
+
+    Columns are listed, as ``*`` would drop what the table lacks. A row with an error is updated in any case, so that
+    it names the last run that tried it.
+    """
+    source, belongs = rows.frame, f"{_MERGE_MARK}belongs"
+    if rows.belonging is not None:
+        source = source.withColumn(belongs, F.expr(rows.belonging))
+    columns = rows.frame.columns
+    on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in target.writing.key)
+    new = _drift(target.schema, rows.frame.schema).new if target.schema is not None else frozenset()
+    compared = [f for f in rows.frame.schema.fields if f.name not in (*rows.stamps, *target.writing.key)]
+    same = " AND ".join(_same(field.name, field.dataType) for field in compared) if not new else "false"
+    differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
+    updated = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in columns)
+    statement = [
+        f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {_unformatted(target.ref.sql)} AS t",
+        f"USING {{source}} AS s ON {_unformatted(on)}",
+        f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if rows.belonging else "",
+        f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
+        f"WHEN NOT MATCHED {f'AND s.{belongs}' if rows.belonging else ''} THEN INSERT",
+        f"({', '.join(quote(name) for name in columns)})",
+        f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
+    ]
+    # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
+    settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all"}
+    spark = rows.frame.sparkSession
+    with session_settings(spark, settings):
+        into, using, *clauses = statement
+        text = " ".join([into, using, *[_unformatted(clause) for clause in clauses if clause]])
+        spark.sql(text, source=source).collect()
+
+
+def _same(name: str, type_: DataType) -> str:
+    """Whether old and new value are equal; maps and variants, which Spark does not compare, by their JSON."""
+    old, new = f"t.{quote(name)}", f"s.{quote(name)}"
+    if any(word in type_.simpleString() for word in ("map<", "variant")):
+        return f"to_json(struct({old})) <=> to_json(struct({new}))"
+    return f"{old} <=> {new}"
+
+
+def _unformatted(sql: str) -> str:
+    """SQL whose braces are its own."""
+    return sql.replace("{", "{{").replace("}", "}}")
+
+
+def _replaced_part(target: Target, facts: RunFacts, replaced: Sequence[str]) -> str | None:
+    """The condition of the rows that the write replaces; None for all, or for none."""
+    if target.schema is None:
+        return None
+    if target.writing.mode == "append":
+        runs = ", ".join(literal(run) for run in (*replaced, facts.run_id))
+        return f"{quote(facts.run_column)} IN ({runs})" if replaced else None
+    if target.writing.replace_where is None and target.clustered:
+        return "true"  # a plain overwrite would forget the clustering
+    return target.writing.replace_where
+
+
+def _guarded(frame: DataFrame, condition: str, column: str) -> DataFrame:
+    """The frame, which fails in a row that the condition does not cover."""
+    message = "raise_error('spark_scoring: a row is outside of replace_where')"
+    guard = f"CASE WHEN coalesce(({condition}\n), false) THEN {quote(column)} ELSE {message} END"
+    return frame.withColumn(column, F.expr(guard))
+
+
 @contextmanager
-def _commit_metadata(spark: SparkSession, metadata: str) -> Iterator[None]:
-    """User metadata by session setting: Delta drops the option where a statement creates a table."""
-    key = "spark.databricks.delta.commitInfo.userMetadata"
-    before = spark.conf.get(key, None)
-    spark.conf.set(key, metadata)
-    try:
-        yield
-    finally:
-        if before is None:
-            spark.conf.unset(key)
-        else:
-            spark.conf.set(key, before)
+def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """Settings of the session for what takes no options; as before afterwards. One run at a time has them."""
+    with _settings_lock:
+        before = {key: spark.conf.get(key, None) for key in settings}
+        try:
+            for key, value in settings.items():
+                spark.conf.set(key, value)
+            yield
+        finally:
+            for key, old in before.items():
+                if old is None:
+                    spark.conf.unset(key)
+                else:
+                    spark.conf.set(key, old)
 
 
 def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) -> None:
     properties = dict(target.properties)
-    if target.mode == "overwrite" and properties.get("delta.appendOnly", "").lower() == "true":
+    if target.writing.mode != "append" and properties.get("delta.appendOnly", "").lower() == "true":
         raise OutputError.append_only(target.ref.text)
     for key, expression in properties.items():
         if key.startswith("delta.constraints."):
@@ -141,6 +313,26 @@ def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) 
     for field in target.schema.fields if target.schema is not None else ():
         if not field.nullable and field.name in nullable:
             raise OutputError.constraint(target.ref.text, "NOT NULL", field.name)
+
+
+def _check_key(key: tuple[str, ...], written: StructType) -> None:
+    problems = Gathering()
+    columns = {field.name.lower(): field for field in written.fields}
+    for name in key:
+        with problems.attempt():
+            if name.lower() not in columns:
+                raise OutputError.no_key(name, written.fieldNames())
+            type_ = columns[name.lower()].dataType.simpleString()
+            if any(word in type_ for word in ("map<", "variant")):
+                raise OutputError.key_type(name, type_)
+    problems.raise_all()
+
+
+def _check_condition(condition: str, written: DataFrame) -> None:
+    try:
+        _ = written.where(f"({condition}\n)").schema
+    except (AnalysisException, ParseException) as error:
+        raise OutputError.bad_condition(condition, first_line(error)) from error
 
 
 def _check_constraint(target: Target, spark: SparkSession, expression: str, nullable: list[str]) -> None:
@@ -153,17 +345,53 @@ def _check_constraint(target: Target, spark: SparkSession, expression: str, null
         raise OutputError.constraint(target.ref.text, f"CHECK ({expression})", named[0])
 
 
-def _check_schema(target: Target, existing: StructType, written: StructType) -> None:
+@dataclass(frozen=True)
+class _Drift:
+    """How the columns of a table and of a run differ."""
+
+    rows: tuple[tuple[str, str, str, str], ...]
+    """Mark, column, what the run writes, what the table has; one for each column."""
+    new: frozenset[str]
+    gone: frozenset[str]
+    changed: frozenset[str]
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.new or self.gone or self.changed)
+
+
+def _drift(existing: StructType, written: StructType) -> _Drift:
     ours = {f.name.lower(): f for f in written.fields}
     theirs = {f.name.lower(): f for f in existing.fields}
-    rows = [("", "column", "run writes", "table has")]
+    rows = []
     for key in [*theirs, *[k for k in ours if k not in theirs]]:
         new, old = _type_text(ours.get(key)), _type_text(theirs.get(key))
         rows.append(("x" if new != old else " ", (theirs.get(key) or ours[key]).name, new, old))
-    if any(mark == "x" for mark, *_ in rows):
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    both = ours.keys() & theirs.keys()
+    changed = {key for key in both if _type_text(ours[key]) != _type_text(theirs[key])}
+    return _Drift(
+        tuple(rows), frozenset(ours.keys() - theirs.keys()), frozenset(theirs.keys() - ours.keys()), frozenset(changed)
+    )
+
+
+def _check_schema(target: Target, existing: StructType, written: StructType, run_column: str) -> None:
+    drift = _drift(existing, written)
+    if not drift.is_any:
+        return
+    rows = [("", "column", "run writes", "table has"), *drift.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if not target.writing.evolve:
         raise OutputError.schema(target.ref.text, lines)
+    if existing.fields and run_column.lower() not in {name.lower() for name in existing.names}:
+        raise OutputError.not_predictions(target.ref.text, run_column)
+    if drift.changed and not _replaces_table(target):
+        raise OutputError.types(target.ref.text, lines)
+
+
+def _replaces_table(target: Target) -> bool:
+    """Whether an overwrite may bring columns of its own: Delta would forget a clustering with the old ones."""
+    return target.writing.mode == "overwrite" and target.writing.replace_where is None and not target.clustered
 
 
 def _type_text(field: Any) -> str:

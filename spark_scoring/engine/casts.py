@@ -21,6 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneOf, Tensor
 from spark_scoring.plan.outputs import SPARK_TYPES
 from spark_scoring.plan.policy import Fill
+from spark_scoring.plan.reasons import SEPARATOR, reason_text
 from spark_scoring.sql import quote, text
 
 if TYPE_CHECKING:
@@ -254,9 +255,9 @@ def _is_missing(source: str, feature: PlannedFeature) -> str:
 def _conditions(cast: _Cast, action: str) -> Iterable[tuple[str, str]]:
     """What makes a row of this feature bad (or fatal): the text that says so, and the condition."""
     if cast.missing is not None and cast.feature.handling.nulls == action:
-        yield f"{cast.feature.name}: null", cast.missing
+        yield reason_text(cast.feature.name, "null"), cast.missing
     if cast.invalid is not None and cast.feature.handling.invalid == action:
-        yield f"{cast.feature.name}: {cast.feature.reason}", cast.invalid
+        yield reason_text(cast.feature.name, str(cast.feature.reason)), cast.invalid
 
 
 def _ok(bad: Sequence[tuple[str, str]], fatal: Sequence[tuple[str, str]]) -> str:
@@ -270,7 +271,7 @@ def _error_text(bad: Sequence[tuple[str, str]]) -> str:
     if not bad:
         return "CAST(NULL AS STRING)"
     causes = ", ".join(f"CASE WHEN {condition} THEN {text(cause)} END" for cause, condition in bad)
-    return f"nullif(concat_ws('; ', {causes}), '')"
+    return f"nullif(concat_ws('{SEPARATOR}', {causes}), '')"
 
 
 def _touched(cast: _Cast) -> str:

@@ -31,6 +31,7 @@ from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneO
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.plan.planner import Request, make_plan
 from spark_scoring.plan.policy import Fill, Policy
+from spark_scoring.plan.reasons import SEPARATOR, reason_text
 from spark_scoring.plan.rules import kind_of
 from spark_scoring.sql import quote
 
@@ -158,10 +159,10 @@ def prepare_frame(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) ->
         raise PolicyError.fails(fatal)
     texts: dict[int, list[str]] = {}
     for row, name, _, cause in _faults(lanes):
-        texts.setdefault(row, []).append(f"{name}: {cause}")
+        texts.setdefault(row, []).append(reason_text(name, cause))
     bad = np.array(sorted(texts), dtype=int)
     good = np.setdiff1d(np.arange(len(frame)), bad)
-    errors = pd.Series(["; ".join(texts[row]) for row in bad], frame.index[bad], dtype=object, name=ERROR_COLUMN)
+    errors = pd.Series([SEPARATOR.join(texts[row]) for row in bad], frame.index[bad], dtype=object, name=ERROR_COLUMN)
     return PreparedFeatures(_model_frame(lanes, good, frame.index[good]), errors)
 
 

@@ -20,6 +20,7 @@ from spark_scoring.engine.inputs import WorkerPlan, build_input, cut
 from spark_scoring.engine.results import empty_fields, normalise
 from spark_scoring.errors import ModelFailedError, ModelOutputError
 from spark_scoring.model.spec import raw_model
+from spark_scoring.plan.reasons import MODEL, reason_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,7 @@ def score(model: LoadedModel, plan: WorkerPlan, columns: Sequence[NDArray[Any]],
         done[start:stop] = True
 
     for start, stop, error in _isolate(model, fill, n_good):
-        scored.errors[rows[start:stop][~done[start:stop]]] = f"model: {error}"
+        scored.errors[rows[start:stop][~done[start:stop]]] = reason_text(MODEL, error)
     return scored
 
 

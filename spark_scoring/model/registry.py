@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import ModelError, first_line
+from spark_scoring.model.trust import check_trust
+from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
@@ -49,18 +51,34 @@ class PinnedModel:
     """sha256 over the relative names and bytes of the artifact's files."""
 
 
-def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: str | None = None) -> PinnedModel:
+def resolve_model(
+    uri: str,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_models: Sequence[str] | None = None,
+    expect_digest: str | None = None,
+) -> PinnedModel:
     """Pin the model that a URI means now and fetch its artifact into the local cache.
 
     Args:
         uri: ``models:/name/3``, ``models:/name@alias``, ``models:/name/latest`` or ``models:/name`` (both the
             highest version number), ``models:/m-<id>``, ``runs:/<run id>/<path>`` or a model folder.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings (``MLFLOW_TRACKING_URI``, ...).
+        allow_models, expect_digest: see ``spark_scoring.model.trust``.
 
     Raises:
-        ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists.
+        ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists. Or a model
+            that may not be loaded.
 
     """
+    model = pin_model(uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    check_trust(model, allow_models=allow_models, expect_digest=expect_digest)
+    return model
+
+
+def pin_model(uri: str, *, tracking_uri: str | None = None, registry_uri: str | None = None) -> PinnedModel:
+    """As ``resolve_model``, whatever may be loaded here: for a model that this very process has logged."""
     _require_mlflow()
     if not uri.startswith(("models:/", "runs:/")):
         return _resolve_folder(uri)
@@ -232,10 +250,10 @@ def _model_names(client: MlflowClient) -> list[str]:
 
 
 def registry_name() -> str:
-    """The registry's URI without user and password."""
+    """The registry's URI without secrets."""
     import mlflow
 
-    return re.sub(r"//[^/@]*@", "//", str(mlflow.get_registry_uri()))
+    return redact(str(mlflow.get_registry_uri()))
 
 
 def _resolve_folder(uri: str) -> PinnedModel:
@@ -246,7 +264,7 @@ def _resolve_folder(uri: str) -> PinnedModel:
     if not (folder / "MLmodel").is_file():
         cause = f"{folder} holds no MLmodel file" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelError.no_artifact(uri, cause)
-    return PinnedModel(uri=uri, name=None, version=None, path=str(folder), digest=digest_of(folder))
+    return PinnedModel(uri=redact(uri), name=None, version=None, path=str(folder), digest=digest_of(folder))
 
 
 def _fetch(
@@ -275,7 +293,7 @@ def _fetch(
             target = target or cache / digest_of(model)[:32]
             _move_into_place(model, target)
         target.touch()
-        pinned = PinnedModel(uri=uri, name=name, version=version, path=str(target), digest=digest_of(target))
+        pinned = PinnedModel(uri=redact(uri), name=name, version=version, path=str(target), digest=digest_of(target))
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     _drop_oldest(cache)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering, Problem, RegistrationError, listed
-from spark_scoring.model.registry import mlflow_at, resolve_model
+from spark_scoring.model.registry import mlflow_at, pin_model
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module
 from spark_scoring.registration.register import (
@@ -161,7 +161,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
             )
             model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
             uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
-            verify_raw(resolve_model(uri), _RAW_MODEL, candidate.example, candidate.predictions)
+            verify_raw(pin_model(uri), _RAW_MODEL, candidate.example, candidate.predictions)
             return publish(
                 candidate, run, uri, name=name, aliases=aliases, model_id=model_id, metrics=metrics, tags=labels
             )

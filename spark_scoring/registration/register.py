@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
-from spark_scoring.model.registry import mlflow_at, registry_name, resolve_model
+from spark_scoring.model.registry import mlflow_at, pin_model, registry_name
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module
 from spark_scoring.registration.verification import verify
@@ -158,7 +158,7 @@ def register_model(  # noqa: PLR0913  keyword-only
             log_to_run(params, metrics, tags)
             info = _log(candidate, pip_requirements, extra_pip_requirements)
             uri = f"models:/{info.model_id}" if info.model_id else info.model_uri
-            verify(resolve_model(uri), candidate.example, candidate.predictions)
+            verify(pin_model(uri), candidate.example, candidate.predictions)
             return publish(
                 candidate, run, uri, name=name, aliases=aliases, model_id=info.model_id, metrics=metrics, tags=tags
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.engine.worker import LoadedModel
 from spark_scoring.errors import Gathering, ModelError, RegistrationError, first_line
 from spark_scoring.model.categories import own_levels, recorded_levels
-from spark_scoring.model.registry import mlflow_at, resolve_model
+from spark_scoring.model.registry import mlflow_at, pin_model, resolve_model
 from spark_scoring.model.spec import own_feature_names, signature_inputs
 from spark_scoring.model.types import Category, Levels, is_untyped
 from spark_scoring.registration.candidate import Candidate
@@ -89,7 +89,7 @@ def repair_model(
         with run_of(None, f"{last_part(target)}_{candidate.algorithm}") as run:
             model_id = _log_again(pinned, candidate, run)
             new_uri = f"models:/{model_id}"
-            verify(resolve_model(new_uri), candidate.example, candidate.predictions)
+            verify(pin_model(new_uri), candidate.example, candidate.predictions)
             return publish(
                 candidate, run, new_uri, name=target, aliases=aliases, model_id=model_id, metrics=None, tags=tags
             )

@@ -76,7 +76,7 @@ def test_every_wrong_field_is_told_at_once() -> None:
     assert found["modle"] == "no such field | did you mean model?"
     assert found["model"] == "this field is missing | add model to the job"
     assert found["source.wehre"] == "no such field | did you mean where?"
-    assert found["output.mode"] == "not one of its values | give 'append' or 'overwrite'"
+    assert found["output.mode"] == "not one of its values | give 'append', 'overwrite' or 'merge'"
     assert found["predict.0"].startswith("not one of its values | give 'predict', 'predict_proba', ")
     assert found["policy.seats.nulls"].startswith("not one of its values | give 'keep', 'bad_row' or 'fail'")
 

@@ -1,0 +1,127 @@
+"""A planned job: everything that its run will do, and how that is shown. Decided before a row is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from spark_scoring.plan.explain import as_text, plan_page, plan_view
+from spark_scoring.redact import redact
+from spark_scoring.sql import changing_functions
+
+if TYPE_CHECKING:
+    from spark_scoring.delta.sink import Target
+    from spark_scoring.delta.source import PinnedSource
+    from spark_scoring.engine.stage import StageName
+    from spark_scoring.plan.planner import ScoringPlan
+
+BadRows = Literal["keep", "quarantine", "fail"]
+
+LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
+"""Columns beside the predictions: which model made a row, when and in which run."""
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """A job that can run: its scoring plan, its pinned source and its checked output."""
+
+    scoring: ScoringPlan
+    source: PinnedSource
+    target: Target
+    quarantine: Target | None
+    """Where bad rows go, if not to the output."""
+    keep: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+    stage: StageName
+    name: str | None = None
+    """What the job is called."""
+    force: bool = False
+    """Whether it runs although the same run was made before."""
+    bad_rows: BadRows = "keep"
+    max_bad_rows: float | None = None
+    """Rows, or a share of them if it is a float, above which nothing is committed."""
+
+    @property
+    def added(self) -> dict[str, str]:
+        """Names under which added columns are written, by their own names."""
+        own = [*(output.name for output in self.scoring.outputs), *LINEAGE]
+        return {name: dict(self.names).get(name, name) for name in own}
+
+    def explain(self) -> str:
+        """What the run will read, do and write, as plain text."""
+        return as_text(self.view())
+
+    def view(self) -> Group:
+        """What the run will read, do and write, as a rich renderable."""
+        places = Table.grid(padding=(0, 2))
+        for label, text in self._places().items():
+            places.add_row(label, Text(text))
+        return Group(places, plan_view(self.scoring))
+
+    def to_html(self) -> str:
+        """What the run will read, do and write, as a whole HTML page, escaped."""
+        return plan_page(self.scoring, self._places())
+
+    def _places(self) -> dict[str, str]:
+        """Where the rows come from and go to."""
+        source, target = self.source, self.target
+        condition = f" where {source.where}" if source.where else ""
+        existing = "the table is new" if target.schema is None else "the table exists"
+        return {
+            "source": redact(f"{source.ref.text} at version {source.version}{condition}"),
+            "output": f"{target.ref.text}, {target.writing.text} ({existing})",
+            "keeps": ", ".join(self.keep),
+            **self._bad_row_places(),
+        }
+
+    def _bad_row_places(self) -> dict[str, str]:
+        """What becomes of bad rows, where it is not the default."""
+        limit = "" if self.max_bad_rows is None else f", no more than {allowed_text(self.max_bad_rows)}"
+        match self.bad_rows:
+            case "quarantine" if self.quarantine is not None:
+                return {"bad rows": f"to {self.quarantine.ref.text}{limit}"}
+            case "fail":
+                return {"bad rows": "the first one stops the run"}
+            case _:
+                return {"bad rows": f"kept{limit}"} if limit else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON types."""
+        source, target = self.source, self.target
+        return {
+            "plan": self.scoring.to_dict(),
+            "source": {
+                "table": source.ref.text,
+                "version": source.version,
+                "where": source.where and redact(source.where),
+            },
+            "output": {
+                "table": target.ref.text,
+                "mode": target.writing.mode,
+                "replace_where": target.writing.replace_where,
+                "key": target.writing.key,
+                "exists": target.schema is not None,
+            },
+            "keep": self.keep,
+            "bad_rows": self.bad_rows,
+            "max_bad_rows": self.max_bad_rows,
+            "quarantine": self.quarantine and self.quarantine.ref.text,
+        }
+
+
+def allowed_text(limit: float) -> str:
+    """``max_bad_rows`` for people: ``100 rows``, ``1% of the rows``."""
+    return f"{limit:.4%}".rstrip("0%").rstrip(".") + "% of the rows" if isinstance(limit, float) else f"{limit:,} rows"
+
+
+def changing_expressions(
+    scoring: ScoringPlan, source: PinnedSource, target: Target
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Functions of the day, and functions of the moment or of chance, in a job's expressions."""
+    expressions = [source.where, target.writing.replace_where, *[feature.source for feature in scoring.features]]
+    found = [changing_functions(sql) for sql in expressions if sql]
+    return frozenset().union(*[daily for daily, _ in found]), frozenset().union(*[always for _, always in found])

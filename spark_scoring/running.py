@@ -1,0 +1,455 @@
+"""Carries out a planned job: count, score, check, commit, report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Observation
+from pyspark.sql import functions as F  # noqa: N812
+
+from spark_scoring.delta.failures import explain_failure
+from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
+from spark_scoring.delta.names import without_file_scheme
+from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
+from spark_scoring.delta.sink import Rows, check_target, inspect_again
+from spark_scoring.delta.source import read_version
+from spark_scoring.engine.progress import watch_tasks
+from spark_scoring.engine.stage import score_frame
+from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError, RunError
+from spark_scoring.job_plan import allowed_text, changing_expressions
+from spark_scoring.plan.outputs import ERROR_COLUMN
+from spark_scoring.redact import redact
+from spark_scoring.report.bad_rows import RowCounts, count_rows
+from spark_scoring.report.run import MergeChanges, RunReport
+from spark_scoring.sql import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from spark_scoring.delta.names import TableRef
+    from spark_scoring.delta.sink import Target
+    from spark_scoring.job_plan import JobPlan
+
+
+def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
+    """Make a planned run, unless an equal one was made before and its rows are there.
+
+    Raises:
+        RunError: the run failed; nothing was committed, unless the text says so.
+
+    """
+    run_id, started = uuid.uuid4().hex, time.time()
+    try:
+        plan = _at_present(plan)
+        facts = _facts(plan, run_id, started)
+        before = standing(_session(plan), plan.target, facts.idempotency_key, force=plan.force)
+        if before.whole is not None:
+            return _earlier_report(plan, before.whole)
+        facts = replace(facts, rows_in=_count_source(plan))
+        observed = _Observed(run_id)
+        frame = _written_frame(plan, run_id, started, observed)
+        begin = time.perf_counter()
+        with watch_tasks(_session(plan), run_id, on_progress):
+            if _counts_first(plan):
+                outcome = _write_counted(plan, frame, facts, before)
+            else:
+                outcome = _Outcome(_write(plan, _rows(plan, frame), facts, before))
+        seconds = time.perf_counter() - begin
+        if outcome.written.is_earlier:
+            return _earlier_report(plan, outcome.written.commit)
+        _check_rows(plan, facts, outcome)
+        commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
+        counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
+        return _report(plan, commit, facts, counts, observed.counts(), seconds=seconds)
+    except Exception as error:
+        explained = _explained(plan, run_id, error)
+        if explained is error:
+            raise
+        raise explained from error
+
+
+def check_output(plan: JobPlan, target: Target) -> None:
+    """Refuse an output, or its quarantine, that cannot take what the run writes.
+
+    Raises:
+        OutputError: with every reason.
+
+    """
+    holds_bad_rows = plan.bad_rows == "keep" or (plan.quarantine is not None and target.ref == plan.quarantine.ref)
+    nullable = [plan.added[o.name] for o in plan.scoring.outputs if holds_bad_rows or o.name == ERROR_COLUMN]
+    check_target(target, plan.source, _schema_frame(plan), nullable, plan.added["run_id"])
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a run has written."""
+
+    written: Written
+    counts: RowCounts | None = None
+    """Where rows were counted before they were written."""
+    apart: Commit | None = None
+    """Of the quarantine; None where no bad row went there."""
+
+
+def _count_source(plan: JobPlan) -> int:
+    """Rows that the run has to account for. Of a merge, the rows per key are counted.
+
+    Raises:
+        DuplicateKeyError: a key is null, or in more than one row.
+
+    """
+    key = plan.target.writing.key
+    if not key:
+        return plan.source.frame.count()
+    columns = [F.col(quote(name)) for name in key]
+    has_null = F.lit(False)  # noqa: FBT003
+    for column in columns:
+        has_null |= column.isNull()
+    n = F.col("count")
+    repeated = ~has_null & (n > 1)
+    found = (
+        plan.source.frame.groupBy(*columns)
+        .count()
+        .agg(
+            F.coalesce(F.sum(n), F.lit(0)).alias("rows"),
+            F.coalesce(F.sum(F.when(has_null, n)), F.lit(0)).alias("nulls"),
+            F.count(F.when(repeated, n)).alias("repeated"),
+            F.coalesce(F.sum(F.when(repeated, n)), F.lit(0)).alias("repeated_rows"),
+        )
+        .collect()[0]
+    )
+    if found["nulls"] or found["repeated"]:
+        raise DuplicateKeyError.not_unique(key, found["nulls"], found["repeated"], found["repeated_rows"])
+    return int(found["rows"])
+
+
+def _counts_first(plan: JobPlan) -> bool:
+    """Whether rows are scored and counted before any is committed.
+
+    A merge does so to be short: what other writers do while it scores does not get in its way. It can do without
+    where the compute keeps no rows; Delta then keeps them for the time of the merge.
+    """
+    if plan.quarantine is not None or plan.max_bad_rows is not None:
+        return True
+    return plan.target.writing.mode == "merge" and plan.target.schema is not None and _can_hold(_session(plan))
+
+
+def _can_hold(spark: SparkSession) -> bool:
+    try:
+        spark.range(1).persist().unpersist()
+    except PySparkException:  # serverless compute
+        return False
+    return True
+
+
+def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> Rows:
+    stamps = (plan.added["scored_at"], plan.added["run_id"])
+    return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps)
+
+
+def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Standing) -> _Outcome:
+    """Score once, count, then write: bad rows first, where they go apart, so that the output's commit is the run's.
+
+    A run that dies between the two leaves bad rows that the next one replaces.
+    """
+    error = quote(plan.added[ERROR_COLUMN])
+    with _held(frame) as scored:
+        counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
+        _check_counts(plan, facts, counts)
+        if plan.quarantine is None:
+            return _Outcome(_write(plan, _rows(plan, scored), facts, before), counts)
+        facts = replace(facts, quarantine=plan.quarantine.ref.text, quarantined=counts.bad)
+        bad = _rows(plan, scored, belonging=f"{error} IS NOT NULL")
+        good = _rows(plan, scored, belonging=f"{error} IS NULL")
+        apart = _write_apart(plan, plan.quarantine, bad, facts)
+        return _Outcome(_write(plan, good, facts, before), counts, apart)
+
+
+@contextmanager
+def _held(frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame's rows kept on the executors, so that several jobs read them and none is scored twice."""
+    held = frame.persist()
+    try:
+        yield held
+    finally:
+        held.unpersist()
+
+
+def _write(plan: JobPlan, rows: Rows, facts: RunFacts, before: Standing) -> Written:
+    def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
+        return standing(_session(plan), target, facts.idempotency_key, force=plan.force, whole_history=whole_history)
+
+    return write_once(rows, plan.target, facts, before, refresh=lambda: _now(plan, plan.target), look=look)
+
+
+def _write_apart(plan: JobPlan, quarantine: Target, bad: Rows, facts: RunFacts) -> Commit | None:
+    """Write the bad rows to the quarantine; None where there is none and none of an earlier run to replace."""
+
+    def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
+        key = facts.idempotency_key
+        return standing_apart(_session(plan), target, plan.target, key, force=plan.force, whole_history=whole_history)
+
+    before = look(quarantine, False)  # noqa: FBT003
+    if not facts.quarantined and (
+        quarantine.schema is None or (quarantine.writing.mode == "append" and not before.remains)
+    ):
+        return None
+    facts = replace(facts, part="quarantine")
+    return write_once(bad, quarantine, facts, before, refresh=lambda: _now(plan, quarantine), look=look).commit
+
+
+def _at_present(plan: JobPlan) -> JobPlan:
+    """The plan on its tables as they are now: it may have been made a while ago."""
+    tables = {"target": plan.target, "quarantine": plan.quarantine}
+    seen = {name: inspect_again(_session(plan), table) for name, table in tables.items() if table is not None}
+    for name, table in seen.items():
+        if table != tables[name]:
+            check_output(plan, table)
+    return replace(plan, target=seen["target"], quarantine=seen.get("quarantine"))
+
+
+def _now(plan: JobPlan, target: Target) -> Target:
+    """A table as other writers have left it, if it still takes what the run writes."""
+    target = inspect_again(_session(plan), target)
+    check_output(plan, target)
+    return target
+
+
+def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
+    """Before anything is committed."""
+    if counts.rows != facts.rows_in:
+        raise CommitError.counted(plan.target.ref.text, facts.rows_in, counts.rows)
+    limit = plan.max_bad_rows
+    if limit is not None and counts.bad > (limit * counts.rows if isinstance(limit, float) else limit):
+        reasons = [(reason.text, reason.rows) for reason in counts.reasons]
+        raise BadRowsError.too_many(counts.bad, counts.rows, allowed_text(limit), reasons)
+
+
+def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
+    """Rows in are rows out and quarantined, by Delta's own counts; a merge is given all rows."""
+    commit, apart = outcome.written.commit, outcome.apart
+    quarantined = outcome.counts.bad if plan.quarantine is not None and outcome.counts is not None else 0
+    good = commit.rows_seen - (quarantined if commit.operation == "MERGE" else 0)
+    bad = 0
+    if apart is not None:
+        bad = apart.rows_seen - (facts.rows_in - quarantined if apart.operation == "MERGE" else 0)
+    if good + bad == facts.rows_in and bad == quarantined:
+        return
+    text = plan.target.ref.text
+    if plan.quarantine is None:
+        raise CommitError.rows_differ(text, facts.rows_in, good, commit.version)
+    raise CommitError.parts_differ(text, good, plan.quarantine.ref.text, bad, facts.rows_in)
+
+
+def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
+    """What a failed run is told: what went wrong, and what it has committed all the same."""
+    if committed := _found(plan, plan.target, run_id):
+        if isinstance(error, RunError):  # it says so itself
+            return error
+        return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
+    explained = explain_failure(error, plan.target.ref.text, plan.source.ref.text)
+    if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
+        return CommitError.quarantined_only(explained.problems, plan.quarantine.ref.text, committed.version)
+    return explained
+
+
+def _found(plan: JobPlan, target: Target, run_id: str) -> Commit | None:
+    """The commit of a run that raised, if it had got that far; None too where there is no table to ask."""
+    try:
+        return find_commit(_session(plan), target.ref, run_id)
+    except Exception:  # noqa: BLE001  the table may not be there, and the run's own error is what counts
+        return None
+
+
+class _Observed:
+    """Counts of the values that the policy replaced, made while the rows pass."""
+
+    def __init__(self, run_id: str) -> None:
+        self._observation = Observation(f"spark_scoring_{run_id}")
+        self._names: list[str] = []
+
+    def watch(self, df: DataFrame, touched: Mapping[str, Column]) -> DataFrame:
+        self._names = list(touched)
+        if not touched:
+            return df
+        counts = [F.count(F.when(c, F.lit(1))).alias(f"c{i}") for i, c in enumerate(touched.values())]
+        return df.observe(self._observation, *counts)
+
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """After the commit was found: before, asking would block for ever."""
+        if not self._names:
+            return ()
+        found = self._observation.get
+        return tuple((name, int(n)) for i, name in enumerate(self._names) if (n := found.get(f"c{i}")))
+
+
+def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed) -> DataFrame:
+    """The columns that the run writes: kept, predicted, lineage."""
+    scored = score_frame(
+        plan.source.frame,
+        plan.scoring,
+        stage=plan.stage,
+        keep=plan.keep,
+        names=dict(plan.names),
+        observe=observed.watch,
+    )
+    if plan.bad_rows == "fail":
+        scored = _failing(scored, plan.added[ERROR_COLUMN])
+    return scored.select("*", *_lineage(plan, run_id, started))
+
+
+def _failing(scored: DataFrame, error_column: str) -> DataFrame:
+    """The frame, which fails in a bad row."""
+    error = quote(error_column)
+    message = f"concat('spark_scoring: a row cannot be scored (', {error}, '), and bad_rows is fail')"
+    guard = F.expr(f"CASE WHEN {error} IS NOT NULL THEN raise_error({message}) END").cast("string")
+    return scored.withColumn(error_column, guard)
+
+
+def _schema_frame(plan: JobPlan) -> DataFrame:
+    """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
+    kept = [F.col(quote(name)) for name in plan.keep]
+    outputs = [F.lit(None).cast(o.type).alias(plan.added[o.name]) for o in plan.scoring.outputs]
+    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0))
+
+
+def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
+    """Which model made a row, when and in which run."""
+    model = plan.scoring.model
+    lineage = {
+        "model_name": F.lit(model.name or model.uri),
+        "model_version": F.lit(model.version).cast("string"),
+        "scored_at": F.timestamp_micros(F.lit(int(started * 1e6))),
+        "run_id": F.lit(run_id),
+    }
+    return [column.alias(plan.added[name]) for name, column in lineage.items()]
+
+
+def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
+    """What identifies the run; its rows are not counted yet."""
+    model = plan.scoring.model
+    moment = _session(plan).sql("SELECT current_user() AS user, CAST(current_date() AS STRING) AS day")
+    now = moment.collect()[0]
+    return RunFacts(
+        run_id=run_id,
+        idempotency_key=_idempotency_key(plan, now["day"]),
+        generation=1,
+        job=plan.name or f"{model.name or model.uri} on {plan.source.ref.text}",
+        mode=plan.target.writing.mode,
+        run_column=plan.added["run_id"],
+        model_uri=model.uri,
+        model_name=model.name,
+        model_version=model.version,
+        model_digest=model.digest,
+        plan_hash=plan.scoring.hash,
+        source=plan.source.ref.text,
+        source_id=plan.source.table_id,
+        source_version=plan.source.version,
+        where=plan.source.where,
+        rows_in=0,
+        user=now["user"],
+        started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
+        replace_where=plan.target.writing.replace_where,
+        key=plan.target.writing.key,
+    )
+
+
+def _idempotency_key(plan: JobPlan, today: str) -> str:
+    """sha256 over what decides a run's rows: equal for two runs that would write the same ones.
+
+    Tables count by Delta's own id, however they are written; the output's is where the key is kept.
+    """
+    model, source, writing = plan.scoring.model, plan.source, plan.target.writing
+    daily, always = changing_expressions(plan.scoring, source, plan.target)
+    decisive = {
+        "job": plan.name,
+        "source": [source.table_id, source.version, source.where],
+        "model": [model.name or model.uri, model.version],
+        "plan": plan.scoring.hash,
+        "columns": [plan.keep, sorted(plan.names)],
+        "output": [
+            writing.mode,
+            writing.replace_where,
+            writing.key,
+            plan.bad_rows == "quarantine",
+        ],
+        "day": today if daily else None,
+        "moment": uuid.uuid4().hex if always else None,
+    }
+    return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
+    """The report of a run that was made before and whose rows are there."""
+    facts = cast("RunFacts", commit.facts)
+    place = plan.target.ref
+    if plan.quarantine is not None and facts.quarantined:
+        place = plan.quarantine.ref
+    return _report(plan, commit, facts, _counts_in(plan, facts, place), (), seconds=0.0, skipped=True)
+
+
+def _counts_in(plan: JobPlan, facts: RunFacts, ref: TableRef, version: int | None = None) -> RowCounts:
+    """The run's rows in a table, counted."""
+    spark = _session(plan)
+    table = spark.table(ref.sql) if version is None else read_version(spark, ref, version)
+    own = table.where(F.col(quote(facts.run_column)) == facts.run_id)
+    return count_rows(own, plan.added[ERROR_COLUMN], plan.scoring)
+
+
+def _report(
+    plan: JobPlan,
+    commit: Commit,
+    facts: RunFacts,
+    counts: RowCounts,
+    touched: tuple[tuple[str, int], ...],
+    *,
+    seconds: float,
+    skipped: bool = False,
+) -> RunReport:
+    ref = plan.target.ref
+    location = _session(plan).sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0]["location"]
+    return RunReport(
+        run_id=facts.run_id,
+        skipped=skipped,
+        job=facts.job,
+        model=plan.scoring.model.name or plan.scoring.model.uri,
+        model_version=plan.scoring.model.version,
+        plan_hash=plan.scoring.hash,
+        source=plan.source.ref.text,
+        source_version=plan.source.version,
+        output=ref.text,
+        output_version=commit.version,
+        output_location=redact(without_file_scheme(str(location))),
+        rows_in=facts.rows_in,
+        rows_out=facts.rows_in - facts.quarantined,  # checked when it was made
+        bad_rows=facts.quarantined if facts.quarantine else counts.bad,
+        quarantine=facts.quarantine,
+        quarantined=facts.quarantined,
+        reasons=counts.reasons,
+        changes=_changes(commit, facts),
+        touched=touched,
+        scored_at=facts.started,
+        seconds=seconds,
+    )
+
+
+def _changes(commit: Commit, facts: RunFacts) -> MergeChanges | None:
+    if commit.operation != "MERGE":
+        return None
+    inserted, updated = commit.metric("numTargetRowsInserted"), commit.metric("numTargetRowsUpdated")
+    unchanged = facts.rows_in - facts.quarantined - inserted - updated
+    return MergeChanges(inserted, updated, commit.metric("numTargetRowsDeleted"), unchanged)
+
+
+def _session(plan: JobPlan) -> SparkSession:
+    return plan.source.frame.sparkSession

@@ -1,0 +1,169 @@
+"""Rows that cannot be scored: kept, moved to a quarantine, or the end of the run; counted by reason."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+
+from spark_scoring import ScoringJob
+from spark_scoring.errors import JobError, RequestError, RunError
+from tests.models import line_rows, save_line
+from tests.place import ROWS, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+
+BAD = {3, 7}
+GOOD = [i for i in range(ROWS) if i not in BAD]
+
+
+class Counting(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Writes down every row that it is given, and raises on the one whose x is 5."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        if (model_input["x"] == 5).any():
+            msg = "5"
+            raise ValueError(msg)
+        with open(self.log, "a") as file:  # noqa: PTH123
+            file.writelines(f"{x:.0f}\n" for x in model_input["x"])
+        return model_input["x"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_line(str(tmp_path_factory.mktemp("bad_rows") / "line"))
+
+
+@pytest.fixture
+def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
+    return Place(spark, model, tmp_path, BAD)
+
+
+def test_a_quarantine_takes_the_bad_rows_once(place: Place) -> None:
+    report = place.run(bad_rows="quarantine")
+    assert (report.rows_in, report.rows_out, report.quarantined, report.bad_rows) == (ROWS, len(GOOD), 2, 2)
+    assert report.quarantine == f"{place.output}_quarantine"
+    assert [(r.feature, r.code, r.text, r.rows) for r in report.reasons] == [("n", "null", "n: null", 2)]
+    assert (place.ids(), place.ids("_quarantine")) == (GOOD, sorted(BAD))
+    moved = place.spark.read.format("delta").load(f"{place.output}_quarantine").collect()
+    assert {(r["prediction"], r["scoring_error"], r["run_id"]) for r in moved} == {(None, "n: null", report.run_id)}
+    again = place.run(bad_rows="quarantine")
+    assert again.skipped
+    assert (again.quarantined, again.rows_out, again.reasons) == (2, len(GOOD), report.reasons)
+    assert (place.versions(), place.versions("_quarantine")) == (1, 1)
+
+
+def test_a_run_that_died_between_its_two_commits_is_completed(place: Place) -> None:
+    """The output's own constraint lets the second commit fail."""
+    place.run(bad_rows="quarantine", source={"where": "id IN (0, 3)"})
+    place.sql("ALTER TABLE {out} ADD CONSTRAINT small CHECK (id < 5)")
+    with pytest.raises(RunError) as raised:
+        place.run(bad_rows="quarantine", source={"where": "id > 3"})
+    assert "its version 1 has the bad rows of this run, whose output was not written" in str(raised.value)
+    assert (place.ids(), place.ids("_quarantine")) == ([0], [3, 7])
+    place.sql("ALTER TABLE {out} DROP CONSTRAINT small")
+    report = place.run(bad_rows="quarantine", source={"where": "id > 3"})
+    assert not report.skipped
+    assert (place.ids(), place.ids("_quarantine")) == ([i for i in GOOD if i not in {1, 2}], [3, 7])
+    last = place.spark.read.format("delta").load(f"{place.output}_quarantine").where("id = 7").collect()
+    assert [row["run_id"] for row in last] == [report.run_id]
+
+
+def test_a_quarantine_follows_the_mode_of_its_output(place: Place) -> None:
+    over = {"mode": "overwrite"}
+    place.run(over, bad_rows="quarantine")
+    place.run(over, bad_rows="quarantine", source={"where": "id < 5"})
+    assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2, 4], [3])
+    place.run(over, bad_rows="quarantine", source={"where": "id < 3"})
+    assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2], [])
+    place.run(bad_rows="quarantine", force=True, source={"where": "id = 7"})
+    place.run(bad_rows="quarantine", force=True, source={"where": "id = 7"})
+    assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2], [7, 7])
+
+
+def test_replaced_values_are_counted_once(place: Place) -> None:
+    policy = {"n": {"nulls": {"fill": 0}}}
+    assert place.run(policy=policy, max_bad_rows=0).touched == (("n", 2),)
+    merge = {"mode": "merge", "key": ["id"]}
+    assert place.run(merge, policy=policy, bad_rows="quarantine").touched == (("n", 2),)
+
+
+def test_an_output_with_other_columns_than_its_quarantine_is_refused(place: Place) -> None:
+    place.spark.range(1).write.format("delta").save(f"{place.output}_quarantine")
+    with pytest.raises(RequestError, match=r"(?s)out_quarantine: its columns differ from the run's"):
+        place.run(bad_rows="quarantine")
+
+
+@pytest.mark.parametrize("bad_rows", ["keep", "quarantine"])
+def test_more_bad_rows_than_allowed_stop_the_run_before_its_commit(place: Place, bad_rows: str) -> None:
+    message = r"bad rows: 2 of 12 rows cannot be scored, max_bad_rows allows {} \(n: null in 2\); nothing was committed"
+    with pytest.raises(RunError, match=message.format("1 rows")):
+        place.run(bad_rows=bad_rows, max_bad_rows=1)
+    with pytest.raises(RunError, match=message.format("16% of the rows")):
+        place.run(bad_rows=bad_rows, max_bad_rows=0.16)
+    assert not list(place.folder.glob("out*"))
+    report = place.run(bad_rows=bad_rows, max_bad_rows=0.17)
+    assert (report.rows_in, report.bad_rows, report.reasons[0].rows) == (ROWS, 2, 2)
+
+
+def test_the_first_bad_row_fails_the_run_where_it_should(place: Place) -> None:
+    with pytest.raises(RunError, match=r"a row cannot be scored \(n: null\), and bad_rows is fail; nothing was comm"):
+        place.run(bad_rows="fail")
+    assert place.run(bad_rows="fail", source={"where": "n IS NOT NULL"}).rows_out == len(GOOD)
+
+
+@pytest.mark.parametrize("settings", [{"bad_rows": "quarantine"}, {"bad_rows": "keep", "max_bad_rows": 3}])
+def test_rows_that_are_counted_first_are_scored_once(
+    spark: SparkSession, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    signature = ModelSignature(Schema([ColSpec("double", "x"), ColSpec("long", "n")]), Schema([ColSpec("double")]))
+    folder, log = str(tmp_path / "model"), tmp_path / "log"
+    mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, pip_requirements=["mlflow"])
+    place = Place(spark, folder, tmp_path, BAD)
+    place.run(source={"where": "id <> 5"}, **settings)
+    assert sorted(int(x) for x in log.read_text().split()) == [i for i in GOOD if i != 5]
+    report = place.run(**settings)
+    assert [(r.feature, r.code, r.text, r.rows) for r in report.reasons] == [
+        ("n", "null", "n: null", 2),
+        (None, "model_error", "model: ValueError", 1),
+    ]
+
+
+def test_reasons_of_odd_names_are_told_apart(spark: SparkSession, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    names = ["a; b", "a", "b: null", '"q"']
+    frame = pd.DataFrame([[1, 2, 3, 4], [4, 3, 2, 1]], columns=names)
+    line = LinearRegression().fit(frame, [1, 2])
+    signature = mlflow.models.infer_signature(frame, line.predict(frame))
+    mlflow.sklearn.save_model(line, tmp_path / "m", signature=signature, pip_requirements=["mlflow"])
+    columns = {name: f"IF(id IN ({i}, 9), NULL, 1)" for i, name in enumerate(names)}
+    line_rows(spark, range(ROWS)).write.format("delta").save(str(tmp_path / "in"))
+    place = {"source": {"path": str(tmp_path / "in")}, "output": {"path": str(tmp_path / "out"), "keep": ["id"]}}
+    from spark_scoring import run_job
+
+    report = run_job(ScoringJob.from_dict({"model": str(tmp_path / "m"), "columns": columns, **place}))
+    assert {(r.feature, r.code, r.rows) for r in report.reasons} == {(name, "null", 2) for name in names}
+    assert report.bad_rows == 5
+
+
+def test_a_limit_is_rows_or_a_share(place: Place) -> None:
+    for limit in (-1, 1.5, "many"):
+        with pytest.raises(JobError, match="max_bad_rows"):
+            place.job(max_bad_rows=limit)
+    with pytest.raises(JobError, match="max_bad_rows goes with bad_rows: keep or quarantine"):
+        place.job(bad_rows="fail", max_bad_rows=3)

@@ -1,0 +1,170 @@
+"""Merging on a key: what is updated, inserted, left alone and refused; the model runs once per row."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import mlflow
+import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from pyspark.errors import AnalysisException
+
+from spark_scoring.errors import JobError, RequestError, RunError
+from tests.models import line_rows, save_line
+from tests.place import ROWS, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+
+MERGE = {"mode": "merge", "key": ["id"]}
+
+
+class Counting(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Doubles x, and writes down every row that it is given."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        with open(self.log, "a") as file:  # noqa: PTH123
+            file.writelines(f"{x:.0f}\n" for x in model_input["x"])
+        return model_input["x"] * 2
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_line(str(tmp_path_factory.mktemp("merge") / "line"))
+
+
+@pytest.fixture
+def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
+    return Place(spark, model, tmp_path, ())
+
+
+def rows(place: Place, suffix: str = "") -> dict[int, Any]:
+    return {row["id"]: row for row in place.spark.read.format("delta").load(place.output + suffix).collect()}
+
+
+def change(place: Place, assignment: str, where: str) -> None:
+    place.spark.sql(f"UPDATE delta.`{place.source}` SET {assignment} WHERE {where}")  # noqa: S608
+
+
+def test_a_merge_updates_what_differs_and_inserts_what_is_new(place: Place) -> None:
+    first = place.run(MERGE)
+    assert (first.rows_out, first.changes) == (ROWS, None)
+    change(place, "x = x + 100", "id < 3")
+    change(place, "n = NULL", "id = 4")
+    line_rows(place.spark, range(ROWS, ROWS + 2)).write.format("delta").mode("append").save(place.source)
+    second = place.run(MERGE)
+    assert (second.rows_in, second.rows_out, second.bad_rows) == (ROWS + 2, ROWS + 2, 1)
+    assert vars(second.changes) == {"inserted": 2, "updated": 4, "deleted": 0, "unchanged": ROWS - 4}
+    after = rows(place)
+    assert sorted(after) == list(range(ROWS + 2))
+    assert {i for i, row in after.items() if row["run_id"] == second.run_id} == {0, 1, 2, 4, ROWS, ROWS + 1}
+    assert [round(after[i]["prediction"]) for i in (0, 5)] == [200, 12]
+    assert (after[4]["prediction"], after[4]["scoring_error"]) == (None, "n: null")
+    again = place.run(MERGE)
+    assert (again.skipped, again.changes, again.bad_rows) == (True, second.changes, 1)
+
+
+def test_a_merge_is_made_again_after_someone_changed_the_table(place: Place) -> None:
+    place.run(MERGE)
+    place.sql("UPDATE {out} SET prediction = 0 WHERE id = 1")
+    place.sql("DELETE FROM {out} WHERE id = 2")
+    again = place.run(MERGE)
+    assert not again.skipped
+    assert vars(again.changes) == {"inserted": 1, "updated": 1, "deleted": 0, "unchanged": ROWS - 2}
+    assert round(rows(place)[1]["prediction"]) == 3
+
+
+def test_a_key_is_in_the_output_or_in_the_quarantine(place: Place) -> None:
+    """A prediction does not outlive the row that it was made from."""
+    change(place, "n = NULL", "id IN (3, 7)")
+    place.run(MERGE, bad_rows="quarantine")
+    assert place.ids("_quarantine") == [3, 7]
+    change(place, "n = 1", "id = 3")
+    change(place, "n = NULL", "id = 5")
+    report = place.run(MERGE, bad_rows="quarantine")
+    assert (report.rows_out, report.quarantined) == (ROWS - 2, 2)
+    assert vars(report.changes) == {"inserted": 1, "updated": 0, "deleted": 1, "unchanged": ROWS - 3}
+    assert (place.ids(), place.ids("_quarantine")) == ([i for i in range(ROWS) if i not in (5, 7)], [5, 7])
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_each_row_is_scored_once(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: bool,  # noqa: FBT001
+) -> None:
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
+    folder, log = str(tmp_path / "model"), tmp_path / "log"
+    mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, pip_requirements=["mlflow"])
+    place = Place(spark, folder, tmp_path, ())
+    place.run(MERGE, source={"where": "id < 5"})
+    log.unlink()
+    if not held:
+        _refuse_caching(monkeypatch)
+    report = place.run(MERGE)
+    assert sorted(int(x) for x in log.read_text().split()) == list(range(ROWS))
+    assert vars(report.changes) == {"inserted": ROWS - 5, "updated": 0, "deleted": 0, "unchanged": 5}
+    if not held:
+        with pytest.raises(RunError, match="this compute cannot hold scored rows until they are counted"):
+            place.run(MERGE, max_bad_rows=3, force=True)
+
+
+def _refuse_caching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As serverless compute does, which is not to be had here."""
+
+    def persist(self: DataFrame) -> DataFrame:
+        msg = "[NOT_SUPPORTED_WITH_SERVERLESS] PERSIST TABLE is not supported on serverless compute."
+        raise AnalysisException(msg)
+
+    from pyspark.sql.classic.dataframe import DataFrame as Frame
+
+    monkeypatch.setattr(Frame, "persist", persist)
+
+
+def test_keys_that_do_not_tell_rows_apart_stop_the_run_before_its_commit(place: Place) -> None:
+    change(place, "note = 'same'", "id IN (1, 2, 3)")
+    change(place, "note = NULL", "id = 4")
+    with pytest.raises(RunError) as raised:
+        place.run({"mode": "merge", "key": ["note"]})
+    assert [p.cause for p in raised.value.problems] == [
+        "it is null in 1 rows; nothing was committed",
+        "1 of its values stand in more than one row, 3 rows in all; nothing was committed",
+    ]
+    assert not (place.folder / "out").exists()
+    assert place.run({"mode": "merge", "key": ["id", "note"]}, source={"where": "id <> 4"}).rows_out == ROWS - 1
+
+
+def test_a_key_must_be_kept_and_goes_with_merge_only(place: Place) -> None:
+    with pytest.raises(RequestError, match=r"output\.key: x: the run does not write this column"):
+        place.run({"mode": "merge", "key": ["x"]})
+    with pytest.raises(JobError, match="mode: merge needs a key"):
+        place.job({"mode": "merge"})
+    with pytest.raises(JobError, match="key goes with mode: merge"):
+        place.job({"key": ["id"]})
+
+
+def test_odd_names_and_nested_columns_are_merged(spark: SparkSession, model: str, tmp_path: Path) -> None:
+    place = Place(spark, model, tmp_path, ())
+    odd = (
+        spark.read.format("delta")
+        .load(place.source)
+        .selectExpr("id AS `k {``é}`", "x", "n", "map('a', id) AS `m.m`", "array(struct(id AS i)) AS s")
+    )
+    odd.write.format("delta").option("delta.columnMapping.mode", "name").save(str(tmp_path / "odd"))
+    place.source = str(tmp_path / "odd")
+    merge = {"mode": "merge", "key": ["k {`é}"], "keep": ["k {`é}", "m.m", "s"]}
+    place.run(merge, source={"where": "x < 6"})
+    report = place.run(merge)
+    assert vars(report.changes) == {"inserted": ROWS - 6, "updated": 0, "deleted": 0, "unchanged": 6}

@@ -1,0 +1,45 @@
+"""A source and an output of a test's own, and runs between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring import ScoringJob, run_job
+from tests.models import line_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+    from spark_scoring import RunReport
+
+ROWS = 12
+BAD = {3}
+
+
+class Place:
+    """Folders of a source table with ``ROWS`` rows for a model of ``save_line``, and of its output."""
+
+    def __init__(self, spark: SparkSession, model: str, folder: Path, bad: Collection[int] = BAD) -> None:
+        self.spark, self.model, self.folder = spark, model, folder
+        self.source, self.output = str(folder / "in"), str(folder / "out")
+        line_rows(spark, range(ROWS), bad).write.format("delta").save(self.source)
+
+    def job(self, output: dict[str, Any] | None = None, **fields: Any) -> ScoringJob:
+        place = {"path": self.output, "keep": ["id", "note"], **(output or {})}
+        source = {"path": self.source, **fields.pop("source", {})}
+        return ScoringJob.from_dict({"model": self.model, "source": source, "output": place, **fields})
+
+    def run(self, output: dict[str, Any] | None = None, **fields: Any) -> RunReport:
+        return run_job(self.job(output, **fields), self.spark)
+
+    def sql(self, statement: str) -> None:
+        self.spark.sql(statement.format(out=f"delta.`{self.output}`"))
+
+    def ids(self, suffix: str = "") -> list[int]:
+        return sorted(row["id"] for row in self.spark.read.format("delta").load(self.output + suffix).collect())
+
+    def versions(self, suffix: str = "") -> int:
+        return self.spark.sql(f"DESCRIBE HISTORY delta.`{self.output}{suffix}`").count()
