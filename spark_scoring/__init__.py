@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
+    from spark_scoring.features.client import FeatureFunction, FeatureLookup, feature_client
+    from spark_scoring.features.local_client import LocalFeatureClient
     from spark_scoring.job import ScoringJob
     from spark_scoring.pipeline import JobPlan, plan_job, plan_scoring, run_job, score_batch
     from spark_scoring.plan.planner import ScoringPlan
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FeatureFunction": "features.client",
+    "FeatureLookup": "features.client",
     "FeaturePolicy": "plan.policy",
     "Fill": "plan.policy",
     "JobPlan": "pipeline",
+    "LocalFeatureClient": "features.local_client",
     "PlanError": "errors",
     "PreparedFeatures": "engine.pandas_casts",
     "RequestError": "errors",
@@ -33,6 +38,7 @@ _HOMES = {
     "ScoringError": "errors",
     "ScoringJob": "job",
     "ScoringPlan": "plan.planner",
+    "feature_client": "features.client",
     "get_session": "session",
     "plan_job": "pipeline",
     "plan_scoring": "pipeline",
@@ -42,9 +48,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "FeatureFunction",
+    "FeatureLookup",
     "FeaturePolicy",
     "Fill",
     "JobPlan",
+    "LocalFeatureClient",
     "PlanError",
     "PreparedFeatures",
     "RequestError",
@@ -54,6 +63,7 @@ __all__ = [
     "ScoringJob",
     "ScoringPlan",
     "__version__",
+    "feature_client",
     "get_session",
     "plan_job",
     "plan_scoring",

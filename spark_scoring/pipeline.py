@@ -24,6 +24,8 @@ from spark_scoring.delta.source import PinnedSource, pin_source, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
 from spark_scoring.errors import CommitError, Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.features.join import add_features, check_keys, schema_with_features
+from spark_scoring.features.planning import plan_features
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
@@ -135,8 +137,11 @@ def plan_scoring(
     schema = table if isinstance(table, StructType) else table.schema
     problems = Gathering()
     expressions = {}
+    lookups = None
+    if spec.features is not None:
+        lookups, schema = plan_features(_frame_of(table), spec.features)
     if columns:
-        frame = get_session().createDataFrame([], schema) if isinstance(table, StructType) else table
+        frame = _frame_of(table if lookups is None else schema)
         expressions = _typed_expressions(frame, columns, problems)
     problems.raise_all()
     request = Request(
@@ -147,8 +152,14 @@ def plan_scoring(
         params=params or {},
         per_class=per_class,
         case_sensitive=isinstance(table, DataFrame) and _case_sensitive(table.sparkSession),
+        lookups=lookups,
     )
     return make_plan(spec, schema, request)
+
+
+def _frame_of(table: StructType | DataFrame) -> DataFrame:
+    """The table, or an empty one of its columns."""
+    return get_session().createDataFrame([], table) if isinstance(table, StructType) else table
 
 
 def score_batch(
@@ -197,7 +208,8 @@ def score_batch(
     )
     added = _renamed([o.name for o in plan.outputs], names or {})
     _check_names(df.columns, added, case_sensitive=_case_sensitive(df.sparkSession))
-    return score_frame(df, plan, stage=stage, names=names)
+    rows = df if plan.lookups is None else add_features(df, plan.lookups)
+    return score_frame(rows, plan, stage=stage, keep=df.columns, names=names)
 
 
 def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
@@ -224,10 +236,14 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
 def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: ModelSpec) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once."""
     problems = Gathering()
-    keep = scoring = None
+    keep = scoring = lookups = None
+    frame = source.frame
+    if spec.features is not None:
+        lookups, schema = plan_features(frame, spec.features)
+        frame = _frame_of(schema)
     with problems.attempt():
-        keep = _kept_columns(source.frame, job.output.keep)
-    expressions = _typed_expressions(source.frame, job.columns, problems)
+        keep = _kept_columns(frame, source.frame.columns if job.output.keep is None else job.output.keep)
+    expressions = _typed_expressions(frame, job.columns, problems)
     with problems.attempt():
         request = Request(
             policy=job.scoring_policy(),
@@ -237,11 +253,13 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
             params=job.params,
             per_class=job.per_class,
             case_sensitive=_case_sensitive(source.frame.sparkSession),
+            lookups=lookups,
         )
-        scoring = make_plan(spec, source.frame.schema, request)
+        scoring = make_plan(spec, frame.schema, request)
     if keep is None or scoring is None or problems.problems:
         raise RequestError(problems.problems)
-    notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
+    places = [source.ref.note, target.ref.note, *(table.note for table in (lookups.tables if lookups else ()))]
+    notes = dict.fromkeys(note for note in places if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage)
     with problems.attempt():
@@ -273,6 +291,8 @@ def run_job(
     plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
     run_id = uuid.uuid4().hex
     started = time.time()
+    if plan.scoring.lookups is not None:
+        check_keys(plan.source.frame, plan.scoring.lookups)
     try:
         rows_in = plan.source.frame.count()
         observed = _Observed(run_id)
@@ -323,8 +343,9 @@ class _Observed:
 def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed | None = None) -> DataFrame:
     """The columns that the run writes: kept, predicted, lineage."""
     names = dict(plan.names)
+    lookups = plan.scoring.lookups
     scored = score_frame(
-        plan.source.frame,
+        plan.source.frame if lookups is None else add_features(plan.source.frame, lookups, checked=True),
         plan.scoring,
         stage=plan.stage,
         keep=plan.keep,
@@ -339,7 +360,10 @@ def _written_schema(plan: JobPlan) -> StructType:
     names = dict(plan.names)
     kept = [F.col(quote(name)) for name in plan.keep]
     outputs = [F.lit(None).cast(o.type).alias(names.get(o.name, o.name)) for o in plan.scoring.outputs]
-    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0)).schema
+    frame, lookups = plan.source.frame, plan.scoring.lookups
+    if lookups is not None:
+        frame = _frame_of(schema_with_features(frame, lookups))
+    return frame.select(*kept, *outputs, *_lineage(plan, "", 0.0)).schema
 
 
 def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
@@ -368,6 +392,7 @@ def _facts(plan: JobPlan, run_id: str, rows_in: int) -> RunFacts:
         source_version=plan.source.version,
         where=plan.source.where,
         rows_in=rows_in,
+        feature_tables={t.name: t.version for t in plan.scoring.lookups.tables} if plan.scoring.lookups else {},
     )
 
 
@@ -452,10 +477,8 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
     return cast("StructType", struct)["v"].dataType
 
 
-def _kept_columns(frame: DataFrame, keep: Sequence[str] | None) -> tuple[str, ...]:
-    """The source's columns to keep, in the job's order and the source's spelling."""
-    if keep is None:
-        return tuple(frame.columns)
+def _kept_columns(frame: DataFrame, keep: Sequence[str]) -> tuple[str, ...]:
+    """The columns to keep, in the job's order and the table's spelling."""
     fold = str if _case_sensitive(frame.sparkSession) else str.lower
     by_name = {fold(c): c for c in frame.columns}
     problems = Gathering()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.delta.source import history
@@ -33,6 +33,8 @@ class RunFacts:
     source_version: int
     where: str | None
     rows_in: int
+    feature_tables: dict[str, int | None] = field(default_factory=dict)
+    """The version of each feature table that was read."""
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""

@@ -193,6 +193,13 @@ def prepare(plan: ScoringPlan, extended: Extended | None = None) -> Prepared:
     )
 
 
+def time_micros(source: str, type_: str) -> str:
+    """A time as microseconds since 1970 in UTC, as SQL: of a date its midnight, of a time without a zone as in UTC."""
+    conversion: Mapping[str, Conversion] = {"date": "date_micros", "timestamp_ntz": "wall_clock_micros"}
+    value, _ = _converted(source, _Typed("datetime", type_, conversion.get(type_, "instant_micros")))
+    return value
+
+
 def _lanes(casts: Sequence[_Cast]) -> tuple[Lane, ...]:
     lanes = []
     for type_ in LANE_TYPES:

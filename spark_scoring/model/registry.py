@@ -66,7 +66,7 @@ def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: st
         raise ModelError.no_mlflow() from error
     if not uri.startswith(("models:/", "runs:/")):
         return _resolve_folder(uri)
-    with _mlflow_at(tracking_uri, registry_uri) as client:
+    with mlflow_at(tracking_uri, registry_uri) as client:
         _check_registry_file(uri)
         if match := _LOGGED.fullmatch(uri):
             return _fetch(uri, uri, key=("logged", match["id"]))
@@ -103,7 +103,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def _mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[type[MlflowClient]]:
+def mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[type[MlflowClient]]:
     """The client class, which then talks to the given servers; MLflow's process-wide settings are as before afterwards.
 
     MLflow resolves ``models:/`` URIs through its global settings whatever the client says, so these are set
