@@ -132,7 +132,7 @@ def _with_defaults(df: DataFrame, lookups: Sequence[TableLookup]) -> DataFrame:
                 value = quote(feature.name)
                 if feature.type in ("float", "double"):
                     value = f"nanvl({value}, CAST(NULL AS {feature.type}))"
-                filled[feature.name] = F.expr(f"coalesce({value}, {feature.default})")
+                filled[feature.name] = F.expr(f"coalesce({value}, {feature.default_sql})")
     if not filled:
         return df
     return df.select(*[filled[c].alias(c) if c in filled else F.col(quote(c)) for c in df.columns])

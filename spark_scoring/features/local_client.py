@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
@@ -324,8 +324,6 @@ def _described(
                 msg = "exclude_columns"
                 raise FeatureTableError.no_column(msg, name, names)
     problems.raise_all()
-    from dataclasses import replace
-
     kept = tuple(replace(column, include=column.name not in excluded) for column in columns)
     return FeatureSpec(kept, tuple(tables.values()), tuple(d for d in definitions if d is not None))
 

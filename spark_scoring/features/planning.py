@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from pyspark.errors import AnalysisException
 
 from spark_scoring.delta.feature_tables import find_feature_table
 from spark_scoring.errors import FeatureTableError, Gathering
@@ -55,8 +58,6 @@ def _with_recorded_keys(table: FeatureTable, spec: FeatureSpec) -> FeatureTable:
     recorded = spec.table(table.name)
     if table.primary_keys is not None or not recorded.primary_keys:
         return table
-    from dataclasses import replace
-
     return replace(table, primary_keys=recorded.primary_keys, timeseries_column=recorded.timeseries_column)
 
 
@@ -66,9 +67,15 @@ def _check_defaults(spark: SparkSession, plan: LookupPlan) -> None:
     for step in plan.steps:
         for feature in step.features if isinstance(step, TableLookup) else ():
             with problems.attempt():
-                if feature.default is None:
-                    continue
-                tried = feature.default.replace("CAST(", "try_cast(", 1)
-                if spark.sql(f"SELECT {tried} IS NULL AS bad").collect()[0]["bad"]:
+                default = feature.default_sql
+                if default is not None and not _is_value(spark, default):
                     raise FeatureTableError.bad_default(feature.name, feature.type)
     problems.raise_all()
+
+
+def _is_value(spark: SparkSession, cast: str) -> bool:
+    """Whether a cast of a constant gives a value; refused casts raise, under ANSI rules when they are made."""
+    try:
+        return not spark.sql(f"SELECT try_{cast} IS NULL AS bad").collect()[0]["bad"]
+    except AnalysisException:
+        return False

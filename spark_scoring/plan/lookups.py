@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spark_scoring.errors import PlanError, Problem, listed, near_fix
 from spark_scoring.model.feature_spec import FunctionColumn, LookupColumn, SourceColumn
@@ -77,7 +77,12 @@ class LookedUp:
     """Its name in the feature table."""
     type: str
     default: str | None = None
-    """SQL of the value that stands in for a null or NaN."""
+    """Text of the value that stands in for a null or NaN."""
+
+    @property
+    def default_sql(self) -> str | None:
+        """The default as SQL of the feature's type."""
+        return None if self.default is None else f"CAST({text(self.default)} AS {self.type})"
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,13 @@ class TableLookup:
     features: tuple[LookedUp, ...]
 
     @property
-    def text(self) -> str:
-        """``main.ml.weather by origin as of sched_dep, at most 3600 s old``."""
-        how = f"{self.table.name} by {', '.join(map(str, self.matches))}"
+    def time_text(self) -> str:
+        """``sched_dep >= hour, at most 3600 s old``; nothing for a plain lookup."""
         if self.as_of is None:
-            return how
+            return ""
         age = self.as_of.lookback_micros
         limit = "" if age is None else f", at most {age / 1e6:g} s old"
-        return f"{how} as of {self.as_of.source}{limit}"
+        return f"{self.as_of.source} >= {self.as_of.column}{limit}"
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,19 @@ class FunctionCall:
     bindings: tuple[tuple[str, str], ...]
     definition: FunctionDefinition | None = None
 
-    @property
-    def text(self) -> str:
-        """``main.ml.ratio(a => temp, b => distance)``."""
-        return f"{self.function}({', '.join(f'{p} => {c}' for p, c in self.bindings)})"
+
+@dataclass(frozen=True)
+class Origin:
+    """A looked-up column's line in a plan."""
+
+    name: str
+    source: str
+    """``main.ml.weather at 3``, with the table's own name of the column where that differs; or a function."""
+    keys: str
+    """Columns of the scored table that are matched, or bound."""
+    as_of: str = ""
+    otherwise: str = ""
+    """What a row gets for which nothing is found."""
 
 
 Step: TypeAlias = TableLookup | FunctionCall
@@ -140,17 +153,25 @@ class LookupPlan:
         return tuple(found.values())
 
     @property
-    def origins(self) -> dict[str, str]:
+    def origins(self) -> tuple[Origin, ...]:
         """Where each added column comes from, for people."""
-        found = {}
+        found = []
         for step in self.steps:
             if isinstance(step, FunctionCall):
-                found[step.name] = step.text
+                found.append(Origin(step.name, step.function, ", ".join(f"{p} => {c}" for p, c in step.bindings)))
                 continue
+            table = step.table.name if step.table.version is None else f"{step.table.name} at {step.table.version}"
+            keys = ", ".join(map(str, step.matches))
             for feature in step.features:
-                renamed = "" if feature.name == feature.column else f"{feature.column} of "
-                found[feature.name] = f"{renamed}{step.text}"
-        return found
+                column = "" if feature.name == feature.column else f": {feature.column}"
+                default = feature.default or "null"
+                found.append(Origin(feature.name, table + column, keys, step.time_text, default))
+        order = {name: place for place, name in enumerate(self.columns)}
+        return tuple(sorted(found, key=lambda origin: order[origin.name]))
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """The lookups as JSON types: one entry per table and key, and one per function."""
+        return [_step_dict(step) for step in self.steps]
 
     @property
     def decisive(self) -> list[str]:
@@ -162,6 +183,21 @@ class LookupPlan:
             else:
                 kept.append(repr((step.table.name, step.matches, step.as_of, step.features)))
         return kept
+
+
+def _step_dict(step: Step) -> dict[str, Any]:
+    if isinstance(step, FunctionCall):
+        return {"function": step.function, "inputs": dict(step.bindings), "features": {step.name: step.function}}
+    as_of = step.as_of
+    return {
+        "table": step.table.name,
+        "version": step.table.version,
+        "keys": {match.source: match.column for match in step.matches},
+        "as_of": None if as_of is None else {as_of.source: as_of.column},
+        "lookback_seconds": None if as_of is None or as_of.lookback_micros is None else as_of.lookback_micros / 1e6,
+        "features": {feature.name: feature.column for feature in step.features},
+        "defaults": {feature.name: feature.default for feature in step.features if feature.default is not None},
+    }
 
 
 def lookup_tables(spec: FeatureSpec, schema: StructType, *, case_sensitive: bool = False) -> tuple[str, ...]:
@@ -355,8 +391,7 @@ class _Planner:
             return None
         type_ = found.dataType.simpleString()
         self._types[self._names.fold(column.name)] = found.dataType
-        default = None if column.default is None else f"CAST({text(column.default)} AS {type_})"
-        return LookedUp(column.name, found.name, type_, default)
+        return LookedUp(column.name, found.name, type_, column.default)
 
     def _column(self, table: FeatureTable, name: str, what: str) -> StructField | None:
         fields = {self._names.fold(field.name): field for field in table.schema.fields}
