@@ -85,11 +85,10 @@ def create_feature_table(
     ref = resolve(spark, table=name)
     if describe_table(spark, ref) is not None:
         raise FeatureTableError.exists(name)
-    keys = tuple(key for key in primary_keys if key != timeseries_column)
-    needed = (*keys, *([] if timeseries_column is None else [timeseries_column]), *partition_columns)
+    needed = (*primary_keys, *([] if timeseries_column is None else [timeseries_column]), *partition_columns)
     if lacking := [column for column in needed if column not in schema.fieldNames()]:
         raise FeatureTableError.lacks_columns(name, lacking, schema.fieldNames())
-    properties = {_KEYS: json.dumps(keys), **(tags or {})}
+    properties = {_KEYS: json.dumps(list(primary_keys)), **(tags or {})}
     if timeseries_column is not None:
         properties[_TIME] = timeseries_column
     if len(ref.parts) == 2 and (folder := warehouse_path(spark, ref)) is not None:  # noqa: PLR2004

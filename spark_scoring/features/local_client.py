@@ -33,6 +33,7 @@ from spark_scoring.model.feature_spec import (
 )
 from spark_scoring.model.registry import mlflow_at, resolve_model
 from spark_scoring.model.spec import read_spec
+from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
 from spark_scoring.plan.planner import Request, make_plan
 from spark_scoring.session import get_session
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.model.feature_spec import SpecColumn
-    from spark_scoring.plan.lookups import FeatureTable, LookupPlan
+    from spark_scoring.plan.lookups import LookupPlan
 
 _EXAMPLE_ROWS = 5
 _WIDENED = ("tinyint", "smallint", "int", "bigint", "decimal")
@@ -119,20 +120,23 @@ class LocalFeatureClient:
         columns = schema or (df.schema if df is not None else None)
         if columns is None:
             raise FeatureTableError.no_schema(name)
+        keys = tuple(key for key in _listed(primary_keys) if key != timeseries_column)
         if df is not None:
             _refuse_stream(df, f"rows of feature table {name}")
+            planned = FeatureTable(name, columns, "", primary_keys=keys, timeseries_column=timeseries_column)
+            check_rows(planned, df, replaces=False)
         table = create_feature_table(
             self.spark,
             name,
             columns,
-            primary_keys=_listed(primary_keys),
+            primary_keys=keys,
             timeseries_column=timeseries_column,
             partition_columns=_listed(partition_columns),
             description=description,
             tags=tags,
         )
         if df is not None:
-            self.write_table(name=name, df=df)
+            merge_rows(self.spark, table, df)
         return table
 
     def write_table(self, *, name: str, df: DataFrame, mode: str = "merge") -> None:
