@@ -137,6 +137,8 @@ class ScoringJob(_Fields):
     bad_rows: Literal["keep"] = "keep"
     """Bad rows are written with a null prediction and the reason in ``scoring_error``."""
     stage: Literal["udf", "map"] = "udf"
+    engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
+    """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
     tracking_uri: str | None = None
     registry_uri: str | None = None
     warehouse: str | None = None

@@ -24,6 +24,7 @@ from spark_scoring.delta.source import PinnedSource, pin_source, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import StageName, score_frame
 from spark_scoring.errors import CommitError, Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.features.delegate import Delegation, check_delegation, score_with_client
 from spark_scoring.features.join import add_features, check_keys, schema_with_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.categories import given_levels
@@ -61,6 +62,8 @@ class JobPlan:
     keep: tuple[str, ...]
     names: tuple[tuple[str, str], ...]
     stage: StageName
+    client: Delegation | None = None
+    """Where a feature client scores, instead of this package."""
 
     def explain(self) -> str:
         """What the run will read, do and write, as plain text."""
@@ -120,7 +123,8 @@ def plan_scoring(
         model: ``models:/name/version``, ``models:/name@alias``, ``runs:/...`` or a model folder.
         table: the DataFrame, or its schema.
         policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others).
-        columns: a SQL expression per feature whose column has another name or needs work; needs a session.
+        columns: a SQL expression per feature whose column has another name or needs work; needs a session, as does
+            a model with feature lookups.
         categories: levels in the order of training, per category feature whose levels the model does not hold.
         predict: ``predict`` and other methods of the native model: ``predict_proba``, ``predict_log_proba``,
             ``decision_function``, ``score_samples``; all in one pass over the data.
@@ -261,7 +265,13 @@ def _plan_between(job: ScoringJob, source: PinnedSource, target: Target, spec: M
     places = [source.ref.note, target.ref.note, *(table.note for table in (lookups.tables if lookups else ()))]
     notes = dict.fromkeys(note for note in places if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
-    plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage)
+    client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
+    if client is not None:
+        notes["a feature client scores: what it looks up reaches the model as it is in its table"] = None
+    plan = JobPlan(with_notes(scoring, list(notes)), source, target, keep, tuple(names.items()), job.stage, client)
+    with problems.attempt():
+        if client is not None:
+            check_delegation(scoring)
     with problems.attempt():
         added = _renamed([*(o.name for o in scoring.outputs), *_LINEAGE], names)
         _check_names(keep, added)
@@ -343,15 +353,18 @@ class _Observed:
 def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed | None = None) -> DataFrame:
     """The columns that the run writes: kept, predicted, lineage."""
     names = dict(plan.names)
-    lookups = plan.scoring.lookups
-    scored = score_frame(
-        plan.source.frame if lookups is None else add_features(plan.source.frame, lookups, checked=True),
-        plan.scoring,
-        stage=plan.stage,
-        keep=plan.keep,
-        names=names,
-        observe=observed.watch if observed else None,
-    )
+    frame, lookups = plan.source.frame, plan.scoring.lookups
+    if plan.client is not None:
+        scored = score_with_client(frame, plan.scoring, plan.client, keep=plan.keep, names=names)
+    else:
+        scored = score_frame(
+            frame if lookups is None else add_features(frame, lookups, checked=True),
+            plan.scoring,
+            stage=plan.stage,
+            keep=plan.keep,
+            names=names,
+            observe=observed.watch if observed else None,
+        )
     return scored.select("*", *_lineage(plan, run_id, started))
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def quote(identifier: str) -> str:
     """One identifier in backticks: ``a`b`` becomes ``` `a``b` ```."""
@@ -18,3 +23,11 @@ def text(value: str) -> str:
     if "'" in value or "\\" in value:
         return f"decode(X'{value.encode().hex()}', 'UTF-8')"
     return f"'{value}'"
+
+
+def free_prefix(prefix: str, taken: Iterable[str]) -> str:
+    """A beginning of names that none of those taken has: the prefix, with underscores where they are needed."""
+    folded = {name.lower() for name in taken}
+    while any(name.startswith(prefix) for name in folded):
+        prefix += "_"
+    return prefix

@@ -17,7 +17,7 @@ from spark_scoring.errors import FeatureTableError, first_line
 from spark_scoring.features.asof import AsOfJoin, latest_rows
 from spark_scoring.features.functions import call_sql
 from spark_scoring.plan.lookups import FunctionCall, TableLookup
-from spark_scoring.sql import quote, text
+from spark_scoring.sql import free_prefix, quote, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +57,8 @@ def check_keys(df: DataFrame, plan: LookupPlan) -> None:
         FeatureTableError: names the table and its keys.
 
     """
-    for step in plan.steps:
-        if isinstance(step, TableLookup) and step.as_of is None:
+    for step in plan.joins:
+        if step.as_of is None:
             keys = [F.col(quote(match.column)) for match in step.matches]
             rows = _findable(read_feature_table(df.sparkSession, step.table), step)
             if not rows.groupBy(*keys).count().where("count > 1").isEmpty():
@@ -67,7 +67,7 @@ def check_keys(df: DataFrame, plan: LookupPlan) -> None:
 
 def _added(df: DataFrame, plan: LookupPlan, *, eager: bool, checked: bool) -> DataFrame:
     own = df.columns
-    prefix = _free_prefix([*own, *plan.columns, *(n for t in plan.tables for n in t.schema.fieldNames())])
+    prefix = free_prefix("_lookup", [*own, *plan.columns, *(n for t in plan.tables for n in t.schema.fieldNames())])
     for steps in plan.rounds:
         lookups = [step for step in steps if isinstance(step, TableLookup) and step.features]
         plain = [lookup for lookup in lookups if lookup.as_of is None]
@@ -143,12 +143,3 @@ def _called(df: DataFrame, call: FunctionCall) -> DataFrame:
         return df.select("*", F.expr(call_sql(df.sparkSession, call)).alias(call.name))
     except AnalysisException as error:
         raise FeatureTableError.bad_function(call.function, call.name, first_line(error)) from error
-
-
-def _free_prefix(taken: Sequence[str]) -> str:
-    """A beginning of names that no column has."""
-    folded = {name.lower() for name in taken}
-    prefix = "_lookup"
-    while any(name.startswith(prefix) for name in folded):
-        prefix += "_"
-    return prefix

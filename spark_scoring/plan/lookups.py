@@ -147,10 +147,20 @@ class LookupPlan:
         return tuple(step for steps in self.rounds for step in steps)
 
     @property
+    def joins(self) -> tuple[TableLookup, ...]:
+        """The steps that read a table."""
+        return tuple(step for step in self.steps if isinstance(step, TableLookup))
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The columns by which something is looked up: keys and times."""
+        matched = {match.source for join in self.joins for match in join.matches}
+        return frozenset(matched | {join.as_of.source for join in self.joins if join.as_of is not None})
+
+    @property
     def tables(self) -> tuple[FeatureTable, ...]:
         """The feature tables that are read, each once."""
-        found = {step.table.name: step.table for step in self.steps if isinstance(step, TableLookup)}
-        return tuple(found.values())
+        return tuple({join.table.name: join.table for join in self.joins}.values())
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -287,7 +297,13 @@ class _Planner:
         self._names = _Names(schema.fieldNames(), case_sensitive=case_sensitive)
         self._types: dict[str, DataType | None] = {self._names.fold(f.name): f.dataType for f in schema.fields}
         self._columns = schema.fieldNames()
-        self.problems: list[Problem] = []
+        folded = [self._names.fold(name) for name in self._columns]
+        fix = "rename one; lookups tell columns apart by their names"
+        self.problems: list[Problem] = [
+            Problem(f"column {name}", "more than one column has this name", fix)
+            for name in dict.fromkeys(folded)
+            if folded.count(name) > 1
+        ]
 
     def plan(self) -> LookupPlan:
         needed = _needed(self._spec, self._names)

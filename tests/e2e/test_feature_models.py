@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -23,13 +24,14 @@ from spark_scoring import (
     score_batch,
 )
 from spark_scoring.errors import FeatureTableError, ModelError, RequestError
+from spark_scoring.features.delegate import Delegation
 from tests.features import FLIGHTS, PLANES, WEATHER, Airline, create_tables, flight_rows, model_frame, train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +227,50 @@ def test_a_feature_table_that_is_gone_is_named(airline: Airline, spark: SparkSes
     finally:
         spark.sql("ALTER TABLE air.wether RENAME TO air.weather")
     assert "feature table main.air.weather: no such table\n   fix: did you mean main.air.wether" in str(raised.value)
+
+
+class Recorder:
+    """Stands in for Databricks' client, which cannot run here: keeps what it is given, predicts a constant."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def score_batch(self, *, model_uri: str, df: DataFrame, result_type: str) -> DataFrame:
+        self.calls.append({"model_uri": model_uri, "types": dict(df.dtypes), "result_type": result_type})
+        return df.selectExpr("*", f"CAST(1 AS {result_type}) AS prediction")
+
+
+def test_databricks_engine_gets_cast_columns_and_an_explicit_result_type(airline: Airline, spark: SparkSession) -> None:
+    job = {**job_of(airline, spark).model_dump(), "engine": "databricks", "output": {"table": "main.air.delegated"}}
+    rows = {"table": "main.air.keys", "where": "flight_id < 50"}
+    policy, columns = {"distance": {"nulls": "bad_row"}}, {"distance": "nullif(distance, 1000)"}
+    settings = {"source": rows, "policy": policy, "columns": columns}
+    plan = plan_job(ScoringJob.from_dict({**job, **settings}))
+    recorder = Recorder()
+    report = run_job(replace(plan, client=Delegation(client=recorder)))
+    (call, *_) = recorder.calls
+    assert (call["model_uri"], call["result_type"]) == (airline.uri, plan.scoring.outputs[0].type)
+    assert call["types"]["distance"] == "double"
+    assert {call["types"][key] for key in ("tailnum", "origin")} == {"string"}
+    written = spark.table("air.delegated")
+    assert dict(written.dtypes)["distance"] == "decimal(7,1)"
+    bad = written.where("scoring_error IS NOT NULL").selectExpr("distance", "prediction", "scoring_error").collect()
+    assert [tuple(map(str, row)) for row in bad] == [("1000.0", "None", "distance: null")] * report.bad_rows
+    assert written.where("prediction = 1").count() == 50 - report.bad_rows
+
+
+def test_both_engines_give_the_same_predictions(airline: Airline, spark: SparkSession) -> None:
+    job = job_of(airline, spark).model_dump()
+    tables = {}
+    for engine in ("spark_scoring", "databricks"):
+        output = {"table": f"main.air.by_{engine}", "keep": ["flight_id", "age", "distance"]}
+        run_job(ScoringJob.from_dict({**job, "engine": engine, "output": output}))
+        columns = ("flight_id", "age", "distance", "prediction", "scoring_error")
+        tables[engine] = sorted(map(str, spark.table(f"air.by_{engine}").select(*columns).collect()))
+    assert tables["spark_scoring"] == tables["databricks"]
+
+
+def test_databricks_engine_says_what_it_cannot(airline: Airline, spark: SparkSession) -> None:
+    job = {**job_of(airline, spark).model_dump(), "engine": "databricks", "predict": ["predict", "predict_proba"]}
+    with pytest.raises(RequestError, match="a feature client only predicts"):
+        plan_job(ScoringJob.from_dict(job))

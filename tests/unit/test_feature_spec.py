@@ -264,6 +264,11 @@ def test_keys_whose_equality_is_doubtful_are_refused(ours: DataType, theirs: Dat
         plan_lookups(spec, struct(k=ours), {"t": table})
 
 
+def test_columns_that_names_do_not_tell_apart_are_refused() -> None:
+    twice = StructType([*SOURCE.fields, StructField("ORIGIN", StringType())])
+    assert set(problems(SPEC, twice)) == {"column origin"}
+
+
 def test_a_time_series_needs_a_time_or_its_exact_key() -> None:
     no_time = replace(SPEC.columns[5], timestamp_lookup_key=None)
     found = problems(replace(SPEC, columns=(*SPEC.columns[:5], no_time)))
