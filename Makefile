@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test contract lint unit docs bench lock clean
+.PHONY: help setup demo test contract lint unit docs bench bench-features lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,11 @@ bench: setup ## the README's figures, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
 	$(BIN)/python benchmarks/planning.py
 
+bench-features: setup ## our point-in-time joins against dbl-tempo's, as ratios from one run
+	@test -d benchmarks/.tempo || \
+	  $(BIN)/python -m pip install --quiet --no-deps --target benchmarks/.tempo -r benchmarks/tempo.txt
+	$(BIN)/python benchmarks/features.py
+
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
 	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"
 
@@ -47,4 +52,4 @@ lock: ## pin anew what the demo and the tests install
 	  --output-file tests/contract.txt
 
 clean: ## remove what setup and the demo made
-	rm -rf .venv .contract examples/flights/data dist
+	rm -rf .venv .contract examples/flights/data benchmarks/.tempo dist

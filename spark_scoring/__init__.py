@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         ScoringError,
         VerificationError,
     )
+    from spark_scoring.features.client import FeatureFunction, FeatureLookup, feature_client
+    from spark_scoring.features.local_client import LocalFeatureClient
     from spark_scoring.job import ScoringJob
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.pipeline import plan_job, plan_scoring, run_job, score_batch
@@ -38,10 +40,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Diagnosis": "registration.findings",
+    "FeatureFunction": "features.client",
+    "FeatureLookup": "features.client",
     "FeaturePolicy": "plan.policy",
     "Fill": "plan.policy",
     "Finding": "registration.findings",
     "JobPlan": "job_plan",
+    "LocalFeatureClient": "features.local_client",
     "PlanError": "errors",
     "PreparedFeatures": "engine.pandas_casts",
     "RegisteredModel": "registration.register",
@@ -56,6 +61,7 @@ _HOMES = {
     "TrainingJob": "registration.training",
     "VerificationError": "errors",
     "check_model": "registration.doctor",
+    "feature_client": "features.client",
     "get_session": "session",
     "log_model_with_feature_engineering": "registration.feature_engineering",
     "plan_job": "pipeline",
@@ -73,10 +79,13 @@ _HOMES = {
 
 __all__ = [
     "Diagnosis",
+    "FeatureFunction",
+    "FeatureLookup",
     "FeaturePolicy",
     "Fill",
     "Finding",
     "JobPlan",
+    "LocalFeatureClient",
     "PlanError",
     "PreparedFeatures",
     "RegisteredModel",
@@ -92,6 +101,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "check_model",
+    "feature_client",
     "get_session",
     "log_model_with_feature_engineering",
     "plan_job",

@@ -222,6 +222,40 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", f"its MLmodel file cannot be read: {cause}", fix)])
 
     @classmethod
+    def bad_feature_spec(cls, uri: str, cause: str) -> ModelError:
+        fix = "log the model again through a feature client's log_model"
+        return cls([Problem(f"model {uri!r}", f"its feature_spec.yaml cannot be used: {cause}", fix)])
+
+    @classmethod
+    def needs_lookups(cls, features: Sequence[str]) -> ModelError:
+        cause = f"it takes features that these rows do not have: {listed(features)}"
+        fix = "score it in Spark from keys (spark_scoring.score_batch or a feature client), or give it all of them"
+        return cls([Problem("model with feature lookups", cause, fix)])
+
+    @classmethod
+    def outputs_unknown(cls, name: str) -> ModelError:
+        fix = "give output_schema=, or infer_input_example=True, or a training set with a label of a plain type"
+        return cls([Problem(f"model {name!r}", "nothing says what it returns", fix)])
+
+    @classmethod
+    def no_environments(cls, env_manager: str) -> ModelError:
+        fix = "install what it needs on driver and workers, and leave env_manager out"
+        return cls([Problem(f"env_manager {env_manager!r}", "only local environments are scored in here", fix)])
+
+    @classmethod
+    def result_type(cls, own: str, wanted: str) -> ModelError:
+        fix = f"give result_type={own!r}"
+        return cls([Problem(f"result_type {wanted}", f"it cannot hold the model's predictions, which are {own}", fix)])
+
+    @classmethod
+    def no_input_type(cls, uri: str, column: str, type_: str | None) -> ModelError:
+        cause = f"neither its own signature nor its feature spec says what type its input {column!r} has"
+        if type_ is not None:
+            cause = f"its own signature lacks inputs, and no model takes its input {column!r} as {type_}"
+        fix = "log the model again with signature=infer_signature(X, model.predict(X)) beside the training set"
+        return cls([Problem(f"model {uri!r}", cause, fix)])
+
+    @classmethod
     def not_loadable(cls, uri: str, cause: str) -> ModelError:
         fix = "install what the model's requirements.txt lists, in the versions it lists"
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
@@ -351,6 +385,103 @@ class SourceError(RequestError):
     def bad_expression(cls, feature: str, expression: str, cause: str) -> SourceError:
         thing = f"columns: {feature}"
         return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "mend the expression")])
+
+
+class FeatureTableError(RequestError):
+    """A feature table, or a lookup in it, is not as it must be."""
+
+    title = "the features cannot be looked up"
+
+    @classmethod
+    def missing(cls, name: str, near: Sequence[str]) -> FeatureTableError:
+        fix = near_fix(name, near, what="tables here") or "check the name, or create it: feature_client().create_table"
+        return cls([Problem(f"feature table {name}", "no such table", fix)])
+
+    @classmethod
+    def not_delta(cls, name: str, found: str) -> FeatureTableError:
+        cause = f"it is {found}, which has no version to pin"
+        return cls([Problem(f"feature table {name}", cause, "make it a Delta table")])
+
+    @classmethod
+    def exists(cls, name: str) -> FeatureTableError:
+        return cls(
+            [Problem(f"feature table {name}", "it exists already", "write to it: write_table(name=..., df=...)")]
+        )
+
+    @classmethod
+    def failed(cls, name: str, cause: str) -> FeatureTableError:
+        return cls([Problem(f"feature table {name}", f"Spark refused it: {cause}", "mend what it names")])
+
+    @classmethod
+    def no_schema(cls, name: str) -> FeatureTableError:
+        return cls([Problem(f"feature table {name}", "neither df nor schema says what columns it has", "give one")])
+
+    @classmethod
+    def no_keys(cls, name: str) -> FeatureTableError:
+        fix = "create it through create_table, or set its property spark_scoring.primary_keys to a JSON list of names"
+        return cls([Problem(f"feature table {name}", "nothing says which columns are its primary keys", fix)])
+
+    @classmethod
+    def lacks_columns(cls, name: str, lacking: Sequence[str], columns: Sequence[str]) -> FeatureTableError:
+        fix = near_fix(lacking[0], columns, what="columns") or "give a DataFrame with columns"
+        return cls([Problem(f"feature table {name}", f"the rows lack its columns {listed(lacking)}", fix)])
+
+    @classmethod
+    def types_differ(cls, name: str, columns: Sequence[tuple[str, str, str]]) -> FeatureTableError:
+        shown = "; ".join(f"{column}: rows have {ours}, the table {theirs}" for column, ours, theirs in columns)
+        return cls(
+            [Problem(f"feature table {name}", f"columns of another type: {shown}", "cast them in the DataFrame")]
+        )
+
+    @classmethod
+    def null_keys(cls, name: str, keys: Sequence[str]) -> FeatureTableError:
+        cause = f"rows have a null in its keys ({listed(keys)})"
+        return cls([Problem(f"feature table {name}", cause, "leave them out: a null key is never found")])
+
+    @classmethod
+    def duplicate_keys(cls, name: str, keys: Sequence[str]) -> FeatureTableError:
+        cause = f"several rows have the same key ({listed(keys)}), so that a lookup would multiply rows"
+        return cls([Problem(f"feature table {name}", cause, "keep one row for each key; nothing was written")])
+
+    @classmethod
+    def bad_mode(cls, mode: str) -> FeatureTableError:
+        return cls([Problem(f"write_table mode {mode!r}", "no such mode", "give merge or overwrite")])
+
+    @classmethod
+    def streaming(cls, thing: str) -> FeatureTableError:
+        return cls([Problem(thing, "it is a streaming DataFrame", "give a batch DataFrame, or use foreachBatch")])
+
+    @classmethod
+    def no_column(cls, setting: str, name: str, columns: Sequence[str]) -> FeatureTableError:
+        fix = near_fix(name, columns, what="columns") or "leave it out"
+        return cls([Problem(f"{setting}: {name}", "there is no such column", fix)])
+
+    @classmethod
+    def name_twice(cls, name: str, *, in_table: bool) -> FeatureTableError:
+        cause = (
+            "a looked-up column has this name, and so has df" if in_table else "two looked-up columns have this name"
+        )
+        fix = f"rename it: rename_outputs={{<feature>: <new name>}}{', or drop it from df' if in_table else ''}"
+        return cls([Problem(f"column {name}", cause, fix)])
+
+    @classmethod
+    def not_a_lookup(cls, kind: str) -> FeatureTableError:
+        fix = "give spark_scoring.FeatureLookup and FeatureFunction"
+        return cls([Problem("feature_lookups", f"a {kind} is no lookup", fix)])
+
+    @classmethod
+    def bad_default(cls, feature: str, type_: str) -> FeatureTableError:
+        fix = f"log the model again with a default of type {type_}"
+        return cls([Problem(f"default of feature {feature!r}", f"it is no {type_}", fix)])
+
+    @classmethod
+    def bad_function(cls, function: str, feature: str, cause: str) -> FeatureTableError:
+        fix = "create it in this session (CREATE FUNCTION), mend its inputs, or give the table the column itself"
+        return cls([Problem(f"feature function {function} ({feature})", f"it cannot be called: {cause}", fix)])
+
+    @classmethod
+    def bad_lookup(cls, thing: str, cause: str, fix: str) -> FeatureTableError:
+        return cls([Problem(thing, cause, fix)])
 
 
 class OutputError(RequestError):

@@ -214,6 +214,8 @@ class ScoringJob(Job):
     force: bool = False
     """Score again although the same run was made before and its rows are there."""
     stage: Literal["udf", "map"] = "udf"
+    engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
+    """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
     tracking_uri: str | None = None
     registry_uri: str | None = None
     warehouse: str | None = None

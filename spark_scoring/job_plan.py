@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spark_scoring.delta.sink import Target
     from spark_scoring.delta.source import PinnedSource
     from spark_scoring.engine.stage import StageName
+    from spark_scoring.features.delegate import Delegation
     from spark_scoring.plan.planner import ScoringPlan
 
 BadRows = Literal["keep", "quarantine", "fail"]
@@ -37,6 +38,8 @@ class JobPlan:
     keep: tuple[str, ...]
     names: tuple[tuple[str, str], ...]
     stage: StageName
+    client: Delegation | None = None
+    """Where a feature client scores, instead of this package."""
     name: str | None = None
     """What the job is called."""
     force: bool = False

@@ -14,6 +14,9 @@ from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.stage import StageName, score_frame
 from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.features.delegate import Delegation, check_delegation
+from spark_scoring.features.join import add_features
+from spark_scoring.features.planning import plan_features
 from spark_scoring.job_plan import LINEAGE, JobPlan, changing_expressions
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
@@ -58,7 +61,8 @@ def plan_scoring(
         model: ``models:/name/version``, ``models:/name@alias``, ``runs:/...`` or a model folder.
         table: the DataFrame, or its schema.
         policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others).
-        columns: a SQL expression per feature whose column has another name or needs work; needs a session.
+        columns: a SQL expression per feature whose column has another name or needs work; needs a session, as does
+            a model with feature lookups.
         categories: levels in the order of training, per category feature whose levels the model does not hold.
         predict: ``predict`` and other methods of the native model: ``predict_proba``, ``predict_log_proba``,
             ``decision_function``, ``score_samples``; all in one pass over the data.
@@ -75,8 +79,11 @@ def plan_scoring(
     schema = table if isinstance(table, StructType) else table.schema
     problems = Gathering()
     expressions = {}
+    lookups = None
+    if spec.features is not None:
+        lookups, schema = plan_features(_frame_of(table), spec.features)
     if columns:
-        frame = get_session().createDataFrame([], schema) if isinstance(table, StructType) else table
+        frame = _frame_of(table if lookups is None else schema)
         expressions = _typed_expressions(frame, columns, problems)
     problems.raise_all()
     request = Request(
@@ -87,8 +94,14 @@ def plan_scoring(
         params=params or {},
         per_class=per_class,
         case_sensitive=isinstance(table, DataFrame) and _case_sensitive(table.sparkSession),
+        lookups=lookups,
     )
     return make_plan(spec, schema, request)
+
+
+def _frame_of(table: StructType | DataFrame) -> DataFrame:
+    """The table, or an empty one of its columns."""
+    return get_session().createDataFrame([], table) if isinstance(table, StructType) else table
 
 
 def score_batch(
@@ -137,7 +150,8 @@ def score_batch(
     )
     added = _renamed([o.name for o in plan.outputs], names or {})
     _check_names(df.columns, added, case_sensitive=_case_sensitive(df.sparkSession))
-    return score_frame(df, plan, stage=stage, names=names)
+    rows = df if plan.lookups is None else add_features(df, plan.lookups)
+    return score_frame(rows, plan, stage=stage, keep=df.columns, names=names)
 
 
 def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
@@ -177,10 +191,14 @@ def _plan_between(
 ) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once."""
     problems = Gathering()
-    keep = scoring = None
+    keep = scoring = lookups = None
+    frame = source.frame
+    if spec.features is not None:
+        lookups, schema = plan_features(frame, spec.features)
+        frame = _frame_of(schema)
     with problems.attempt():
-        keep = _kept_columns(source.frame, job.output.keep)
-    expressions = _typed_expressions(source.frame, job.columns, problems)
+        keep = _kept_columns(frame, source.frame.columns if job.output.keep is None else job.output.keep)
+    expressions = _typed_expressions(frame, job.columns, problems)
     with problems.attempt():
         request = Request(
             policy=job.scoring_policy(),
@@ -190,12 +208,17 @@ def _plan_between(
             params=job.params,
             per_class=job.per_class,
             case_sensitive=_case_sensitive(source.frame.sparkSession),
+            lookups=lookups,
         )
-        scoring = make_plan(spec, source.frame.schema, request)
+        scoring = make_plan(spec, frame.schema, request)
     if keep is None or scoring is None or problems.problems:
         raise RequestError(problems.problems)
-    notes = dict.fromkeys(ref.note for ref in (source.ref, target.ref) if ref.note)
+    places = [source.ref.note, target.ref.note, *(table.note for table in (lookups.tables if lookups else ()))]
+    notes = dict.fromkeys(note for note in places if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
+    client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
+    if client is not None:
+        notes["a feature client scores: what it looks up reaches the model as it is in its table"] = None
     notes = {**notes, **dict.fromkeys(_unrepeatable(scoring, source, target))}
     plan = JobPlan(
         scoring=with_notes(scoring, list(notes)),
@@ -205,11 +228,15 @@ def _plan_between(
         keep=keep,
         names=tuple(names.items()),
         stage=job.stage,
+        client=client,
         name=job.name,
         force=job.force,
         bad_rows=job.bad_rows,
         max_bad_rows=job.max_bad_rows,
     )
+    with problems.attempt():
+        if client is not None:
+            check_delegation(scoring)
     with problems.attempt():
         added = _renamed([*(o.name for o in scoring.outputs), *LINEAGE], names)
         _check_names(keep, added)
@@ -283,10 +310,8 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
     return cast("StructType", struct)["v"].dataType
 
 
-def _kept_columns(frame: DataFrame, keep: Sequence[str] | None) -> tuple[str, ...]:
-    """The source's columns to keep, in the job's order and the source's spelling."""
-    if keep is None:
-        return tuple(frame.columns)
+def _kept_columns(frame: DataFrame, keep: Sequence[str]) -> tuple[str, ...]:
+    """The columns to keep, in the job's order and the table's spelling."""
     fold = str if _case_sensitive(frame.sparkSession) else str.lower
     by_name = {fold(c): c for c in frame.columns}
     problems = Gathering()

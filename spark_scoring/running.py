@@ -23,7 +23,9 @@ from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError, RunError
+from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError, FeatureTableError, RunError
+from spark_scoring.features.delegate import score_with_client
+from spark_scoring.features.join import add_features, check_keys, schema_with_features
 from spark_scoring.job_plan import allowed_text, changing_expressions
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.redact import redact
@@ -55,6 +57,8 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         before = standing(_session(plan), plan.target, facts.idempotency_key, force=plan.force)
         if before.whole is not None:
             return _earlier_report(plan, before.whole)
+        if plan.scoring.lookups is not None:
+            check_keys(plan.source.frame, plan.scoring.lookups)
         facts = replace(facts, rows_in=_count_source(plan))
         observed = _Observed(run_id)
         frame = _written_frame(plan, run_id, started, observed)
@@ -253,6 +257,8 @@ def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
 
 def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     """What a failed run is told: what went wrong, and what it has committed all the same."""
+    if isinstance(error, FeatureTableError):  # found before the first row was scored
+        return error
     if committed := _found(plan, plan.target, run_id):
         if isinstance(error, RunError):  # it says so itself
             return error
@@ -295,14 +301,18 @@ class _Observed:
 
 def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed) -> DataFrame:
     """The columns that the run writes: kept, predicted, lineage."""
-    scored = score_frame(
-        plan.source.frame,
-        plan.scoring,
-        stage=plan.stage,
-        keep=plan.keep,
-        names=dict(plan.names),
-        observe=observed.watch,
-    )
+    frame, lookups, names = plan.source.frame, plan.scoring.lookups, dict(plan.names)
+    if plan.client is not None:
+        scored = score_with_client(frame, plan.scoring, plan.client, keep=plan.keep, names=names)
+    else:
+        scored = score_frame(
+            frame if lookups is None else add_features(frame, lookups, checked=True),
+            plan.scoring,
+            stage=plan.stage,
+            keep=plan.keep,
+            names=names,
+            observe=observed.watch,
+        )
     if plan.bad_rows == "fail":
         scored = _failing(scored, plan.added[ERROR_COLUMN])
     return scored.select("*", *_lineage(plan, run_id, started))
@@ -320,7 +330,10 @@ def _schema_frame(plan: JobPlan) -> DataFrame:
     """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
     kept = [F.col(quote(name)) for name in plan.keep]
     outputs = [F.lit(None).cast(o.type).alias(plan.added[o.name]) for o in plan.scoring.outputs]
-    return plan.source.frame.select(*kept, *outputs, *_lineage(plan, "", 0.0))
+    frame, lookups = plan.source.frame, plan.scoring.lookups
+    if lookups is not None:
+        frame = _session(plan).createDataFrame([], schema_with_features(frame, lookups))
+    return frame.select(*kept, *outputs, *_lineage(plan, "", 0.0))
 
 
 def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
@@ -361,6 +374,7 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         replace_where=plan.target.writing.replace_where,
         key=plan.target.writing.key,
+        feature_tables={t.name: t.version for t in plan.scoring.lookups.tables} if plan.scoring.lookups else {},
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NO_CODE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:``|[^`])*`|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 _SPECIAL_TIME = re.compile(r"\b(?:date|timestamp\w*)\s*['\"]\s*(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
@@ -41,3 +45,11 @@ def changing_functions(expression: str) -> tuple[frozenset[str], frozenset[str]]
     found |= {name.lower() for names in _CHANGING.findall(code) for name in names if name}
     daily = frozenset(found & set(_DAILY))
     return daily, frozenset(found - daily)
+
+
+def free_prefix(prefix: str, taken: Iterable[str]) -> str:
+    """A beginning of names that none of those taken has: the prefix, with underscores where they are needed."""
+    folded = {name.lower() for name in taken}
+    while any(name.startswith(prefix) for name in folded):
+        prefix += "_"
+    return prefix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyspark.sql import functions as F  # noqa: N812
@@ -81,6 +81,8 @@ class RunFacts:
     quarantine: str | None = None
     """Where the run's bad rows are, if not in the output."""
     quarantined: int = 0
+    feature_tables: dict[str, int | None] = field(default_factory=dict)
+    """The version of each feature table that was read."""
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""
@@ -97,6 +99,7 @@ _DEFAULTS: dict[str, Any] = {
     "mode": "append",
     "run_column": "run_id",
     "rows_in": 0,
+    "feature_tables": {},
 }
 """For facts that another version of this package wrote."""
 

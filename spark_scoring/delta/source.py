@@ -46,7 +46,7 @@ def pin_source(
     ref = resolve(spark, table=table, path=path)
     detail = describe_table(spark, ref)
     if detail is None:
-        raise SourceError.missing(ref.text, _tables_near(spark, ref))
+        raise SourceError.missing(ref.text, tables_near(spark, ref))
     if detail["format"] != "delta":
         raise SourceError.not_delta(ref.text, f"a {detail['format']}")
     pinned = _pin_version(spark, ref, version, timestamp)
@@ -122,7 +122,7 @@ def _micros(timestamp: str) -> int:
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)) // dt.timedelta(microseconds=1)
 
 
-def _tables_near(spark: SparkSession, ref: TableRef) -> list[str]:
+def tables_near(spark: SparkSession, ref: TableRef) -> list[str]:
     """Names of the tables in the same schema, to say what was meant."""
     if not ref.parts:
         return []

@@ -194,6 +194,30 @@ def prepare(plan: ScoringPlan, extended: Extended | None = None) -> Prepared:
     )
 
 
+def plain_columns(features: Sequence[PlannedFeature], extended: Extended) -> dict[str, Column]:
+    """Features of MLflow's data types as columns of their own, cast as the plan says; of bad rows, placeholders."""
+    columns = {}
+    for feature in features:
+        value = _cast(feature, extended).value
+        if feature.type == "datetime":
+            value = f"timestamp_micros(nullif({value}, {MISSING_TIME + 1}L - 1L))"
+        columns[feature.name] = F.expr(value)
+    return columns
+
+
+def row_error(features: Sequence[PlannedFeature], extended: Extended) -> Column:
+    """Names and reasons of a row whose features do not fit, null for one whose features do."""
+    casts = [_cast(feature, extended) for feature in features]
+    return F.expr(_error_text([found for cast in casts for found in _conditions(cast, "bad_row")]))
+
+
+def time_micros(source: str, type_: str) -> str:
+    """A time as microseconds since 1970 in UTC, as SQL: of a date its midnight, of a time without a zone as in UTC."""
+    conversion: Mapping[str, Conversion] = {"date": "date_micros", "timestamp_ntz": "wall_clock_micros"}
+    value, _ = _converted(source, _Typed("datetime", type_, conversion.get(type_, "instant_micros")))
+    return value
+
+
 def _lanes(casts: Sequence[_Cast]) -> tuple[Lane, ...]:
     lanes = []
     for type_ in LANE_TYPES:

@@ -40,7 +40,7 @@ from spark_scoring.engine.casts import extend, prepare
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.engine.results import arrow_type
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
-from spark_scoring.sql import quote
+from spark_scoring.sql import free_prefix, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -215,10 +215,7 @@ class _InternalNames:
     """Column names that the table does not use."""
 
     def __init__(self, taken: Sequence[str]) -> None:
-        folded = {c.lower() for c in taken}
-        self.prefix = "_scoring"
-        while any(c.startswith(self.prefix) for c in folded):
-            self.prefix += "_"
+        self.prefix = free_prefix("_scoring", taken)
         self.ok = f"{self.prefix}_ok"
         self.error = f"{self.prefix}_error"
         self.result = f"{self.prefix}_result"

@@ -9,9 +9,16 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from spark_scoring.errors import ModelError, first_line
+from spark_scoring.errors import Gathering, ModelError, first_line
 from spark_scoring.model.categories import OwnLevels, own_levels, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
+from spark_scoring.model.feature_spec import (
+    RAW_MODEL,
+    FeatureSpec,
+    column_model_type,
+    feature_folder,
+    read_feature_spec,
+)
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
@@ -78,7 +85,7 @@ class ModelSpec:
     digest: str
     """sha256 of the artifact's files."""
     path: str
-    """The local folder of the artifact."""
+    """The local folder of the model that predicts."""
     flavor: str
     """The native flavor, such as ``lightgbm``; ``python_function`` where there is none."""
     inputs: tuple[Feature, ...]
@@ -100,6 +107,8 @@ class ModelSpec:
     differences: tuple[Difference, ...] = ()
     """Requirements of the model that this environment does not meet."""
     notes: tuple[str, ...] = ()
+    features: FeatureSpec | None = None
+    """Where its inputs come from, for a model trained with feature lookups; ``path`` is then its raw model's."""
 
 
 def read_spec(pinned: PinnedModel) -> ModelSpec:
@@ -109,27 +118,25 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         ModelError: no signature, no outputs and no example to infer them from, or a model that does not load.
 
     """
-    from mlflow.models import Model
-
-    try:
-        mlmodel = Model.load(pinned.path)
-        signature = mlmodel.signature
-    except Exception as error:  # a broken file raises what the YAML and signature parsers raise
-        raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+    features, pinned, outer = _raw_part(pinned)
+    mlmodel = _mlmodel(pinned)
+    signature = mlmodel.signature
     flavor = native_flavor(mlmodel)
     if flavor == "spark":
         raise ModelError.spark_ml(pinned.uri)
-    if signature is None or signature.inputs is None:
+    if features is None and (signature is None or signature.inputs is None):
         raise ModelError.no_signature(pinned.uri)
     recorded = _recorded(pinned, mlmodel)
     model = _load(pinned)
     raw = raw_model(model)
     notes: tuple[str, ...] = ()
-    outputs = signature.outputs
+    outputs = None if signature is None else signature.outputs
     if outputs is None:
-        outputs = _infer_outputs(pinned, mlmodel, model)
-        notes = ("the signature has only inputs; outputs were inferred from the saved input example",)
-    takes, inputs = signature_inputs(signature)
+        outputs, notes = _missing_outputs(pinned, mlmodel, model, outer)
+    if signature is not None and signature.inputs is not None:
+        takes, inputs = signature_inputs(signature)
+    else:
+        takes, inputs = "frame", _trained_inputs(pinned, features)
     own_names = own_feature_names(raw, [f.name for f in inputs])
     types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
     levels = own_levels(raw, own_names or [f.name for f in inputs], types)
@@ -138,7 +145,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         uri=pinned.uri,
         name=pinned.name,
         version=pinned.version,
-        run_id=mlmodel.run_id,
+        run_id=(outer or mlmodel).run_id,
         digest=pinned.digest,
         path=pinned.path,
         flavor=flavor,
@@ -150,10 +157,44 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         classes=classes,
         levels=levels,
         recorded=tuple(recorded.items()),
-        params=_parameters(signature.params),
+        params=_parameters(None if signature is None else signature.params),
         differences=environment_differences(model_requirements(pinned.path), flavor),
         notes=notes,
+        features=features,
     )
+
+
+def _raw_part(pinned: PinnedModel) -> tuple[FeatureSpec | None, PinnedModel, Model | None]:
+    """A feature model's spec, its raw model in the place of the whole, and the whole's MLmodel; else the model."""
+    folder = feature_folder(pinned.path)
+    if folder is None:
+        return None, pinned, None
+    features = read_feature_spec(folder, pinned.uri)
+    return features, replace(pinned, path=str(folder / RAW_MODEL)), _mlmodel(pinned)
+
+
+def _mlmodel(pinned: PinnedModel) -> Model:
+    from mlflow.models import Model
+
+    try:
+        mlmodel = Model.load(pinned.path)
+        mlmodel.signature  # noqa: B018  parsed on access
+    except Exception as error:  # a broken file raises what the YAML and signature parsers raise
+        raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+    return mlmodel
+
+
+def _trained_inputs(pinned: PinnedModel, features: FeatureSpec | None) -> tuple[Feature, ...]:
+    """Inputs from the training set's recorded types, for a raw model whose signature lacks them."""
+    inputs, problems = [], Gathering()
+    for column in features.included if features else ():
+        with problems.attempt():
+            type_ = column_model_type(column)
+            if type_ is None:
+                raise ModelError.no_input_type(pinned.uri, column.name, column.type)
+            inputs.append(Feature(column.name, type_))
+    problems.raise_all(ModelError)
+    return tuple(inputs)
 
 
 def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
@@ -181,6 +222,21 @@ def raw_model(model: Any) -> Any | None:
         return model.get_raw_model()
     except (NotImplementedError, MlflowException):
         return None
+
+
+def _missing_outputs(
+    pinned: PinnedModel, mlmodel: Model, model: Any, outer: Model | None
+) -> tuple[Schema, tuple[str, ...]]:
+    """Outputs of a model whose signature has none: of its input example, else those that a feature model declares."""
+    declared = outer.signature.outputs if outer is not None and outer.signature is not None else None
+    try:
+        inferred = _infer_outputs(pinned, mlmodel, model)
+    except ModelError:
+        if declared is None:
+            raise
+        note = "the raw model's signature has no outputs; those of the feature model, which are the label's, hold"
+        return declared, (note,)
+    return inferred, ("the signature has only inputs; outputs were inferred from the saved input example",)
 
 
 def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: Any) -> Schema:

@@ -19,6 +19,7 @@ from spark_scoring.sql import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from spark_scoring.plan.lookups import LookupPlan
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
     from spark_scoring.plan.rules import Verdict
 
@@ -44,6 +45,8 @@ def plan_view(plan: ScoringPlan) -> Group:
         Text(),
         _output_table(plan),
     ]
+    if plan.lookups is not None and plan.lookups.columns:
+        parts[1:1] = [_lookup_table(plan.lookups), Text()]
     if (details := _detail_table(plan)).row_count:
         parts += [Text(), details]
     parts += [Text(f"note: {note}", style="yellow") for note in plan.notes]
@@ -82,6 +85,7 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
         "methods": list(plan.methods),
         "params": dict(plan.params),
         "columns_not_read": plan.ignored,
+        "lookups": [] if plan.lookups is None else plan.lookups.to_dict(),
         "notes": list(plan.notes),
     }
 
@@ -167,6 +171,16 @@ def _feature_table(plan: ScoringPlan) -> Table:
             Text(_null_text(feature)),
             Text(_invalid_text(feature)),
             Text(feature.note),
+        )
+    return table
+
+
+def _lookup_table(lookups: LookupPlan) -> Table:
+    """Where the columns come from that the source does not have."""
+    table = _table("looked up", "in", "by", "as of", "else")
+    for origin in lookups.origins:
+        table.add_row(
+            Text(origin.name), Text(origin.source), Text(origin.keys), Text(origin.as_of), Text(origin.otherwise)
         )
     return table
 

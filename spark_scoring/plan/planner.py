@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
     from spark_scoring.model.spec import Feature, ModelSpec, Parameter
+    from spark_scoring.plan.lookups import LookupPlan
 
 Params = tuple[tuple[str, Any], ...]
 _NESTED = (Array, Map, Object)
@@ -89,6 +90,8 @@ class ScoringPlan:
     ignored: int = 0
     """Columns of the table that the model does not read."""
     notes: tuple[str, ...] = ()
+    lookups: LookupPlan | None = None
+    """What adds the model's features to the table first; the columns of the plan are those of the result."""
 
     @property
     def needs_arrow(self) -> bool:
@@ -107,6 +110,7 @@ class ScoringPlan:
             "methods": self.methods,
             "params": repr(self.params),
             "outputs": [(o.name, o.type) for o in self.outputs],
+            **({"lookups": self.lookups.decisive} if self.lookups is not None else {}),
         }
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
@@ -143,6 +147,8 @@ class Request:
     per_class: PerClass = "array"
     case_sensitive: bool = False
     """Spark's rule for names (``spark.sql.caseSensitive``)."""
+    lookups: LookupPlan | None = None
+    """The lookups whose result the schema describes."""
 
 
 def make_plan(model: ModelSpec, schema: StructType, request: Request) -> ScoringPlan:
@@ -195,6 +201,7 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
         params=tuple(sorted(request.params.items())),
         ignored=sum(name not in binder.read for name in schema.fieldNames()),
         notes=tuple(notes),
+        lookups=request.lookups,
     )
     if not plan.needs_arrow:
         return plan

@@ -1,0 +1,192 @@
+"""Feature tables in Delta: their keys, created, written and read at one version.
+
+A local table's keys are table properties; Unity Catalog's are its primary key constraint, which says with
+TIMESERIES which of them is the time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import functions as F  # noqa: N812
+
+from spark_scoring.delta.names import TableRef, resolve, warehouse_path
+from spark_scoring.delta.source import describe_table, history, read_version, tables_near
+from spark_scoring.errors import FeatureTableError, first_line
+from spark_scoring.plan.lookups import FeatureTable
+from spark_scoring.sql import literal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+_KEYS = "spark_scoring.primary_keys"
+_TIME = "spark_scoring.timeseries_column"
+_CONSTRAINT = re.compile(r"PRIMARY KEY \((.*)\)", re.DOTALL)
+_CONSTRAINT_COLUMN = re.compile(r"`((?:[^`]|``)+)`(\s+TIMESERIES)?")
+
+
+def find_feature_table(spark: SparkSession, name: str) -> FeatureTable:
+    """A feature table, pinned to its newest version. Reads metadata, no rows.
+
+    Raises:
+        FeatureTableError: no such table, or not in Delta.
+        TableNameError: not a table name here.
+
+    """
+    ref = resolve(spark, table=name)
+    detail = describe_table(spark, ref)
+    if detail is None:
+        raise FeatureTableError.missing(name, tables_near(spark, ref))
+    if detail["format"] != "delta":
+        raise FeatureTableError.not_delta(name, f"a {detail['format']}")
+    keys, time = _keys(spark, ref, detail.get("properties") or {})
+    return FeatureTable(
+        name=name,
+        schema=spark.table(ref.sql).schema,
+        sql=ref.sql,
+        table_id=str(detail["id"]),
+        version=int(history(spark, ref, limit=1).collect()[0]["version"]),
+        primary_keys=keys,
+        timeseries_column=time,
+        note=ref.note,
+    )
+
+
+def read_feature_table(spark: SparkSession, table: FeatureTable) -> DataFrame:
+    """The table as it was when it was found."""
+    ref = TableRef(text=table.name, sql=table.sql)
+    return spark.table(table.sql) if table.version is None else read_version(spark, ref, table.version)
+
+
+def create_feature_table(
+    spark: SparkSession,
+    name: str,
+    schema: StructType,
+    *,
+    primary_keys: Sequence[str],
+    timeseries_column: str | None = None,
+    partition_columns: Sequence[str] = (),
+    description: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> FeatureTable:
+    """Make an empty feature table.
+
+    Raises:
+        FeatureTableError: there is such a table already, or the schema lacks a key.
+
+    """
+    ref = resolve(spark, table=name)
+    if describe_table(spark, ref) is not None:
+        raise FeatureTableError.exists(name)
+    needed = (*primary_keys, *([] if timeseries_column is None else [timeseries_column]), *partition_columns)
+    if lacking := [column for column in needed if column not in schema.fieldNames()]:
+        raise FeatureTableError.lacks_columns(name, lacking, schema.fieldNames())
+    properties = {_KEYS: json.dumps(list(primary_keys)), **(tags or {})}
+    if timeseries_column is not None:
+        properties[_TIME] = timeseries_column
+    if len(ref.parts) == 2 and (folder := warehouse_path(spark, ref)) is not None:  # noqa: PLR2004
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote(ref.parts[0])} LOCATION {literal(str(Path(folder).parent))}")
+    writer = spark.createDataFrame([], schema).writeTo(ref.sql).using("delta")
+    for key, value in {**properties, **({"comment": description} if description else {})}.items():
+        writer = writer.tableProperty(key, value)
+    if partition_columns:
+        writer = writer.partitionedBy(*[F.col(quote(column)) for column in partition_columns])
+    try:
+        writer.create()
+    except AnalysisException as error:
+        raise FeatureTableError.failed(name, first_line(error)) from error
+    return find_feature_table(spark, name)
+
+
+def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
+    """Upsert rows by the table's keys, its time among them. Runs jobs; the rows were checked (``check_rows``).
+
+    A column that the table lacks is added to it; one that the rows lack keeps its value, or is null in a new row.
+    """
+    known = {field.name.lower() for field in table.schema.fields}
+    added = [field for field in df.schema.fields if field.name.lower() not in known]
+    if added:
+        columns = ", ".join(f"{quote(f.name)} {f.dataType.simpleString()}" for f in added)
+        spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({columns})")
+    keys = row_keys(table)
+    folded = {key.lower() for key in keys}
+    names = [quote(name) for name in df.columns]
+    changes = [f"t.{quote(name)} = s.{quote(name)}" for name in df.columns if name.lower() not in folded]
+    parts = [
+        f"MERGE INTO {table.sql} t USING {{rows}} s",
+        f"ON {' AND '.join(f't.{quote(key)} = s.{quote(key)}' for key in keys)}",
+        f"WHEN MATCHED THEN UPDATE SET {', '.join(changes)}" if changes else "",
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
+        f"VALUES ({', '.join(f's.{name}' for name in names)})",
+    ]
+    spark.sql(" ".join(parts), rows=df)
+
+
+def replace_rows(table: FeatureTable, df: DataFrame) -> None:
+    """Replace all rows, and the columns by those of the new ones. Runs a job; the rows were checked."""
+    df.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(table.sql)
+
+
+def check_rows(table: FeatureTable, df: DataFrame, *, replaces: bool) -> None:
+    """Refuse rows that the table cannot take. Runs one job over their keys.
+
+    Raises:
+        FeatureTableError: keys that are missing, null or not unique; columns of another type than the table's.
+
+    """
+    keys = row_keys(table)
+    folded = {field.name.lower(): field for field in df.schema.fields}
+    if lacking := [key for key in keys if key.lower() not in folded]:
+        raise FeatureTableError.lacks_columns(table.name, lacking, df.columns)
+    theirs = {field.name.lower(): field.dataType.simpleString() for field in table.schema.fields}
+    differing = [
+        (field.name, field.dataType.simpleString(), theirs[name])
+        for name, field in folded.items()
+        if not (replaces and name not in {k.lower() for k in keys})
+        and theirs.get(name, field.dataType.simpleString()) != field.dataType.simpleString()
+    ]
+    if differing:
+        raise FeatureTableError.types_differ(table.name, differing)
+    null = " OR ".join(f"{quote(key)} IS NULL" for key in keys)
+    per_key = df.groupBy(*[F.col(quote(key)) for key in keys]).count()
+    found = per_key.agg(F.expr(f"max({null})").alias("null"), F.max("count").alias("rows")).collect()[0]
+    if found["null"]:
+        raise FeatureTableError.null_keys(table.name, keys)
+    if (found["rows"] or 0) > 1:
+        raise FeatureTableError.duplicate_keys(table.name, keys)
+
+
+def row_keys(table: FeatureTable) -> tuple[str, ...]:
+    """The columns that tell a table's rows apart: its keys, and its time.
+
+    Raises:
+        FeatureTableError: nothing says which they are.
+
+    """
+    if table.primary_keys is None:
+        raise FeatureTableError.no_keys(table.name)
+    return (*table.primary_keys, *([] if table.timeseries_column is None else [table.timeseries_column]))
+
+
+def _keys(spark: SparkSession, ref: TableRef, properties: dict[str, str]) -> tuple[tuple[str, ...] | None, str | None]:
+    """A table's keys without its time, and its time."""
+    if _KEYS in properties:
+        return tuple(json.loads(properties[_KEYS])), properties.get(_TIME)
+    for row in spark.sql(f"DESCRIBE TABLE EXTENDED {ref.sql}").collect():
+        if found := _CONSTRAINT.search(str(row["data_type"] or "")):
+            return constraint_keys(found[1])
+    return None, None
+
+
+def constraint_keys(columns: str) -> tuple[tuple[str, ...], str | None]:
+    """The columns of a primary key constraint as Unity Catalog writes them: ``"`id`, `ts` TIMESERIES"``."""
+    found = [(name.replace("``", "`"), bool(time)) for name, time in _CONSTRAINT_COLUMN.findall(columns)]
+    keys = tuple(name for name, is_time in found if not is_time)
+    return keys, next((name for name, is_time in found if is_time), None)

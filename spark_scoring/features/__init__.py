@@ -1,0 +1,1 @@
+"""Feature tables: lookups, point-in-time joins, training sets, and the client that works without Databricks."""

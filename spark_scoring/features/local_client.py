@@ -1,0 +1,407 @@
+"""The feature engineering client that works without Databricks: the same methods over Delta tables and MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F  # noqa: N812
+
+from spark_scoring.delta.feature_tables import (
+    check_rows,
+    create_feature_table,
+    find_feature_table,
+    merge_rows,
+    read_feature_table,
+    replace_rows,
+    row_keys,
+)
+from spark_scoring.engine.stage import score_frame
+from spark_scoring.errors import FeatureTableError, Gathering, ModelError, OutputError
+from spark_scoring.features.functions import recorded_definition
+from spark_scoring.features.join import add_features
+from spark_scoring.features.lookups import FeatureFunction, FeatureLookup
+from spark_scoring.features.planning import is_case_sensitive, plan_features
+from spark_scoring.model.feature_model import log_feature_model, log_plain_model
+from spark_scoring.model.feature_spec import (
+    FeatureSpec,
+    FunctionColumn,
+    InputTable,
+    LookupColumn,
+    SourceColumn,
+    with_types,
+)
+from spark_scoring.model.registry import mlflow_at, resolve_model
+from spark_scoring.model.spec import read_spec
+from spark_scoring.plan.lookups import FeatureTable
+from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
+from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.session import get_session
+from spark_scoring.sql import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import ModuleType
+
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType, StructType
+
+    from spark_scoring.model.feature_spec import SpecColumn
+    from spark_scoring.plan.lookups import LookupPlan
+
+_EXAMPLE_ROWS = 5
+_WIDENED = ("tinyint", "smallint", "int", "bigint", "decimal")
+_NUMBERS = ("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A table with its features: what a model is trained on and logged with."""
+
+    df: DataFrame
+    spec: FeatureSpec
+    plan: LookupPlan
+    label: tuple[str, ...] = ()
+
+    def load_df(self) -> DataFrame:
+        """The table's columns but the excluded ones, then features in the order of the lookups, then the label.
+
+        Rows in are rows out. Small feature tables are read now, all tables at the versions that the training set
+        was made with.
+        """
+        names = [*[column.name for column in self.spec.included], *self.label]
+        return add_features(self.df, self.plan).select(*[F.col(quote(name)) for name in names])
+
+
+class LocalFeatureClient:
+    """Databricks' FeatureEngineeringClient for everywhere else: feature tables are Delta tables of the session.
+
+    Its methods take the same keywords and write the same artifacts. What differs, and why, is in
+    docs/features.md.
+    """
+
+    def __init__(self, *, model_registry_uri: str | None = None, warehouse: str | None = None) -> None:
+        self._registry = model_registry_uri
+        self._warehouse = warehouse
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session that is there, else a local one."""
+        return get_session(self._warehouse)
+
+    def create_table(
+        self,
+        *,
+        name: str,
+        primary_keys: str | Sequence[str],
+        df: DataFrame | None = None,
+        timeseries_column: str | None = None,
+        partition_columns: str | Sequence[str] | None = None,
+        schema: StructType | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> FeatureTable:
+        """Make a feature table, with the rows of ``df`` if it is given.
+
+        Args:
+            name: its name.
+            primary_keys: the columns that tell its rows apart; with ``timeseries_column`` or without.
+            df: its first rows, whose columns are the table's unless ``schema`` is given.
+            timeseries_column: the column of the time from which on a row's values are known.
+            partition_columns: columns by which its files are partitioned.
+            schema: its columns.
+            description: a comment on the table.
+            tags: table properties.
+
+        Raises:
+            FeatureTableError: it exists, or its rows do not fit.
+
+        """
+        columns = schema or (df.schema if df is not None else None)
+        if columns is None:
+            raise FeatureTableError.no_schema(name)
+        keys = tuple(key for key in _listed(primary_keys) if key != timeseries_column)
+        if df is not None:
+            _refuse_stream(df, f"rows of feature table {name}")
+            planned = FeatureTable(name, columns, "", primary_keys=keys, timeseries_column=timeseries_column)
+            check_rows(planned, df, replaces=False)
+        table = create_feature_table(
+            self.spark,
+            name,
+            columns,
+            primary_keys=keys,
+            timeseries_column=timeseries_column,
+            partition_columns=_listed(partition_columns),
+            description=description,
+            tags=tags,
+        )
+        if df is not None:
+            merge_rows(self.spark, table, df)
+        return table
+
+    def write_table(self, *, name: str, df: DataFrame, mode: str = "merge") -> None:
+        """Write rows into a feature table. Runs jobs.
+
+        Args:
+            name: the table's name.
+            df: the rows; every key once, none null.
+            mode: ``merge`` (rows of known keys are updated, others inserted) or ``overwrite`` (all rows replaced).
+
+        Raises:
+            FeatureTableError: the rows do not fit; nothing was written.
+
+        """
+        if mode not in ("merge", "overwrite"):
+            raise FeatureTableError.bad_mode(mode)
+        _refuse_stream(df, f"rows of feature table {name}")
+        table = find_feature_table(self.spark, name)
+        check_rows(table, df, replaces=mode == "overwrite")
+        if mode == "merge":
+            merge_rows(self.spark, table, df)
+        else:
+            replace_rows(table, df)
+
+    def read_table(self, *, name: str) -> DataFrame:
+        """A feature table's rows, as they are now."""
+        return read_feature_table(self.spark, find_feature_table(self.spark, name))
+
+    def create_training_set(
+        self,
+        *,
+        df: DataFrame,
+        feature_lookups: Sequence[FeatureLookup | FeatureFunction],
+        label: str | Sequence[str] | None,
+        exclude_columns: Sequence[str] | None = None,
+    ) -> TrainingSet:
+        """Plan a table with its features. Reads no rows.
+
+        Args:
+            df: keys, times, the label and further columns.
+            feature_lookups: lookups and functions, in the order that the features are to have.
+            label: what is to be predicted; None where there is nothing to learn from.
+            exclude_columns: columns, mostly keys, that the model is not to be given.
+
+        Raises:
+            RequestError: with every problem of names, types and tables.
+
+        """
+        _refuse_stream(df, "df")
+        labels = _listed(label)
+        spec = _described(self.spark, df, feature_lookups, labels, _listed(exclude_columns))
+        features = df.drop(*labels)
+        plan, schema = plan_features(features, spec)
+        types = {field.name: field.dataType.simpleString() for field in schema.fields}
+        return TrainingSet(df, with_types(spec, types), plan, labels)
+
+    def log_model(
+        self,
+        *,
+        model: Any,
+        artifact_path: str,
+        flavor: ModuleType,
+        training_set: TrainingSet | None = None,
+        registered_model_name: str | None = None,
+        await_registration_for: int = 300,
+        infer_input_example: bool = False,
+        output_schema: Any | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Log a model with where its features come from, so that it is scored from keys alone.
+
+        Args:
+            model: what the flavor's ``save_model`` takes.
+            artifact_path: the logged model's name.
+            flavor: an MLflow flavor's module, such as ``mlflow.sklearn``.
+            training_set: what it was trained on; None logs it by its flavor alone.
+            registered_model_name: registers it under this name.
+            await_registration_for: seconds to wait for the registered version.
+            infer_input_example: take the training set's first rows as the raw model's input example, which gives it
+                a signature of what it is trained on and returns. Runs a job.
+            output_schema: what the model returns; default: its signature's outputs, else the label's type.
+            **kwargs: of the flavor's ``save_model`` for the raw model (``signature``, ``input_example``,
+                ``metadata``, ``pip_requirements``, ...).
+
+        Returns:
+            MLflow's ModelInfo: run id, model URI, registered version.
+
+        """
+        registered = {"registered_model_name": registered_model_name, "await_registration_for": await_registration_for}
+        with mlflow_at(None, self._registry):
+            if training_set is None:
+                options = {**registered, **kwargs}
+                return log_plain_model(model, artifact_path=artifact_path, flavor=flavor, options=options)
+            saving = dict(kwargs)
+            if infer_input_example and "input_example" not in saving:
+                saving["input_example"] = _example(training_set)
+            label = next(iter(training_set.label), None)
+            return log_feature_model(
+                model,
+                artifact_path=artifact_path,
+                flavor=flavor,
+                spec=training_set.spec,
+                label_type=None if label is None else training_set.df.schema[label].dataType.simpleString(),
+                output_schema=output_schema,
+                logging=registered,
+                saving=saving,
+            )
+
+    def score_batch(
+        self,
+        *,
+        model_uri: str,
+        df: DataFrame,
+        result_type: str | DataType = "double",
+        env_manager: str = "local",
+        params: Mapping[str, Any] | None = None,
+    ) -> DataFrame:
+        """The table with its features, ``prediction`` and ``scoring_error``; scored on its first action.
+
+        Columns that the table has itself are not looked up. Small feature tables are read now.
+
+        Args:
+            model_uri: the model, logged with a training set or without.
+            df: keys and whatever else is not looked up.
+            result_type: the prediction's Spark type; it must be able to hold the model's.
+            env_manager: only ``local``.
+            params: inference parameters of the model's signature.
+
+        Raises:
+            RequestError: the model cannot score this table, with every reason.
+
+        """
+        if env_manager != "local":
+            raise ModelError.no_environments(env_manager)
+        _refuse_stream(df, "df")
+        prediction = METHODS["predict"]
+        for name in (prediction, ERROR_COLUMN):
+            if name in df.columns:
+                raise OutputError.name_taken(name)
+        spec = read_spec(resolve_model(model_uri, registry_uri=self._registry))
+        lookups = None
+        schema = df.schema
+        if spec.features is not None:
+            lookups, schema = plan_features(df, spec.features)
+        request = Request(params=params or {}, case_sensitive=is_case_sensitive(df.sparkSession), lookups=lookups)
+        plan = make_plan(spec, schema, request)
+        _check_result_type(plan.outputs[0].type, result_type)
+        rows = df if lookups is None else add_features(df, lookups)
+        scored = score_frame(rows, plan)
+        return scored.withColumn(prediction, F.col(prediction).cast(result_type))
+
+
+def _described(
+    spark: SparkSession,
+    df: DataFrame,
+    lookups: Sequence[FeatureLookup | FeatureFunction],
+    labels: Sequence[str],
+    excluded: Sequence[str],
+) -> FeatureSpec:
+    """The feature spec of a training set, without types."""
+    problems = Gathering()
+    columns: list[SpecColumn] = [SourceColumn(name) for name in df.columns if name not in labels]
+    tables: dict[str, InputTable] = {}
+    definitions = []
+    for label in labels:
+        with problems.attempt():
+            if label not in df.columns:
+                msg = "label"
+                raise FeatureTableError.no_column(msg, label, df.columns)
+    for lookup in lookups:
+        with problems.attempt():
+            if isinstance(lookup, FeatureLookup):
+                table = find_feature_table(spark, lookup.table_name)
+                _add_table(tables, table, lookup)
+                columns += _looked_up(table, lookup)
+            elif isinstance(lookup, FeatureFunction):
+                bindings = tuple(lookup.input_bindings.items())
+                columns.append(FunctionColumn(lookup.name, lookup.udf_name, bindings))
+                definitions.append(recorded_definition(spark, lookup.udf_name))
+            else:
+                raise FeatureTableError.not_a_lookup(type(lookup).__name__)
+    names = [column.name for column in columns]
+    for name in sorted({name for name in names if names.count(name) > 1 or (name in labels)}):
+        with problems.attempt():
+            raise FeatureTableError.name_twice(name, in_table=name in df.columns)
+    for name in excluded:
+        with problems.attempt():
+            if name not in names:
+                msg = "exclude_columns"
+                raise FeatureTableError.no_column(msg, name, names)
+    problems.raise_all()
+    kept = tuple(replace(column, include=column.name not in excluded) for column in columns)
+    return FeatureSpec(kept, tuple(tables.values()), tuple(d for d in definitions if d is not None))
+
+
+def _add_table(tables: dict[str, InputTable], table: FeatureTable, lookup: FeatureLookup) -> None:
+    window = lookup.lookback_window
+    entry = InputTable(
+        name=table.name,
+        table_id=table.table_id,
+        lookback_seconds=None if window is None else window.total_seconds(),
+        primary_keys=table.primary_keys or (),
+        timeseries_column=table.timeseries_column,
+    )
+    if tables.setdefault(table.name, entry) != entry:
+        cause = "two lookups in it have different lookback windows, and the format knows one for each table"
+        msg = f"feature table {table.name}"
+        raise FeatureTableError.bad_lookup(msg, cause, "give both the same one")
+
+
+def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
+    """The lookup's columns; a table's keys are no features unless they are asked for."""
+    keys = () if table.primary_keys is None else row_keys(table)
+    names = lookup.names or [name for name in table.schema.fieldNames() if name not in keys]
+    if stray := [name for name in lookup.default_values if name not in names]:
+        msg = f"default_values of {table.name}"
+        raise FeatureTableError.no_column(msg, stray[0], names)
+    return [
+        LookupColumn(
+            name=lookup.rename_outputs.get(name, name),
+            table=table.name,
+            feature=name,
+            lookup_key=lookup.keys,
+            timestamp_lookup_key=lookup.time,
+            default=_text(lookup.default_values[name]) if name in lookup.default_values else None,
+        )
+        for name in names
+    ]
+
+
+def _text(value: Any) -> str | None:
+    """A default as the format has it."""
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _example(training_set: TrainingSet) -> Any:
+    """The first rows that the model was trained on; numbers that may be missing are doubles, as pandas makes them.
+
+    A flag that is missing would be an object to pandas, which no model was trained on: such rows are left out.
+    """
+    features = training_set.load_df().drop(*training_set.label)
+    types = {f.name: f.dataType.simpleString().partition("(")[0] for f in features.schema.fields}
+    columns = [F.col(quote(n)).cast("double").alias(n) if t in _WIDENED else F.col(quote(n)) for n, t in types.items()]
+    for name in (n for n, t in types.items() if t == "boolean"):
+        features = features.where(F.col(quote(name)).isNotNull())
+    return features.select(*columns).limit(_EXAMPLE_ROWS).toPandas()
+
+
+def _check_result_type(own: str, wanted: str | DataType) -> None:
+    """Refuse a type that would lose the prediction."""
+    text = (wanted if isinstance(wanted, str) else wanted.simpleString()).lower().replace(" ", "")
+    text = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint"}.get(text, text)
+    numbers = own in _NUMBERS and text.partition("(")[0] in _NUMBERS
+    if not (text in (own, "string") or numbers):
+        raise ModelError.result_type(own, text)
+
+
+def _refuse_stream(df: DataFrame, thing: str) -> None:
+    if df.isStreaming:
+        raise FeatureTableError.streaming(thing)
+
+
+def _listed(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -1,0 +1,81 @@
+"""From a model's feature spec to a plan of lookups over a table: finds the feature tables and pins their versions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pyspark.errors import AnalysisException
+
+from spark_scoring.delta.feature_tables import find_feature_table
+from spark_scoring.errors import FeatureTableError, Gathering
+from spark_scoring.features.join import schema_with_features
+from spark_scoring.plan.lookups import TableLookup, lookup_tables, plan_lookups
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+    from spark_scoring.model.feature_spec import FeatureSpec
+    from spark_scoring.plan.lookups import FeatureTable, LookupPlan
+
+
+def plan_features(df: DataFrame, spec: FeatureSpec) -> tuple[LookupPlan, StructType]:
+    """How a model's features are found for a table, and the columns that it then has. Reads no rows.
+
+    Raises:
+        RequestError: with every problem: feature tables, keys and features that are missing or of another type.
+
+    """
+    spark = df.sparkSession
+    fold = is_case_sensitive(spark)
+    problems = Gathering()
+    tables: dict[str, FeatureTable] = {}
+    for name in lookup_tables(spec, df.schema, case_sensitive=fold):
+        with problems.attempt():
+            tables[name] = _with_recorded_keys(find_feature_table(spark, name), spec)
+    plan = schema = None
+    with problems.attempt():
+        plan = plan_lookups(spec, df.schema, tables, case_sensitive=fold)
+    problems.raise_all()
+    assert plan is not None  # noqa: S101  else its problems were raised
+    with problems.attempt():
+        _check_defaults(spark, plan)
+    with problems.attempt():
+        schema = schema_with_features(df, plan)
+    problems.raise_all()
+    assert schema is not None  # noqa: S101
+    return plan, schema
+
+
+def is_case_sensitive(spark: SparkSession) -> bool:
+    """Spark's rule for names."""
+    return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
+
+
+def _with_recorded_keys(table: FeatureTable, spec: FeatureSpec) -> FeatureTable:
+    """The table's own keys; else those that were recorded with the model."""
+    recorded = spec.table(table.name)
+    if table.primary_keys is not None or not recorded.primary_keys:
+        return table
+    return replace(table, primary_keys=recorded.primary_keys, timeseries_column=recorded.timeseries_column)
+
+
+def _check_defaults(spark: SparkSession, plan: LookupPlan) -> None:
+    """Refuse defaults that their feature's type cannot hold; asks Spark, which reads no table for it."""
+    problems = Gathering()
+    for step in plan.steps:
+        for feature in step.features if isinstance(step, TableLookup) else ():
+            with problems.attempt():
+                default = feature.default_sql
+                if default is not None and not _is_value(spark, default):
+                    raise FeatureTableError.bad_default(feature.name, feature.type)
+    problems.raise_all()
+
+
+def _is_value(spark: SparkSession, cast: str) -> bool:
+    """Whether a cast of a constant gives a value; refused casts raise, under ANSI rules when they are made."""
+    try:
+        return not spark.sql(f"SELECT try_{cast} IS NULL AS bad").collect()[0]["bad"]
+    except AnalysisException:
+        return False
