@@ -7,7 +7,9 @@ errors to standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.registration.register import RegisteredModel
+
+_TRACEBACK = "SPARK_SCORING_TRACEBACK"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -282,8 +286,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=list(arguments) if arguments is not None else None)
     except ScoringError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False, style="red")
+        console = Console(stderr=True, soft_wrap=True)
+        console.print(str(error), markup=False, highlight=False, style="red")
+        if error.__cause__ is not None:
+            _show_cause(console, error)
         sys.exit(error.exit_status)
+
+
+def _show_cause(console: Console, error: ScoringError) -> None:
+    """The chained error, where the environment asks for it: its text is not ours and may hold row values."""
+    if os.environ.get(_TRACEBACK):
+        console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+    else:
+        kind = type(error.__cause__).__name__
+        console.print(f"({kind} behind it; {_TRACEBACK}=1 shows it, with whatever values its text holds)", style="dim")
 
 
 def _console() -> Console:

@@ -320,12 +320,69 @@ class RegistrationError(RequestError):
     @classmethod
     def spark_ml(cls, kind: str) -> RegistrationError:
         fix = "log it with mlflow.spark.log_model, and score it in Spark itself: mlflow.spark.load_model(uri).transform"
-        return cls([Problem("model", f"it is a {kind}, which needs a Spark session to predict", fix, "spark-ml")])
+        cause = f"it is a {kind}, which needs a Spark session to predict"
+        return cls([Problem("model", cause, fix, "not-registrable")])
 
     @classmethod
     def predict_failed(cls, kind: str) -> RegistrationError:
-        fix = "give the frame that the model was trained on; the model's own text is in the chained error"
+        fix = (
+            "give the frame that the model was trained on; its own text, which may hold values, is in the chained error"
+        )
         return cls([Problem("input example", f"the model raised {kind} on it", fix, "example-fails")])
+
+    @classmethod
+    def types_change_predictions(cls, features: Sequence[str], difference: str) -> RegistrationError:
+        cause = f"with this type of {listed(features)} the model predicts otherwise than with its own: {difference}"
+        return cls([Problem("types", cause, "name a type that holds all its values, such as double")])
+
+    @classmethod
+    def run_elsewhere(cls, server: str) -> RegistrationError:
+        fix = "end it first (mlflow.end_run()), or leave tracking_uri out"
+        return cls([Problem("run", f"one is active on another tracking server than {server}", fix)])
+
+    @classmethod
+    def tracking_failed(cls, what: str, cause: str) -> RegistrationError:
+        fix = "check the tracking URI, its credentials and the names and values given; no version was made"
+        return cls([Problem(what, f"MLflow answered: {cause}", fix)])
+
+    @classmethod
+    def registry_failed(cls, registry: str, cause: str) -> RegistrationError:
+        fix = "check the registry URI and the credentials"
+        return cls([Problem(f"registry {registry}", f"it answered: {cause}", fix)])
+
+    @classmethod
+    def not_saved(cls, flavor: str, kind: str) -> RegistrationError:
+        cause = f"saving it with MLflow's flavor {flavor} raised {kind}"
+        fix = (
+            "its own text, which may hold values, is in the chained error; give what the flavor needs in options={...}"
+        )
+        return cls([Problem("model", cause, fix, "not-registrable")])
+
+    @classmethod
+    def predict_count(cls, predictions: int, rows: int) -> RegistrationError:
+        cause = f"the model returned {predictions} predictions for {rows} rows"
+        fix = (
+            "predict must return one for each row; a pipeline fitted on a Series (such as text) wants a "
+            "ColumnTransformer in front, so that it takes a frame"
+        )
+        return cls([Problem("input example", cause, fix, "outputs-differ")])
+
+    @classmethod
+    def loaded_model(cls) -> RegistrationError:
+        cause = "it is a model that MLflow loaded, not the trained one"
+        fix = "give the trained model (loaded.get_raw_model()), or register its files again: repair_model(uri, ...)"
+        return cls([Problem("model", cause, fix, "not-registrable")])
+
+    @classmethod
+    def type_hint(cls, hint: str) -> RegistrationError:
+        cause = f"its predict takes {hint} by its type hint, and is given a DataFrame"
+        fix = "write predict(self, context, model_input: pd.DataFrame), or log it with mlflow.pyfunc.log_model"
+        return cls([Problem("model", cause, fix, "not-registrable")])
+
+    @classmethod
+    def bad_option(cls, name: str, flavor: str, *, reserved: bool) -> RegistrationError:
+        cause = "register_model sets it itself" if reserved else f"log_model of the flavor {flavor} has no such keyword"
+        return cls([Problem(f"options: {name}", cause, "leave it out")])
 
     @classmethod
     def has_training_set(cls, tables: Sequence[str]) -> RegistrationError:
@@ -656,6 +713,15 @@ class VerificationError(RunError):
         return cls([Problem("logged model", cause, fix)])
 
 
+class TrainingError(RunError):
+    """The estimator could not be fitted; nothing was logged."""
+
+    @classmethod
+    def fit(cls, estimator: str, kind: str) -> TrainingError:
+        fix = "its own text, which may hold values, is in the chained error; mind text and nulls that it cannot take"
+        return cls([Problem(f"estimator {estimator}", f"fit raised {kind}", fix)])
+
+
 class ModelFailedError(RunError):
     """The model raised on every row that was tried."""
 
@@ -768,6 +834,7 @@ class Gathering:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._causes: list[BaseException] = []
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -776,6 +843,8 @@ class Gathering:
             yield
         except RequestError as error:
             self.problems.extend(error.problems)
+            if error.__cause__ is not None:
+                self._causes.append(error.__cause__)
 
     def raise_all(self, kind: type[RequestError] = RequestError) -> None:
         """Raise what was gathered, if anything was.
@@ -785,7 +854,7 @@ class Gathering:
 
         """
         if self.problems:
-            raise kind(self.problems)
+            raise kind(self.problems) from (self._causes[0] if self._causes else None)
 
 
 def first_line(error: Exception) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -24,7 +25,7 @@ from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants i
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pydantic_core import ErrorDetails
     from typing_extensions import Self
@@ -276,11 +277,11 @@ def _problems(error: ValidationError, job: type[Job]) -> list[Problem]:
 
 
 def _problem(detail: ErrorDetails, job: type[Job]) -> tuple[str, Problem]:
-    names = [str(part) for part in detail["loc"] if not _is_branch(part)]
+    names, home = _place(job, detail["loc"])
     thing = ".".join(names) or "job"
     match detail["type"]:
         case "extra_forbidden":
-            known = _fields_at(job, names[:-1])
+            known = list(home.model_fields) if _is_model(home) else []
             return thing, Problem(thing, "no such field", near_fix(names[-1], known, what="fields") or "leave it out")
         case "missing":
             home = ".".join(names[:-1]) or "the job"
@@ -292,27 +293,47 @@ def _problem(detail: ErrorDetails, job: type[Job]) -> tuple[str, Problem]:
             return thing, Problem(thing, cause, "see the job file's fields in the README")
 
 
-def _is_branch(part: int | str) -> bool:
-    """Whether a part of pydantic's location names a branch of a union, not a field."""
-    if not isinstance(part, str):
-        return False
-    models = {model.__name__ for model in Fields.__subclasses__()}
-    return "[" in part or part.startswith("function-") or part in models or part in ("str", "int", "float", "bool")
+def _place(job: type[Job], location: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The names of the fields and keys that lead to a place of the job, and the model that holds the last one.
+
+    Pydantic's location names the branches of unions, too; which of its parts do is told by the type they stand in,
+    as a feature may be called like a branch.
+    """
+    names: list[str] = []
+    home: Any = job
+    type_: Any = job
+    for part in location:
+        members = [member for member in get_args(type_) if member is not type(None)] if _is_union(type_) else []
+        if len(members) > 1:
+            type_ = next((m for m in members if _is_branch(m, str(part))), None)
+            continue
+        type_ = members[0] if members else type_
+        names.append(str(part))
+        home = type_
+        type_ = _inner_type(type_, part)
+    return names, home
 
 
-def _fields_at(home: Any, names: Sequence[str]) -> list[str]:
-    """The fields that are known at a place of the job: down its models, by name or by a mapping's key."""
-    for name in names:
-        annotation = home.model_fields[name].annotation if _is_model(home) and name in home.model_fields else home
-        home = next((inner for inner in _inside(annotation) if _is_model(inner)), home)
-    return list(home.model_fields) if _is_model(home) else []
+def _is_union(type_: Any) -> bool:
+    return get_origin(type_) in (Union, UnionType)
 
 
-def _inside(annotation: Any) -> Iterator[Any]:
-    """A type and those that it is made of: of ``dict[str, A | B] | None`` also A and B."""
-    yield annotation
-    for part in get_args(annotation):
-        yield from _inside(part)
+def _is_branch(member: Any, label: str) -> bool:
+    """Whether pydantic calls a member of a union so."""
+    if _is_model(member):
+        return member.__name__ in label
+    origin = get_origin(member)
+    name = str(getattr(origin or member, "__name__", member)).lower()
+    return label.split("[", maxsplit=1)[0].lower() == name
+
+
+def _inner_type(type_: Any, part: int | str) -> Any:
+    """The type of a field of a model, or of what a list, tuple or mapping holds."""
+    if _is_model(type_):
+        found = type_.model_fields.get(str(part))
+        return None if found is None else found.annotation
+    inside = [argument for argument in get_args(type_) if argument is not Ellipsis]
+    return inside[-1] if inside else None
 
 
 def _is_model(annotation: Any) -> bool:

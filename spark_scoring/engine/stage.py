@@ -134,7 +134,7 @@ class ModelInputs:
     """A table's rows in the driver's memory, as the model is given them."""
 
     data: Any
-    """What the model takes, of the rows that it can take."""
+    """What the model takes, of the rows that it can take; None where there are none."""
     errors: list[str]
     """Why it cannot take the others: the text of ``scoring_error``, one per row."""
     kept: pa.Table
@@ -164,7 +164,7 @@ def collect_inputs(df: DataFrame, plan: ScoringPlan, keep: Sequence[Column] = ()
         for chunk in [_one_chunk(good.column(name))]
     ]
     return ModelInputs(
-        data=build_input(_worker_plan(plan, prepared.lanes), columns),
+        data=build_input(_worker_plan(plan, prepared.lanes), columns) if good.num_rows else None,
         errors=[text for text in errors.to_pylist() if text is not None],
         kept=good.select([internal.kept(i) for i in range(len(kept))]),
     )
@@ -332,7 +332,8 @@ def _series_matrix(series: pd.Series[Any]) -> NDArray[Any]:
 
 def _arrow_matrix(lists: pa.ListArray) -> NDArray[Any]:
     """An Arrow list column without nulls as an (n, k) matrix."""
-    matrix: NDArray[Any] = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+    values = lists.flatten().to_numpy(zero_copy_only=False)
+    matrix: NDArray[Any] = values.reshape(len(lists), -1 if len(lists) else 0)
     return matrix if matrix.flags.writeable else matrix.copy()
 
 

@@ -97,6 +97,13 @@ def recorded_levels(metadata: Mapping[str, Any] | None) -> dict[str, Levels]:
     return {name: given_levels(values, "its metadata") for name, values in (recorded or {}).items()}
 
 
+def recorded_categories(metadata: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Columns that were pandas categories in training, by what registration wrote into the MLmodel's metadata."""
+    own = (metadata or {}).get(RECORDED)
+    dtypes = own.get("dtypes") if isinstance(own, dict) else None
+    return tuple(name for name, dtype in dtypes.items() if dtype == "category") if isinstance(dtypes, dict) else ()
+
+
 def given_levels(values: Any, origin: str) -> Levels:
     """Levels that a person or a training job wrote down: a list of one type, each once, none missing.
 

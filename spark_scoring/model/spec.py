@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering, ModelError, first_line
-from spark_scoring.model.categories import OwnLevels, own_levels, recorded_levels
+from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,
@@ -140,6 +140,8 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     own_names = own_feature_names(raw, [f.name for f in inputs])
     types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
     levels = own_levels(raw, own_names or [f.name for f in inputs], types)
+    if raw is None:
+        levels = replace(levels, unknown=recorded_categories(mlmodel.metadata))
     classes = _classes(raw)
     return ModelSpec(
         uri=pinned.uri,

@@ -10,10 +10,19 @@ import pandas as pd
 from spark_scoring.errors import Gathering, ModelOutputError, Problem, RegistrationError, listed
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import output_model_type, own_feature_names
-from spark_scoring.registration.flavors import algorithm_of, class_labels, flavor_of, flavor_options, in_memory
+from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
 from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
 from spark_scoring.registration.record import training_record
-from spark_scoring.registration.tasks import check_returned, described, known_task, output_schema, output_type
+from spark_scoring.registration.tasks import (
+    check_count,
+    check_returned,
+    class_labels,
+    described,
+    known_task,
+    output_schema,
+    output_type,
+)
+from spark_scoring.registration.verification import predict_as_saved
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -53,7 +62,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     *,
     task: str | None,
     outputs: Schema | None = None,
-    no_outputs: str = "neither a task nor outputs were given",
+    no_outputs: str | None = "neither a task nor outputs were given",
     flavor: str | ModuleType | None = None,
     input_example: Any = None,
     example_rows: int = 5,
@@ -66,7 +75,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     """Check a trained model and its training frame, predict on the example, and settle the signature.
 
     The outputs come from the task; where the caller gives them, they are held against the predictions, too.
-    ``no_outputs`` says what comes of neither.
+    ``no_outputs`` says what comes of neither; None lets it pass, for a model that is only looked at.
 
     Raises:
         RegistrationError: with every problem that does not hide another.
@@ -74,26 +83,32 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     """
     problems = Gathering()
     name, known, example = "", None, None
+    settled: dict[str, Any] = {}
+    note = ""
     with problems.attempt():
         known = None if task is None else known_task(task)
     with problems.attempt():
         name = flavor_of(model, flavor)
-    problems.problems += checked_inputs(X, nullable=nullable)
+    with problems.attempt():
+        if name:
+            settled, note = flavor_options(model, name, known, options or {}, takes_frame=isinstance(X, pd.DataFrame))
+    problems.problems += checked_inputs(X, nullable=[nullable] if isinstance(nullable, str) else nullable)
     problems.problems += _category_problems(categories or {}, X)
     problems.raise_all(RegistrationError)
     with problems.attempt():
         example = checked_example(X, input_example, example_rows)
     problems.problems += _name_problems(model, X)
     problems.raise_all(RegistrationError)
-    settled, note = flavor_options(model, name, known, options or {})
-    predictions = _predictions(model, name, settled, example)
+    predictions = _predictions(model, name, settled, example, inference_params or {})
+    check_count(predictions, len(example))
     labels = None if known in ("regression", "anomaly_detection") else class_labels(model)
     if known is not None:
         settled_type = output_type(known, predictions, labels)
         outputs = outputs or output_schema(settled_type)
-    if outputs is None:
+    if outputs is None and no_outputs is not None:
         raise RegistrationError.no_outputs(no_outputs)
-    _check_outputs(outputs, predictions)
+    if outputs is not None:
+        _check_outputs(outputs, predictions, len(example))
     return Candidate(
         model=model,
         flavor=name,
@@ -115,35 +130,43 @@ def _signature(X: Inputs, outputs: Any, params: Mapping[str, Any] | None) -> Mod
     return ModelSignature(inputs=input_schema(X), outputs=outputs, params=schema)
 
 
-def _check_outputs(outputs: Schema, predictions: Any) -> None:
+def _check_outputs(outputs: Schema, predictions: Any, rows: int) -> None:
     try:
-        check_returned(output_model_type(outputs), predictions)
+        check_returned(output_model_type(outputs), predictions, rows)
     except ModelOutputError as error:
         raise RegistrationError.schema_differs(str(outputs), described(predictions)) from error
 
 
-def _predictions(model: Any, flavor: str, options: Mapping[str, Any], example: Any) -> Any:
+def _predictions(model: Any, flavor: str, options: Mapping[str, Any], example: Any, params: Mapping[str, Any]) -> Any:
     """What the model in memory returns; of one that only predicts when loaded, what a saved copy returns."""
-    from spark_scoring.registration.verification import predict_as_saved
-
-    predict = in_memory(model, flavor, options)
+    predict = in_memory(model, flavor, options, params)
+    if predict is None:
+        return predict_as_saved(model, flavor, options, example)
     try:
-        return predict_as_saved(model, flavor, options, example) if predict is None else predict(example)
+        return predict(example)
     except Exception as error:
         raise RegistrationError.predict_failed(type(error).__name__) from error
 
 
 def _category_problems(categories: Mapping[str, Sequence[Any]], X: Inputs) -> list[Problem]:
-    names = [str(name) for name in X.columns] if isinstance(X, pd.DataFrame) else []
     problems = []
     for name, values in categories.items():
+        thing = f"categories: {name}"
         try:
             given_levels(list(values), "the call")
         except ValueError as error:
-            problems.append(Problem(f"categories: {name}", str(error), "list the levels in the order of training"))
-        if name not in names:
-            problems.append(Problem(f"categories: {name}", "the frame has no such column", "leave it out"))
+            problems.append(Problem(thing, str(error), "list the levels in the order of training"))
+        if not isinstance(X, pd.DataFrame) or name not in X.columns:
+            problems.append(Problem(thing, "the frame has no such column", "leave it out"))
+        elif getattr(X[name].dtype, "kind", "O") in "iuf" and not _are_codes(X[name], len(values)):
+            cause = f"the column holds numbers that are no codes of {len(values)} levels: -1 (missing), 0, 1, ..."
+            problems.append(Problem(thing, cause, "list all levels in the order of training"))
     return problems
+
+
+def _are_codes(column: pd.Series[Any], levels: int) -> bool:
+    present = column.dropna()
+    return bool(((present % 1 == 0) & (present >= -1) & (present < levels)).all())
 
 
 def _name_problems(model: Any, X: Inputs) -> list[Problem]:

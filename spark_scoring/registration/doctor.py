@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,17 @@ from spark_scoring.model.spec import (
 from spark_scoring.model.types import ModelType, is_untyped
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
-from spark_scoring.registration.flavors import class_labels
 from spark_scoring.registration.frame import is_category, type_refusal
-from spark_scoring.registration.record import recorded
-from spark_scoring.registration.tasks import check_returned, described, output_type
+from spark_scoring.registration.record import recorded, recorded_statistics
+from spark_scoring.registration.tasks import (
+    check_count,
+    check_returned,
+    class_labels,
+    described,
+    known_task,
+    likely_task,
+    output_type,
+)
 from spark_scoring.registration.verification import model_input
 
 if TYPE_CHECKING:
@@ -71,8 +79,8 @@ def check_model(
         ModelError: a URI that cannot be found or read.
 
     """
-    if isinstance(model, str):
-        pinned = resolve_model(model, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    if isinstance(model, str | os.PathLike):
+        pinned = resolve_model(os.fspath(model), tracking_uri=tracking_uri, registry_uri=registry_uri)
         return _check_pinned(pinned, example, task=task, load=load)
     return _check_in_memory(model, example, task=task, flavor=flavor)
 
@@ -107,7 +115,8 @@ def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: 
     ]
     loads = load and files.flavor != "spark"
     if loads:
-        findings += _loaded_findings(files, example, task or files.record.get("task"))
+        is_clear = all(finding.severity != "error" for finding in findings)
+        findings += _loaded_findings(files, example, task or files.record.get("task"), is_clear=is_clear)
     title = f"{pinned.name} version {pinned.version}" if pinned.name else pinned.uri
     return Diagnosis(title, gravest_first(findings), loaded=loads)
 
@@ -177,8 +186,7 @@ def _input_findings(files: _Files) -> Iterator[Finding]:
 
 def _nulls(files: _Files, name: str) -> float | None:
     """Share of nulls in training, None where it was not recorded."""
-    statistics = files.record.get("statistics") or {}
-    share = (statistics.get(name) or {}).get("nulls")
+    share = (recorded_statistics(files.record).get(name) or {}).get("nulls")
     return None if share is None else float(share)
 
 
@@ -197,16 +205,25 @@ def _dtype_findings(files: _Files, example: Any) -> Iterator[Finding]:
         wanted = _KINDS.get(str(feature.type))
         if dtype is None or wanted is None or is_category(dtype) or getattr(dtype, "kind", "O") not in "iubf":
             continue
-        shown = f"{dtype.kind}{dtype.itemsize}"
-        if shown != wanted and not _narrower(dtype.kind, dtype.itemsize, wanted):
+        evidence = f"{dtype} against {feature.type}"
+        if not _converts(dtype.kind, dtype.itemsize, wanted):
             cause = f"{what} has {dtype}, the signature {feature.type}: mlflow.pyfunc cannot safely convert it"
             fix = f"spark_scoring casts it by its plan; for mlflow.pyfunc too, train on {feature.type}, or sign again"
-            yield Finding("dtype-differs", f"input {feature.name}", cause, fix, f"{dtype} against {feature.type}")
+            yield Finding("dtype-differs", f"input {feature.name}", cause, fix, evidence)
+        elif dtype.kind == "f" and f"f{dtype.itemsize}" != wanted and dtype.itemsize > 2:  # noqa: PLR2004
+            cause = (
+                f"{what} has {dtype}, the signature {feature.type}: every value survives, but it is not what was seen"
+            )
+            fix = "sign again with the frame of training, where the model is to see float32"
+            yield Finding("dtype-widens", f"input {feature.name}", cause, fix, evidence)
 
 
-def _narrower(kind: str, size: int, wanted: str) -> bool:
-    """Integers that MLflow itself records as a wider type: int8 as integer, uint32 as long, float16 as float."""
-    return wanted[0] in ("i" if kind in "iu" else kind) and size < int(wanted[1:]) and (kind, size) != ("f", 4)
+def _converts(kind: str, size: int, wanted: str) -> bool:
+    """Whether MLflow takes the dtype for the type: the same kind and no wider, or narrower integers for double."""
+    target, width = wanted[0], int(wanted[1:])
+    if kind == target:
+        return size <= width
+    return size < width and ((kind == "u" and target == "i") or (kind in "iu" and wanted == "f8"))
 
 
 def _dtype(text: str) -> Any:
@@ -264,7 +281,8 @@ def _is_pinned(line: str) -> bool:
         requirement = Requirement(text)
     except InvalidRequirement:
         return True
-    return bool(requirement.url) or any(part.operator in ("==", "===") for part in requirement.specifier)
+    exact = (part for part in requirement.specifier if part.operator in ("==", "==="))
+    return bool(requirement.url) or any("*" not in part.version for part in exact)
 
 
 def _pickled(files: _Files) -> list[str]:
@@ -280,7 +298,7 @@ def _pickled(files: _Files) -> list[str]:
 # What only the loaded model tells.
 
 
-def _loaded_findings(files: _Files, example: Any, task: str | None) -> Iterator[Finding]:
+def _loaded_findings(files: _Files, example: Any, task: str | None, *, is_clear: bool) -> Iterator[Finding]:
     folder = _scored_folder(files)
     try:
         loaded = LoadedModel(str(folder))
@@ -291,10 +309,14 @@ def _loaded_findings(files: _Files, example: Any, task: str | None) -> Iterator[
         return
     raw = loaded.raw
     names = [feature.name for feature in files.inputs] if files.is_frame else []
-    yield from _trained_findings(list(own_feature_names(raw, names)) if raw is not None else [], names)
-    yield from _category_findings(files, raw, names)
+    found = [
+        *_trained_findings(list(own_feature_names(raw, names)) if raw is not None else [], names),
+        *_category_findings(files, raw, names),
+    ]
+    yield from found
+    is_clear = is_clear and all(finding.severity != "error" for finding in found)
     if example is not None and files.inputs and folder == Path(files.pinned.path):
-        yield from _prediction_findings(files, loaded, example, task)
+        yield from _prediction_findings(files, loaded, example, task, is_clear=is_clear)
 
 
 def _scored_folder(files: _Files) -> Path:
@@ -343,40 +365,47 @@ def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Fi
         yield Finding("category-levels-unknown", f"input {what}", cause, fix)
 
 
-def _prediction_findings(files: _Files, loaded: LoadedModel, example: Any, task: str | None) -> Iterator[Finding]:
+def _prediction_findings(
+    files: _Files, loaded: LoadedModel, example: Any, task: str | None, *, is_clear: bool
+) -> Iterator[Finding]:
     """Predictions on the example, made below MLflow's enforcement, beside what the signature says."""
     from spark_scoring.model.spec import read_spec
 
     try:
         data = model_input(read_spec(files.pinned), example)
-    except ScoringError:
-        data = example  # what is wrong with signature or types has findings of its own
+    except ScoringError as error:
+        data = example
+        if is_clear:  # else what is wrong with signature or types has findings of its own
+            yield from (Finding("not-scorable", p.thing, p.cause, p.fix) for p in error.problems)
     try:
         predictions = loaded.call("predict", data)
+        check_count(predictions, len(data))
+    except RegistrationError as error:
+        yield from (Finding("outputs-differ", p.thing, p.cause, p.fix) for p in error.problems)
+        return
     except Exception as error:  # noqa: BLE001  the model's code may raise anything
-        fix = "register it with the frame that it was trained on: its head becomes the example"
-        yield Finding("example-fails", "input example", f"the model raises {type(error).__name__} on it", fix)
+        if is_clear:
+            fix = "register it with the frame that it was trained on: its head becomes the example"
+            yield Finding("example-fails", "input example", f"the model raises {type(error).__name__} on it", fix)
         return
     signature = files.signature
     if signature is not None and signature.outputs is not None:
-        yield from _output_findings(output_model_type(signature.outputs), predictions)
+        yield from _output_findings(output_model_type(signature.outputs), predictions, len(data))
     if task is not None:
         yield from _task_findings(task, predictions, loaded.raw)
 
 
-def _output_findings(declared: ModelType, predictions: Any) -> Iterator[Finding]:
+def _output_findings(declared: ModelType, predictions: Any, rows: int) -> Iterator[Finding]:
     if is_untyped(declared):
         return
     try:
-        check_returned(declared, predictions)
+        check_returned(declared, predictions, rows)
     except ModelOutputError:
         cause = f"the signature says {declared}, the model returned {described(predictions)} for the example"
         yield Finding("outputs-differ", "output schema", cause, _SIGN_AGAIN)
 
 
 def _task_findings(task: str, predictions: Any, raw: Any) -> Iterator[Finding]:
-    from spark_scoring.registration.tasks import known_task
-
     labels = None if task in ("regression", "anomaly_detection") else class_labels(raw)
     try:
         output_type(known_task(task), predictions, labels)
@@ -389,15 +418,7 @@ def _check_in_memory(model: Any, example: Any, *, task: str | None, flavor: str 
     """A model before it is registered: what ``register_model`` would refuse, as findings."""
     findings: list[Finding] = []
     try:
-        prepare_candidate(model, example, task=task or _likely_task(model), flavor=flavor)
+        prepare_candidate(model, example, task=task or likely_task(model), no_outputs=None, flavor=flavor)
     except RequestError as error:
         findings += [Finding(p.code or "not-registrable", p.thing, p.cause, p.fix) for p in error.problems]
     return Diagnosis(f"{type(model).__name__} in memory", gravest_first(findings), loaded=True)
-
-
-def _likely_task(model: Any) -> str:
-    """What a model without a task is taken for: by its class labels, or as an outlier detector by its scores."""
-    labels = class_labels(model)
-    if labels is not None:
-        return "binary_classification" if len(labels) == 2 else "multiclass_classification"  # noqa: PLR2004
-    return "anomaly_detection" if hasattr(model, "score_samples") and hasattr(model, "fit_predict") else "regression"

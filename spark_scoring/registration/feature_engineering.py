@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spark_scoring.engine.pandas_casts import inferred_type
 from spark_scoring.errors import Gathering, Problem, RegistrationError, listed
-from spark_scoring.model.registry import mlflow_at, pin_model
+from spark_scoring.model.registry import pin_model
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module
+from spark_scoring.registration.frame import input_schema
 from spark_scoring.registration.register import (
+    LoggedModel,
     RegisteredModel,
+    is_elsewhere,
     last_part,
-    log_to_run,
+    listed_aliases,
     publish,
-    quiet_mlflow,
     request_problems,
-    run_of,
 )
+from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, run_of
 from spark_scoring.registration.verification import verify_raw
 from spark_scoring.sql import quote
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
     from pyspark.sql.types import DataType, StructType
 
+    from spark_scoring.registration.candidate import Candidate
+
 _ARTIFACT = "model"
 _RAW_MODEL = ("data", "feature_store", "raw_model")
 """Where Databricks' layout has the model that the lookups feed."""
@@ -41,6 +46,7 @@ _SUPPORTED = frozenset(
     "short integer long float double boolean date timestamp string binary array map struct".split()  # noqa: SIM905
 )
 """Spark types that a feature or label can have, by their ``typeName``: of Databricks' documentation."""
+_NUMBERS = ("boolean", "byte", "short", "integer", "long", "float", "double", "decimal")
 
 
 def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
@@ -55,8 +61,8 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
     flavor: str | ModuleType | None = None,
     signature: ModelSignature | None = None,
     input_example: pd.DataFrame | None = None,
-    alias: str | Sequence[str] = (),
-    nullable: Collection[str] = (),
+    alias: str | Sequence[str] | None = None,
+    nullable: str | Collection[str] = (),
     categories: Mapping[str, Sequence[Any]] | None = None,
     statistics: bool = True,
     project: str | None = None,
@@ -71,6 +77,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
     experiment: str | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> RegisteredModel:
     """Register a model that is scored from keys: its feature lookups travel with it.
@@ -101,12 +108,13 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
         VerificationError: what was logged is not the model in memory; no version was registered.
 
     """
-    aliases = (alias,) if isinstance(alias, str) else tuple(alias)
-    with mlflow_at(tracking_uri, registry_uri), quiet_mlflow():
+    aliases = listed_aliases(alias)
+    elsewhere = is_elsewhere(tracking_uri)
+    with logging_at(tracking_uri, registry_uri) as mlflow_client:
         problems = Gathering()
         problems.problems += request_problems(name, aliases)
-        problems.problems += _training_set_problems(training_set, X)
-        wrong_signature = _signature_problems(signature, input_example)
+        problems.problems += _training_set_problems(training_set, X, task)
+        wrong_signature = _signature_problems(signature, input_example, X)
         problems.problems += wrong_signature
         candidate = None
         if not wrong_signature:
@@ -126,11 +134,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
                 )
         problems.raise_all(RegistrationError)
         assert candidate is not None  # noqa: S101  else raised above
-        halves = (
-            {"infer_input_example": True, "output_schema": candidate.signature.outputs}
-            if signature is None
-            else {"signature": signature, "input_example": candidate.example}
-        )
+        ask_registry(mlflow_client, name)
         given = {
             "project": project,
             "domain": domain,
@@ -143,31 +147,35 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
             "training_data": training_data,
         }
         labels = {**{key: value for key, value in given.items() if value is not None}, **(tags or {})}
-        with run_of(experiment, f"{last_part(name)}_{candidate.algorithm}") as run:
-            log_to_run(params, metrics, labels)
-            requirements = {
-                "pip_requirements": pip_requirements,
-                "extra_pip_requirements": extra_pip_requirements,
-            }
-            info = client.log_model(
-                model=model,
-                artifact_path=_ARTIFACT,
-                flavor=flavor_module(candidate.flavor),
-                training_set=training_set,
-                metadata=dict(candidate.record),
-                **halves,
-                **{key: value for key, value in requirements.items() if value is not None},
-                **candidate.options,
-            )
+        requirements = {"pip_requirements": pip_requirements, "extra_pip_requirements": extra_pip_requirements}
+        call = {
+            "model": model,
+            "artifact_path": _ARTIFACT,
+            "flavor": flavor_module(candidate.flavor),
+            "training_set": training_set,
+            "metadata": {**(metadata or {}), **candidate.record},
+            **_halves(candidate, signature),
+            **{key: value for key, value in requirements.items() if value is not None},
+            **candidate.options,
+        }
+        with run_of(mlflow_client, experiment, f"{last_part(name)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
+            log_to_run(mlflow_client, run, params, metrics, labels)
+            info = client.log_model(**call)
             model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
             uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
             verify_raw(pin_model(uri), _RAW_MODEL, candidate.example, candidate.predictions)
-            return publish(
-                candidate, run, uri, name=name, aliases=aliases, model_id=model_id, metrics=metrics, tags=labels
-            )
+            logged = LoggedModel(uri, model_id, candidate)
+            return publish(mlflow_client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=labels)
 
 
-def _training_set_problems(training_set: Any, X: pd.DataFrame) -> list[Problem]:
+def _halves(candidate: Candidate, signature: ModelSignature | None) -> dict[str, Any]:
+    """The keywords that make the signature: inferred inputs and our outputs, or the caller's own two halves."""
+    if signature is None:
+        return {"infer_input_example": True, "output_schema": candidate.signature.outputs}
+    return {"signature": signature, "input_example": candidate.example}
+
+
+def _training_set_problems(training_set: Any, X: pd.DataFrame, task: str | None) -> list[Problem]:
     """What is wrong between the training set and the frame that the model was trained on."""
     if training_set is None or not hasattr(training_set, "load_df"):
         cause = "there is none: the model would be logged without its feature lookups, and could not score from keys"
@@ -179,13 +187,52 @@ def _training_set_problems(training_set: Any, X: pd.DataFrame) -> list[Problem]:
     if foreign:
         fix = "train on training_set.load_df().toPandas() without its label"
         problems.append(Problem("training frame", f"the training set has no column {listed(foreign)}", fix))
-    rest = [name for name in columns if name not in features and name != _label(training_set)]
-    unused = rest if _label(training_set) is not None else rest[1:]
-    if unused:
-        cause = f"the model was not trained on its columns {listed(rest)}, which scoring would give it"
-        fix = f"create_training_set(..., exclude_columns={rest!r})"
-        problems.append(Problem("training_set", cause, fix))
+    elif (order := [name for name in columns if name in features]) != features:
+        cause = f"the training set has its columns in another order: {listed(order)}, and they reach the model in it"
+        problems.append(Problem("training frame", cause, "train on the training set's own order: X[[...]]"))
+    problems += _kind_problems(schema, X)
+    problems.append(_unused_problem(training_set, columns, features, task))
     return [problem for problem in problems if problem is not None]
+
+
+def _kind_problems(schema: StructType, X: pd.DataFrame) -> list[Problem]:
+    """Columns that are text in one of the two and numbers in the other."""
+    problems = []
+    for field in schema.fields:
+        if field.name not in X.columns:
+            continue
+        trained = inferred_type(X[field.name])
+        ours, theirs = _kind(field.dataType), _kind(trained) if trained is not None else None
+        if theirs is not None and ours != theirs:
+            cause = f"it is {field.dataType.simpleString().upper()} there, and {X[field.name].dtype} in training"
+            fix = "train on training_set.load_df().toPandas(), or cast it in its table"
+            problems.append(Problem(f"training set column {field.name!r}", cause, fix))
+    return problems
+
+
+def _kind(type_: DataType) -> str:
+    name = type_.typeName()
+    if name in _NUMBERS:
+        return "number"
+    return "time" if name in ("date", "timestamp", "timestamp_ntz") else name
+
+
+def _unused_problem(
+    training_set: Any, columns: Sequence[str], features: Sequence[str], task: str | None
+) -> Problem | None:
+    """Columns that the model was not trained on, beside the label: scoring would give it them."""
+    rest = [name for name in columns if name not in features]
+    labels = _labels(training_set)
+    if labels is None:  # not told
+        labels = () if task == "anomaly_detection" else (rest if len(rest) == 1 else None)
+    if labels is None:
+        cause = f"the model was not trained on its columns {listed(rest)}, of which one may be the label"
+        return Problem("training_set", cause, "create_training_set(..., exclude_columns=[all of them but the label])")
+    unused = [name for name in rest if name not in labels]
+    if not unused:
+        return None
+    cause = f"the model was not trained on its columns {listed(unused)}, which scoring would give it"
+    return Problem("training_set", cause, f"create_training_set(..., exclude_columns={unused!r})")
 
 
 def _type_problem(name: str, type_: DataType) -> Problem | None:
@@ -199,10 +246,10 @@ def _type_problem(name: str, type_: DataType) -> Problem | None:
 
 def _no_outputs(training_set: Any, X: pd.DataFrame) -> str:
     """What would come of neither task nor output schema."""
-    has_label = _label(training_set) is not None or (
-        hasattr(training_set, "load_df") and len(training_set.load_df().columns) > len(X.columns)
-    )
-    if has_label:
+    labels = _labels(training_set)
+    if labels is None and hasattr(training_set, "load_df"):
+        labels = [name for name in training_set.load_df().columns if name not in X.columns]
+    if labels:
         return "neither task nor output_schema: the outputs would have the label's type, not that of the predictions"
     return (
         "neither task nor output_schema, and the training set has no label: "
@@ -210,8 +257,8 @@ def _no_outputs(training_set: Any, X: pd.DataFrame) -> str:
     )
 
 
-def _signature_problems(signature: ModelSignature | None, input_example: Any) -> list[Problem]:
-    """Whether a signature of the caller's has both halves, and an example beside it."""
+def _signature_problems(signature: ModelSignature | None, input_example: Any, X: pd.DataFrame) -> list[Problem]:
+    """Whether a signature of the caller's has both halves, an example beside it, and the frame's columns."""
     if signature is None:
         return []
     halves = {"inputs": signature.inputs, "outputs": signature.outputs}
@@ -220,13 +267,19 @@ def _signature_problems(signature: ModelSignature | None, input_example: Any) ->
         cause = "with a training set the inputs come from it (infer_input_example) and the outputs from the task"
         fix = "leave signature out and give task='...'; or give both signature and input_example (rows of X)"
         return [Problem("signature", cause, fix)]
+    fix = "signature=infer_signature(X, model.predict(X))"
     if lacking:
-        fix = "signature=infer_signature(X, model.predict(X))"
         return [Problem("signature", f"it has no {' and no '.join(lacking)}", fix)]
+    given = [(spec.name, spec.type) for spec in signature.inputs.inputs]
+    if given != [(spec.name, spec.type) for spec in input_schema(X).inputs]:
+        return [Problem("signature", f"its inputs are not the training frame's: {signature.inputs}", fix)]
     return []
 
 
-def _label(training_set: Any) -> str | None:
-    """The label's name, where the training set tells it: Databricks' keeps it private."""
-    label = getattr(training_set, "label", None) or getattr(training_set, "_label", None)
-    return label if isinstance(label, str) else None
+def _labels(training_set: Any) -> Sequence[str] | None:
+    """The labels' names, empty where there is none; None where the training set does not tell."""
+    for attribute in ("label", "_label"):  # ours, and Databricks' own, which keeps it private
+        if hasattr(training_set, attribute):
+            label = getattr(training_set, attribute)
+            return () if label is None else (label,) if isinstance(label, str) else tuple(label)
+    return None

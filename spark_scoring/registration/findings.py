@@ -24,6 +24,8 @@ CODES: dict[str, tuple[Severity, str]] = {
     "category-as-text": ("warning", "a category column is recorded as the type of its levels"),
     "category-levels-unknown": ("error", "a category column whose levels neither model nor metadata hold"),
     "dtype-differs": ("error", "the example or the training frame has other dtypes than the signature"),
+    "dtype-widens": ("note", "the example has float32 where the signature has double"),
+    "not-scorable": ("error", "scoring would refuse its own example"),
     "foreign-input": ("error", "the signature has inputs that the model was not trained on, such as lookup keys"),
     "missing-input": ("error", "the model was trained on features that the signature lacks"),
     "input-order": ("error", "the signature has the features in another order than the model"),
@@ -38,7 +40,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "not-registrable": ("error", "the frame or the model cannot be registered as they stand"),
     "spark-ml": ("note", "a Spark ML model, which only Spark itself can score"),
 }
-"""Every code with its severity and meaning, the source of ``docs/doctor.md``."""
+"""Every code with its severity and meaning, the source of ``docs/registration.md``."""
 
 _STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
 

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from spark_scoring.errors import RegistrationError
+from spark_scoring.errors import Gathering, RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
+_OURS = frozenset(
+    (
+        *("name", "artifact_path", "signature", "input_example", "metadata", "registered_model_name", "run_id"),
+        *("pip_requirements", "extra_pip_requirements", "await_registration_for", "params", "tags", "step", "model_id"),
+    )
+)
+"""Keywords of ``log_model`` that have settings of their own here."""
 _FLAVORS = {
     "catboost": "catboost",
     "h2o": "h2o",
@@ -67,15 +74,37 @@ def flavor_module(flavor: str) -> ModuleType:
     return import_module(f"mlflow.{flavor}")
 
 
-def flavor_options(model: Any, flavor: str, task: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def flavor_options(
+    model: Any, flavor: str, task: str | None, given: Mapping[str, Any], *, takes_frame: bool
+) -> tuple[dict[str, Any], str]:
     """Keywords of the flavor's ``log_model`` that the model needs, and a note on them, which may be empty.
 
     scikit-learn models go as skops, which runs no code of the file's; the types in it that skops does not know are
     named as trusted, since they are those of the very object that is logged. What skops cannot hold goes as
-    cloudpickle. A task ``probability`` makes ``predict`` of a classifier its ``predict_proba``.
+    cloudpickle, and torch modules that take a frame as a pickle: their traced form wants an array. A task
+    ``probability`` makes ``predict`` of a classifier its ``predict_proba``.
+
+    Raises:
+        RegistrationError: a keyword that is ours, or that the flavor does not have.
+
     """
+    problems = Gathering()
+    module = flavor_module(flavor)
+    saving = inspect.signature(module.save_model).parameters  # where log_model passes on what it does not know
+    known = {**inspect.signature(module.log_model).parameters, **saving}
+    is_open = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in saving.values())
+    for name in given:
+        with problems.attempt():
+            if name in _OURS or not (name in known or is_open):
+                raise RegistrationError.bad_option(name, flavor, reserved=name in _OURS)
+    problems.raise_all(RegistrationError)
     options = dict(given)
     note = ""
+    if flavor == "pytorch" and takes_frame and "serialization_format" in known:
+        options.setdefault("serialization_format", "pickle")
+        note = (
+            "logged as a pickle: loading it runs whatever code the file names; trained on an array, it would be traced"
+        )
     if flavor != "sklearn":
         return options, note
     if task == "probability" and hasattr(model, "predict_proba"):
@@ -90,22 +119,28 @@ def flavor_options(model: Any, flavor: str, task: str | None, given: Mapping[str
     return options, note
 
 
-def in_memory(model: Any, flavor: str, options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    """How the model in memory predicts what it will predict when loaded; None where only a loaded one can."""
+def model_keyword(model: Any, flavor: str) -> dict[str, Any]:
+    """The model as the flavor's ``log_model`` and ``save_model`` take it, by name."""
     if flavor == "pyfunc":
-        return _python_model(model)
+        return {"python_model": model}
+    return {next(iter(inspect.signature(flavor_module(flavor).log_model).parameters)): model}
+
+
+def in_memory(
+    model: Any, flavor: str, options: Mapping[str, Any], params: Mapping[str, Any]
+) -> Callable[[Any], Any] | None:
+    """How the model in memory predicts what it will predict when loaded; None where only a loaded one can.
+
+    Raises:
+        RegistrationError: it is no trained model, or takes something else than a frame or an array.
+
+    """
+    if flavor == "pyfunc":
+        return _python_model(model, options, params)
     if hasattr(model, "inplace_predict"):  # an XGBoost Booster: its predict takes no frame
         return cast("Callable[[Any], Any]", model.inplace_predict)
     method = options.get("pyfunc_predict_fn", "predict")
     return getattr(model, method, None) if flavor not in ("onnx", "pytorch") else None
-
-
-def class_labels(model: Any) -> list[Any] | None:
-    """The labels of a classifier in the order of its probabilities; None where the model does not say."""
-    labels = getattr(model, "classes_", None)
-    if labels is None or (isinstance(labels, list) and labels and hasattr(labels[0], "__len__")):
-        return None  # a list of arrays: one set of classes per output
-    return [label.item() if hasattr(label, "item") else label for label in labels]
 
 
 def algorithm_of(model: Any) -> str:
@@ -131,14 +166,29 @@ def _skops_types(model: Any) -> list[str] | None:
     return None if nowhere else types
 
 
-def _python_model(model: Any) -> Callable[[Any], Any] | None:
-    """A PythonModel without artifacts predicts as it is; its context is empty."""
-    if not hasattr(model, "predict"):
+def _python_model(model: Any, options: Mapping[str, Any], params: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    """A PythonModel without artifacts and without a state that it loads predicts as it is; its context is empty."""
+    from mlflow.pyfunc import PyFuncModel, PythonModel
+
+    if isinstance(model, PyFuncModel):
+        raise RegistrationError.loaded_model()
+    if not isinstance(model, PythonModel):
+        return None  # a function
+    loads = type(model).load_context is not PythonModel.load_context or options.get("artifacts")
+    given = inspect.signature(model.predict).parameters
+    inputs = next((p for name, p in given.items() if name != "context"), None)
+    hint = "" if inputs is None or inputs.annotation is inspect.Parameter.empty else _text(inputs.annotation)
+    if hint.startswith(("list", "List", "typing.List")):
+        raise RegistrationError.type_hint(hint)
+    if loads:
         return None
-    names = list(inspect.signature(model.predict).parameters)
-    if names and names[0] == "context":
-        return lambda data: model.predict(None, _own(data))
-    return lambda data: model.predict(_own(data))
+    context = (None,) if "context" in given else ()
+    extra = {"params": dict(params)} if "params" in given else {}
+    return lambda data: model.predict(*context, _own(data), **extra)
+
+
+def _text(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _own(data: Any) -> Any:

@@ -7,6 +7,7 @@ object for an example. Here each such column is refused by name, with the fix.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import pandas as pd
 
 from spark_scoring.errors import Problem, RegistrationError, listed, near_fix
 from spark_scoring.model.categories import given_levels
+from spark_scoring.model.spec import model_type
+from spark_scoring.model.types import is_untyped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -22,8 +25,12 @@ if TYPE_CHECKING:
 
     Inputs = pd.DataFrame | np.ndarray[Any, Any]
 
+_SAMPLED = 100
+"""Rows that MLflow infers a plain column's type from; on all of them it takes longer than many a training."""
 _AS_FLOAT = "train on floats, which hold nulls as NaN: X[{c}] = X[{c}].astype('float64')"
+_AS_TEXT = "make it one type: X[{c}] = X[{c}].astype('string')"
 _AS_TIME = "train on times: X[{c}] = pd.to_datetime(X[{c}])"
+_TEXT_LEVELS = "make them text: X[{c}] = X[{c}].cat.rename_categories(str)"
 _OF_OBJECTS: dict[str, tuple[str, str]] = {
     "decimal": ("it holds decimal.Decimal objects (a DECIMAL column), with which models cannot count", _AS_FLOAT),
     "boolean": ("it holds booleans and nulls as objects", _AS_FLOAT),
@@ -33,7 +40,7 @@ _OF_OBJECTS: dict[str, tuple[str, str]] = {
     "date": ("it holds datetime.date objects", _AS_TIME),
     "datetime": ("it holds datetime objects", _AS_TIME),
     "empty": ("it holds nothing but nulls", "drop it, or give it a type: X[{c}] = X[{c}].astype('float64')"),
-    "mixed-integer": ("it holds text and numbers", "make it one type: X[{c}] = X[{c}].astype(str)"),
+    "mixed-integer": ("it holds text and numbers", _AS_TEXT),
 }
 """What pandas finds in a column of objects that no signature can say -> cause and fix."""
 _OF_DTYPES: dict[str, tuple[str, str]] = {
@@ -61,9 +68,10 @@ def checked_inputs(X: Any, *, nullable: Collection[str] = ()) -> list[Problem]:
         for name in names
         if not isinstance(name, str)
     ]
+    folded = Counter(str(name).lower() for name in names)
     problems += [
-        Problem(f"column {name!r}", "two columns have this name", "give each its own name")
-        for name in dict.fromkeys(n for n in names if names.count(n) > 1)
+        Problem(f"column {name!r}", "two columns have this name, but perhaps for its case", "give each its own name")
+        for name in dict.fromkeys(n for n in names if folded[str(n).lower()] > 1)
     ]
     if X.empty:
         problems.append(Problem("training frame", "it has no rows or no columns", "give the frame of training"))
@@ -98,13 +106,38 @@ def checked_example(X: Inputs, example: Any, rows: int) -> Any:
 
 
 def input_schema(X: Inputs) -> Schema:
-    """MLflow's schema of the whole training frame, so that a null in any row makes a column optional."""
+    """MLflow's schema of the training frame: a column is optional where any of its rows has a null."""
+    from mlflow.types import ColSpec, Schema
+
+    if not isinstance(X, pd.DataFrame):
+        return _inferred(X)
+    sampled = _inferred(pd.DataFrame({name: _sampled(X[name]) for name in X.columns}))
+    required = {str(name): not X[name].isna().any() for name in X.columns}
+    return Schema([ColSpec(spec.type, spec.name, required=required[spec.name]) for spec in sampled.inputs])
+
+
+def _inferred(X: Inputs) -> Schema:
     from mlflow.models import infer_signature
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)  # our notes say it
         schema: Schema = infer_signature(X).inputs
     return schema
+
+
+def _sampled(column: pd.Series[Any]) -> pd.Series[Any]:
+    """What MLflow needs to see of a column: all rows of lists and the like, whose members may differ."""
+    if _is_plain(column.dtype):
+        return column.head(_SAMPLED).reset_index(drop=True)
+    present = column.dropna()
+    if str(column.dtype) == "object" and not isinstance(present.iloc[0], str | bytes):
+        return present.reset_index(drop=True)
+    return present.head(_SAMPLED).reset_index(drop=True)
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether numpy's own dtype says all: numbers, flags, times without a zone."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "iufbM"
 
 
 def integer_columns(X: Inputs) -> list[str]:
@@ -143,6 +176,15 @@ def _matrix_problems(X: np.ndarray[Any, Any]) -> Iterator[Problem]:
         yield Problem("training matrix", f"it is an array of {X.dtype}", fix)
 
 
+def _is_sayable(column: pd.Series[Any]) -> bool:
+    """Whether MLflow finds a type for the column."""
+    try:
+        schema = _inferred(pd.DataFrame({"c": _sampled(column)}))
+    except Exception:  # noqa: BLE001  MLflow raises what its type rules and JSON raise
+        return False
+    return not any(is_untyped(model_type(spec.type)) for spec in schema.inputs)
+
+
 def _column_problem(name: str, column: pd.Series[Any], *, may_be_null: bool) -> Problem | None:
     """What keeps the column from a type that a signature can say and every row can have."""
     found = type_refusal(column)
@@ -165,13 +207,19 @@ def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
     if is_category(dtype):
         return _category_refusal(column)
     kind = pd.api.types.infer_dtype(column, skipna=True)
+    if isinstance(dtype, pd.SparseDtype):
+        return "it is sparse", "X[{c}] = X[{c}].sparse.to_dense()"
     if str(dtype) == "uint64":
         return "unsigned 64-bit numbers have no type in a signature", _AS_FLOAT
     if str(dtype) == "object" or kind == "decimal":
         if kind == "mixed" and not _is_nested(column):
-            return "it holds objects of several kinds", "make it one type: X[{c}] = X[{c}].astype(str)"
-        return _OF_OBJECTS.get(kind)
-    return _OF_DTYPES.get(getattr(dtype, "kind", ""))
+            return "it holds objects of several kinds", _AS_TEXT
+        found = _OF_OBJECTS.get(kind)
+    else:
+        found = _OF_DTYPES.get(getattr(dtype, "kind", ""))
+    if found is None and not _is_plain(dtype) and not _is_sayable(column):
+        return "MLflow knows no type for its values", "make it a number, a time or text (.astype('string'))"
+    return found
 
 
 def _category_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
@@ -179,13 +227,13 @@ def _category_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
         given_levels(column.cat.categories.tolist(), "the frame")
     except ValueError:
         cause = "its levels are not of one kind that a table can hold: text, whole numbers, numbers, booleans, dates"
-        return cause, "make them text: X[{c}] = X[{c}].astype(str).astype('category')"
-    return None
+        return cause, _TEXT_LEVELS
+    return None if column.cat.categories.inferred_type != "date" else ("its levels are dates", _TEXT_LEVELS)
 
 
 def _is_nested(column: pd.Series[Any]) -> bool:
     present = column.dropna()
-    return all(isinstance(value, list | tuple | np.ndarray | dict) for value in present)
+    return all(isinstance(value, list | np.ndarray | dict) for value in present)
 
 
 def _differences(head: Inputs, example: Inputs) -> Iterator[str]:

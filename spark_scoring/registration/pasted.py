@@ -42,12 +42,12 @@ def recognise(text: str) -> Finding:
     for pattern, explain in _KNOWN:
         if found := re.search(pattern, plain, re.IGNORECASE):
             return explain(found, plain)
-    fix = "run spark-scoring doctor URI on the model itself; texts that are known: docs/doctor.md"
+    fix = "run spark-scoring doctor URI on the model itself; texts that are known: docs/registration.md"
     raise RequestError([Problem("--error", "this text is none that the doctor knows", fix)])
 
 
 def known_texts() -> list[tuple[str, str, str]]:
-    """Every text that is recognised, with its cause and fix: for ``docs/doctor.md``."""
+    """Every text that is recognised, with its cause and fix: for ``docs/registration.md``."""
     return [(text, found.cause, found.fix) for text in EXAMPLES if (found := recognise(text))]
 
 
@@ -121,7 +121,7 @@ def _starts(dtype: str, prefix: str) -> bool:
 
 
 def _incompatible(_: re.Match[str], text: str) -> Finding:
-    named = re.search(r"types for column (?P<column>[^.\s]+)", text)
+    named = re.search(r"types for column (?P<column>.+?)(?:\.(?:\s|$)|$)", text)
     cause = "the table's type is not the signature's, and mlflow.pyfunc converts only what it calls safe"
     fix = f"score with spark_scoring, which casts in Spark or says why not; {_PLAN}"
     return Finding("dtype-differs", f"column {named['column']}" if named else "a column", cause, fix)
@@ -162,12 +162,12 @@ _KNOWN: tuple[tuple[str, Callable[[re.Match[str], str], Finding]], ...] = (
     (r"signature must contain both input and output", _both_halves),
     (r"missing \d+ required keyword-only arguments?:.*\bflavor\b", _no_flavor),
     (r"failed to convert column .+? from type (?P<source>\w+) to DataType\.(?P<target>\w+)", _conversion),
-    (r"(?:can ?not) safely convert `?(?P<source>[\w\[\], ]+?)`? to `?(?P<target>\w+)", _conversion),
+    (r"(?:can ?not) safely convert `?(?P<source>[\w\[\], ]+?)`? to `?(?P<target><?\w+)", _conversion),
     (r"unsupported operand type\(s\).*decimal\.Decimal", _decimal),
     (r"incompatible input types", _incompatible),
     (r"missing inputs (?P<names>\[[^\]]*\])", _missing_inputs),
     (r"categorical_feature do not match", _categories),
-    (r"contains NaN", _not_a_number),
+    (r"Input \w+ contains NaN", _not_a_number),
     (r"feature names should match those that were passed during fit", _feature_names),
     (r"Registered model alias (?P<alias>[\w-]+) not found", _no_alias),
 )

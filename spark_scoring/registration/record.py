@@ -1,12 +1,13 @@
 """What registration writes into the MLmodel's metadata: what training knew and the trained model forgets.
 
 Scoring reads the category levels (``model.categories``), drift reports the statistics, the doctor the dtypes. The
-record holds values of training data: quantiles of numbers and times, the levels of categories and of text columns
-that have few. Text that could name a person or a thing (most values are distinct) leaves only its count.
+record holds values of training data: quantiles of numbers and times, the levels of category columns, and those of
+text that has few distinct values and each in several rows. Other text leaves only the count of its values.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _QUANTILES = tuple(i / 10 for i in range(11))
 _LEVELS = 50
-"""The most frequent levels whose shares are kept."""
-_DISTINCT = 0.5
-"""Above this share of distinct values a text column is taken for an identifier."""
+"""Text with more distinct values names persons or things; of category columns, the most frequent levels kept."""
+_FEWEST = 5
+"""Rows that a level has at least, to be kept with its share."""
 
 
 def training_record(
@@ -57,7 +58,8 @@ def training_record(
         record["dtypes"] = {str(name): "category" if is_category(d) else str(d) for name, d in X.dtypes.items()}
         record["categories"] = {name: [plain(level) for level in values] for name, values in levels.items()}
         if statistics:
-            record["statistics"] = {str(name): _statistics(X[name]) for name in X.columns}
+            # as one text: MLflow reads the file in every worker, and YAML takes seconds for thousands of features
+            record["statistics"] = json.dumps({str(name): _statistics(X[name]) for name in X.columns})
     else:
         record["dtypes"] = str(X.dtype)
     return {RECORDED: record}
@@ -75,15 +77,26 @@ def plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
+def recorded_statistics(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Statistics by feature, of what ``recorded`` gave; empty where they were left out."""
+    text = record.get("statistics")
+    found = json.loads(text) if isinstance(text, str) else {}
+    return found if isinstance(found, dict) else {}
+
+
 def _statistics(column: pd.Series[Any]) -> dict[str, Any]:
-    """Share of nulls, and what the values are like: deciles, or shares of levels."""
+    """Share of nulls, and what the values are like: deciles, or shares of levels; nulls alone of lists and the like."""
     statistics: dict[str, Any] = {"nulls": float(column.isna().mean())}
     kind = getattr(column.dtype, "kind", "O")
-    if not is_category(column.dtype) and kind in "iuf":
+    if (
+        is_category(column.dtype)
+        or kind == "b"
+        or pd.api.types.infer_dtype(column, skipna=True) in ("string", "boolean")
+    ):
+        return statistics | _of_levels(column)
+    if kind in "iuf":
         return statistics | _of_numbers(column)
-    if kind == "M":
-        return statistics | _of_times(column)
-    return statistics | _of_levels(column)
+    return statistics | _of_times(column) if kind == "M" else statistics
 
 
 def _of_numbers(column: pd.Series[Any]) -> dict[str, Any]:
@@ -104,15 +117,11 @@ def _of_times(column: pd.Series[Any]) -> dict[str, Any]:
 
 
 def _of_levels(column: pd.Series[Any]) -> dict[str, Any]:
-    """Lists, maps and the like have no levels."""
-    present = column.dropna()
-    try:
-        counts = present.value_counts()
-    except TypeError:
-        return {}
+    """Levels with their shares, where they are levels: few, and none of a handful of rows only."""
+    counts = column.value_counts()
     counts = counts[counts > 0]
     found: dict[str, Any] = {"distinct": len(counts)}
-    if is_category(column.dtype) or column.dtype.kind == "b" or len(counts) <= _DISTINCT * len(present):
-        shares = counts.iloc[:_LEVELS] / len(present)
-        found["levels"] = [[plain(level), float(share)] for level, share in shares.items()]
+    if is_category(column.dtype) or len(counts) <= _LEVELS:
+        kept = counts[counts >= _FEWEST].iloc[:_LEVELS]
+        found["levels"] = [[plain(level), float(n / counts.sum())] for level, n in kept.items()]
     return found

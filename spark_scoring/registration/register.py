@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import logging
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
-from spark_scoring.model.registry import mlflow_at, pin_model, registry_name
+from spark_scoring.model.registry import pin_model, registry_name
+from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
-from spark_scoring.registration.flavors import flavor_module
-from spark_scoring.registration.verification import verify
+from spark_scoring.registration.flavors import flavor_module, model_keyword
+from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, name_run, now, run_of
+from spark_scoring.registration.verification import saved_example, verify
 from spark_scoring.registration.versions import alias_problems, move_alias, name_problems, register_version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from types import ModuleType
 
-    from mlflow import ActiveRun
+    from mlflow import ActiveRun, MlflowClient
 
     from spark_scoring.registration.candidate import Candidate
     from spark_scoring.registration.frame import Inputs
@@ -81,8 +80,8 @@ def register_model(  # noqa: PLR0913  keyword-only
     name: str,
     task: str,
     flavor: str | ModuleType | None = None,
-    alias: str | Sequence[str] = (),
-    nullable: Collection[str] = (),
+    alias: str | Sequence[str] | None = None,
+    nullable: str | Collection[str] = (),
     categories: Mapping[str, Sequence[Any]] | None = None,
     statistics: bool = True,
     input_example: Any = None,
@@ -96,6 +95,7 @@ def register_model(  # noqa: PLR0913  keyword-only
     experiment: str | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> RegisteredModel:
     """Log and register a trained model so that Unity Catalog accepts it and scoring needs no guessing.
@@ -106,7 +106,8 @@ def register_model(  # noqa: PLR0913  keyword-only
     the alias moves. Autologging is off meanwhile.
 
     A run of the caller's that is active is used as it is; else one of our own is made, named
-    ``<model>_<algorithm>_v<version>_<UTC time>``. A failure leaves a failed run and no version.
+    ``<model>_<algorithm>_v<version>_<UTC time>``, in the experiment that is current (on another tracking server than
+    MLflow's current one: its default). A failure after the checks leaves a failed run.
 
     Args:
         model: the trained model, of any MLflow flavor but Spark ML.
@@ -130,78 +131,103 @@ def register_model(  # noqa: PLR0913  keyword-only
         pip_requirements, extra_pip_requirements: as MLflow has them; without, MLflow finds them, pinned.
         experiment: name of the experiment of a run of our own; default: MLflow's current one.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
+        metadata: further entries of the MLmodel's metadata.
         options: further keywords of the flavor's ``log_model``, such as ``code_paths``.
 
     Raises:
-        RegistrationError: the model, frame, name or alias cannot be registered as they stand; nothing was logged.
-        VerificationError: what was logged is not the model in memory; no version was registered.
+        RegistrationError: the model, frame, name or alias cannot be registered as they stand, or a server does not
+            answer; no version was made.
+        VerificationError: what was logged is not the model in memory, or the registry failed; no version was made,
+            unless the text names one.
 
     """
-    aliases = (alias,) if isinstance(alias, str) else tuple(alias)
-    with mlflow_at(tracking_uri, registry_uri), quiet_mlflow():
-        candidate = _checked(
-            model,
-            X,
-            name,
-            aliases,
-            training_set,
-            task=task,
-            flavor=flavor,
-            input_example=input_example,
-            nullable=nullable,
-            categories=categories,
-            statistics=statistics,
-            inference_params=inference_params,
-            options=options,
-        )
-        with run_of(experiment, f"{last_part(name)}_{candidate.algorithm}") as run:
-            log_to_run(params, metrics, tags)
-            info = _log(candidate, pip_requirements, extra_pip_requirements)
+    aliases = listed_aliases(alias)
+    elsewhere = is_elsewhere(tracking_uri)
+    with logging_at(tracking_uri, registry_uri) as client:
+        problems = Gathering()
+        problems.problems += request_problems(name, aliases)
+        candidate = None
+        with problems.attempt():
+            if tables := lookup_tables(training_set):
+                raise RegistrationError.has_training_set(tables)
+        with problems.attempt():
+            candidate = prepare_candidate(
+                model,
+                X,
+                task=task,
+                flavor=flavor,
+                input_example=input_example,
+                nullable=nullable,
+                categories=categories,
+                statistics=statistics,
+                inference_params=inference_params,
+                options=options,
+            )
+        problems.raise_all(RegistrationError)
+        assert candidate is not None  # noqa: S101  else raised above
+        ask_registry(client, name)
+        with run_of(client, experiment, f"{last_part(name)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
+            log_to_run(client, run, params, metrics, tags)
+            info = _log(candidate, {**(metadata or {}), **candidate.record}, pip_requirements, extra_pip_requirements)
             uri = f"models:/{info.model_id}" if info.model_id else info.model_uri
             verify(pin_model(uri), candidate.example, candidate.predictions)
-            return publish(
-                candidate, run, uri, name=name, aliases=aliases, model_id=info.model_id, metrics=metrics, tags=tags
-            )
+            logged = LoggedModel(uri, info.model_id, candidate)
+            return publish(client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=tags)
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model that was logged and verified, and that no version names yet."""
+
+    uri: str
+    model_id: str | None
+    candidate: Candidate
 
 
 def publish(
-    candidate: Candidate,
+    client: MlflowClient,
     run: ActiveRun,
-    model_uri: str,
+    logged: LoggedModel,
     *,
     name: str,
     aliases: Sequence[str],
-    model_id: str | None,
     metrics: Mapping[str, float] | None,
     tags: Mapping[str, str] | None,
 ) -> RegisteredModel:
-    """Register a verified model as the newest version, name the run after it, and move the aliases."""
-    import mlflow
+    """Register a verified model as the newest version, name the run after it, and move the aliases.
 
-    client = mlflow.MlflowClient()
+    Raises:
+        VerificationError: the registry failed; says whether there is a version, and which.
+
+    """
+    from mlflow.exceptions import MlflowException
+
+    candidate = logged.candidate
     labels = {"task": candidate.task or "custom", "algorithm": candidate.algorithm, **(tags or {})}
     version = None
     try:
-        version = register_version(model_uri, name, labels)
-        run_name = _name_run(client, run, name, candidate.algorithm, version)
+        version = register_version(logged.uri, name, {key: str(value) for key, value in labels.items()})
+        run_name = name_run(client, run, f"{last_part(name)}_{candidate.algorithm}_v{version}_{now()}")
         held = tuple((alias, move_alias(client, name, alias, version)) for alias in aliases)
-    except mlflow.MlflowException as error:
-        cause = f"{type(error).__name__}: {first_line(error)}"
-        raise VerificationError.registry_failed(name, version, registry_name(), cause) from error
+    except Exception as error:  # a registry raises what its driver raises
+        text = redact(first_line(error)) if isinstance(error, MlflowException) else ""
+        raise VerificationError.registry_failed(
+            name, version, registry_name(), f"{type(error).__name__}: {text}".rstrip(": ")
+        ) from error
     newer = [f"alias {alias} is at the newer version {at}" for alias, at in held if at != version]
     return RegisteredModel(
         name=name,
         version=version,
         run_id=run.info.run_id,
         run_name=run_name,
-        model_id=model_id,
+        model_id=logged.model_id,
         flavor=candidate.flavor,
         algorithm=candidate.algorithm,
         task=candidate.task,
         inputs=tuple(map(_shown, candidate.signature.inputs.inputs)),
         outputs=tuple(map(_shown, candidate.signature.outputs.inputs)),
         aliases=held,
-        metrics=tuple((metrics or {}).items()),
+        metrics=tuple((key, float(value)) for key, value in (metrics or {}).items()),
         notes=(*candidate.notes, *newer),
     )
 
@@ -216,53 +242,24 @@ def request_problems(name: str, aliases: Sequence[str]) -> list[Problem]:
 
 def lookup_tables(training_set: Any) -> list[str]:
     """The feature tables that a training set of Databricks' client or of ours looks features up in."""
-    spec = getattr(training_set, "feature_spec", None) or getattr(training_set, "_feature_spec", None)
-    return [str(getattr(table, "table_name", table)) for table in getattr(spec, "input_tables", None) or ()]
+    names = ("spec", "feature_spec", "_feature_spec")
+    spec = next((found for name in names if (found := getattr(training_set, name, None)) is not None), None)
+    tables = getattr(spec, "tables", None) or getattr(spec, "input_tables", None) or ()
+    return [str(getattr(table, "name", None) or getattr(table, "table_name", table)) for table in tables]
 
 
-@contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """Autologging off, and MLflow's warnings that our own checks replace; both as before afterwards."""
-    from mlflow.utils.autologging_utils import disable_autologging
-
-    loggers = [logging.getLogger(name) for name in ("mlflow.models", "mlflow.utils", "mlflow.pyfunc", "mlflow.sklearn")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with disable_autologging():
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def listed_aliases(alias: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One alias, several or none."""
+    if alias is None:
+        return ()
+    return (alias,) if isinstance(alias, str) else tuple(alias)
 
 
-@contextmanager
-def run_of(experiment: str | None, name: str) -> Iterator[ActiveRun]:
-    """The caller's active run, or one of our own, which fails with the block."""
+def is_elsewhere(tracking_uri: str | None) -> bool:
+    """Whether it is another tracking server than the one that MLflow talks to now."""
     import mlflow
 
-    active = mlflow.active_run()
-    if active is not None:
-        yield active
-        return
-    experiment_id = mlflow.set_experiment(experiment).experiment_id if experiment else None
-    with mlflow.start_run(experiment_id=experiment_id, run_name=f"{name}_{_now()}", tags={_OWN_RUN: "true"}) as run:
-        yield run
-
-
-def log_to_run(
-    params: Mapping[str, Any] | None, metrics: Mapping[str, float] | None, tags: Mapping[str, str] | None
-) -> None:
-    """Parameters, metrics and tags of the active run."""
-    import mlflow
-
-    if params:
-        mlflow.log_params(dict(params))
-    if metrics:
-        mlflow.log_metrics(dict(metrics))
-    if tags:
-        mlflow.set_tags(dict(tags))
+    return tracking_uri is not None and tracking_uri != mlflow.get_tracking_uri()
 
 
 def last_part(name: str) -> str:
@@ -270,55 +267,21 @@ def last_part(name: str) -> str:
     return name.rsplit(".", maxsplit=1)[-1]
 
 
-_OWN_RUN = "spark_scoring.run"
-
-
-def _checked(
-    model: Any,
-    X: Inputs,
-    name: str,
-    aliases: Sequence[str],
-    training_set: Any,
-    **settings: Any,
-) -> Candidate:
-    """The candidate; what is wrong with the name and with the model comes at once."""
-    problems = Gathering()
-    problems.problems += request_problems(name, aliases)
-    candidate = None
-    with problems.attempt():
-        if tables := lookup_tables(training_set):
-            raise RegistrationError.has_training_set(tables)
-    with problems.attempt():
-        candidate = prepare_candidate(model, X, **settings)
-    problems.raise_all(RegistrationError)
-    assert candidate is not None  # noqa: S101  else raised above
-    return candidate
-
-
-def _log(candidate: Candidate, requirements: Any, extra_requirements: Any) -> Any:
+def _log(candidate: Candidate, metadata: dict[str, Any], requirements: Any, extra_requirements: Any) -> Any:
     """MLflow's ModelInfo of the logged model; no version yet."""
-    keyword = {"python_model": candidate.model} if candidate.flavor == "pyfunc" else {}
-    positional = () if keyword else (candidate.model,)
-    return flavor_module(candidate.flavor).log_model(
-        *positional,
-        name="model",
-        signature=candidate.signature,
-        input_example=candidate.example,
-        metadata=dict(candidate.record),
-        pip_requirements=requirements,
-        extra_pip_requirements=extra_requirements,
-        **keyword,
-        **candidate.options,
-    )
-
-
-def _name_run(client: Any, run: ActiveRun, name: str, algorithm: str, version: str) -> str:
-    """Name a run of our own after the version that it made; the caller's own keeps its name."""
-    if _OWN_RUN not in run.data.tags:
-        return str(run.info.run_name)
-    run_name = f"{last_part(name)}_{algorithm}_v{version}_{_now()}"
-    client.update_run(run.info.run_id, name=run_name)
-    return run_name
+    try:
+        return flavor_module(candidate.flavor).log_model(
+            name="model",
+            signature=candidate.signature,
+            input_example=saved_example(candidate.example, candidate.flavor),
+            metadata=metadata,
+            pip_requirements=requirements,
+            extra_pip_requirements=extra_requirements,
+            **model_keyword(candidate.model, candidate.flavor),
+            **candidate.options,
+        )
+    except Exception as error:
+        raise RegistrationError.not_saved(candidate.flavor, type(error).__name__) from error
 
 
 def _shown(spec: Any) -> str:
@@ -327,7 +290,3 @@ def _shown(spec: Any) -> str:
     shape = f" {tuple(spec.shape)}" if hasattr(spec, "shape") else ""
     optional = "" if getattr(spec, "required", True) else " (optional)"
     return f"{spec.name or 'input'}: {kind}{shape}{optional}"
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%SZ")

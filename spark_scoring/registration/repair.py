@@ -9,29 +9,49 @@ from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.worker import LoadedModel
 from spark_scoring.errors import Gathering, ModelError, RegistrationError, first_line
-from spark_scoring.model.categories import own_levels, recorded_levels
-from spark_scoring.model.registry import mlflow_at, pin_model, resolve_model
-from spark_scoring.model.spec import own_feature_names, signature_inputs
-from spark_scoring.model.types import Category, Levels, is_untyped
+from spark_scoring.model.categories import RECORDED, own_levels, recorded_levels
+from spark_scoring.model.registry import pin_model, resolve_model
+from spark_scoring.model.spec import native_flavor, own_feature_names, signature_inputs
+from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
+from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import Candidate
-from spark_scoring.registration.flavors import algorithm_of, class_labels
+from spark_scoring.registration.flavors import algorithm_of
 from spark_scoring.registration.frame import input_schema
-from spark_scoring.registration.record import training_record
-from spark_scoring.registration.register import last_part, publish, quiet_mlflow, request_problems, run_of
-from spark_scoring.registration.tasks import known_task, output_schema, output_type
+from spark_scoring.registration.record import recorded, training_record
+from spark_scoring.registration.register import (
+    LoggedModel,
+    is_elsewhere,
+    last_part,
+    listed_aliases,
+    publish,
+    request_problems,
+)
+from spark_scoring.registration.tasks import (
+    check_count,
+    class_labels,
+    known_task,
+    likely_task,
+    output_schema,
+    output_type,
+)
+from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, run_of
 from spark_scoring.registration.training import read_rows
-from spark_scoring.registration.verification import verify
+from spark_scoring.registration.verification import prediction_difference, verify
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+    from mlflow import ActiveRun, MlflowClient
     from mlflow.models import Model
     from pyspark.sql import DataFrame
 
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.registration.register import RegisteredModel
 
+_LEFT_OUT = ("registered_model_meta", "__pycache__", "input_example.json", "serving_input_example.json")
+_NUMBERS = ("double", "float", "long", "integer", "boolean")
 _EXAMPLE_ROWS = 1000
 """Rows of the table that the repaired signature is read from."""
 
@@ -44,7 +64,7 @@ def repair_model(
     name: str | None = None,
     types: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
-    alias: str | Sequence[str] = (),
+    alias: str | Sequence[str] | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> RegisteredModel:
@@ -57,7 +77,7 @@ def repair_model(
     Args:
         uri: the model as it is.
         example: a table with the model's features; its first 1,000 rows are predicted on.
-        task: what the model is for; default: by its class labels, else a regression by what it returns.
+        task: what the model is for; default: the recorded one, else by its class labels, else a regression.
         name: the registered model of the new version; default: the one of the URI.
         types: MLflow types (or ``category``) of features whose old type is wrong.
         columns: a SQL expression per feature that is no column of the table.
@@ -66,12 +86,14 @@ def repair_model(
 
     Raises:
         ModelError: the model cannot be found or loaded.
-        RequestError: the table has not its features, or the model does not take them.
-        VerificationError: with the new signature the model does not predict what it predicted before.
+        RequestError: the table has not its features, the model does not take them, or with the types that were named
+            it would predict otherwise than with its own.
+        VerificationError: what was logged does not predict, as a table is scored, what the model predicts.
 
     """
-    aliases = (alias,) if isinstance(alias, str) else tuple(alias)
-    with mlflow_at(tracking_uri, registry_uri), quiet_mlflow():
+    aliases = listed_aliases(alias)
+    elsewhere = is_elsewhere(tracking_uri)
+    with logging_at(tracking_uri, registry_uri) as client:
         pinned = resolve_model(uri)
         target = name or pinned.name
         if target is None:
@@ -83,16 +105,16 @@ def repair_model(
             candidate = _repaired(pinned, example, task, types or {}, columns or {})
         problems.raise_all(RegistrationError)
         assert candidate is not None  # noqa: S101  else raised above
-        tags = {
-            "spark_scoring.repaired_from": pinned.uri if pinned.version is None else f"{pinned.name}/{pinned.version}"
-        }
-        with run_of(None, f"{last_part(target)}_{candidate.algorithm}") as run:
-            model_id = _log_again(pinned, candidate, run)
+        ask_registry(client, target)
+        origin = f"{pinned.name}/{pinned.version}" if pinned.name else redact(pinned.uri)
+        tags = {"spark_scoring.repaired_from": origin}
+        with run_of(client, None, f"{last_part(target)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
+            with in_our_words("logged model"):
+                model_id = _log_again(client, pinned, candidate, run)
             new_uri = f"models:/{model_id}"
             verify(pin_model(new_uri), candidate.example, candidate.predictions)
-            return publish(
-                candidate, run, new_uri, name=target, aliases=aliases, model_id=model_id, metrics=None, tags=tags
-            )
+            logged = LoggedModel(new_uri, model_id, candidate)
+            return publish(client, run, logged, name=target, aliases=aliases, metrics=None, tags=tags)
 
 
 def _repaired(
@@ -111,19 +133,22 @@ def _repaired(
     except Exception as error:  # loading runs the model's code
         raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
     raw = loaded.raw
-    frame = _frame(pinned, mlmodel, raw, example, types, columns)
-    try:
-        predictions = loaded.call("predict", frame)
-    except Exception as error:
-        raise RegistrationError.predict_failed(type(error).__name__) from error
+    declared = _declared(mlmodel)
+    wanted = _wanted(pinned, mlmodel, raw, declared, types, example.columns)
+    rows = example.limit(_EXAMPLE_ROWS)
+    frame = read_rows(rows, wanted, columns).X
+    predictions = _predicted(loaded, frame)
+    _check_same(loaded, rows, {n: declared[n] for n in types if n in declared}, wanted, columns)
     labels = class_labels(raw)
-    chosen = known_task(task or _likely_task(labels))
+    old_record = recorded(mlmodel.metadata)
+    chosen = known_task(task or old_record.get("task") or likely_task(raw) or "regression")
     outputs = output_schema(output_type(chosen, predictions, labels))
     old = mlmodel.signature
-    record = training_record(frame, task=chosen, classes=labels, categories={}, statistics=False)
+    record = training_record(frame, task=chosen, classes=labels, categories={}, statistics=False)[RECORDED]
+    known = {**(old_record.get("categories") or {}), **record["categories"]}
     return Candidate(
         model=raw,
-        flavor=next(iter(mlmodel.flavors)),
+        flavor=native_flavor(mlmodel),
         algorithm=algorithm_of(raw) if raw is not None else "PythonModel",
         task=chosen,
         example=frame,
@@ -131,39 +156,66 @@ def _repaired(
         signature=ModelSignature(
             inputs=input_schema(frame), outputs=outputs, params=None if old is None else old.params
         ),
-        record={**(mlmodel.metadata or {}), **record},
+        record={**(mlmodel.metadata or {}), RECORDED: {**old_record, **record, "categories": known}},
         options={},
-        notes=("types and levels were read from the example table, not from training",),
+        notes=("types were read from the example table, not from training",),
     )
 
 
-def _likely_task(labels: Sequence[Any] | None) -> str:
-    if labels is None:
-        return "regression"
-    return "binary_classification" if len(labels) == 2 else "multiclass_classification"  # noqa: PLR2004
+def _predicted(loaded: LoadedModel, frame: pd.DataFrame) -> Any:
+    try:
+        predictions = loaded.call("predict", frame)
+    except Exception as error:
+        raise RegistrationError.predict_failed(type(error).__name__) from error
+    check_count(predictions, len(frame))
+    return predictions
 
 
-def _frame(
+def _check_same(
+    loaded: LoadedModel,
+    rows: DataFrame,
+    changed: Mapping[str, ModelType],
+    wanted: Mapping[str, str | ModelType | None],
+    columns: Mapping[str, str],
+) -> None:
+    """Refuse types with which a row is predicted otherwise than with the signature's own.
+
+    Raises:
+        RegistrationError: with the number of such rows.
+
+    """
+    if not changed:
+        return
+    both = rows.where(" AND ".join(f"({columns.get(name, quote(name))}\n) IS NOT NULL" for name in changed))
+    before, after = (read_rows(both, types, columns).X for types in ({**wanted, **changed}, wanted))
+    difference = prediction_difference(_predicted(loaded, before), _predicted(loaded, after))
+    if difference is not None:
+        raise RegistrationError.types_change_predictions(sorted(changed), difference)
+
+
+def _declared(mlmodel: Model) -> dict[str, ModelType]:
+    """The types of the old signature that say something."""
+    signature = mlmodel.signature
+    known = signature_inputs(signature)[1] if signature is not None and signature.inputs is not None else ()
+    return {feature.name: feature.type for feature in known if feature.name and not is_untyped(feature.type)}
+
+
+def _wanted(
     pinned: PinnedModel,
     mlmodel: Model,
     raw: Any,
-    example: DataFrame,
+    declared: Mapping[str, ModelType],
     types: Mapping[str, str],
-    columns: Mapping[str, str],
-) -> pd.DataFrame:
-    """The table's first rows as the model takes them."""
-    signature = mlmodel.signature
-    known = signature_inputs(signature)[1] if signature is not None and signature.inputs is not None else ()
-    declared = {f.name: f.type for f in known if f.name and not is_untyped(f.type)}
-    own = own_feature_names(raw, example.columns) if raw is not None else ()
+    table: Sequence[str],
+) -> dict[str, str | ModelType | None]:
+    """The model's features in its order, each with the type that it is to have; None: by the table's column."""
+    own = own_feature_names(raw, table) if raw is not None else ()
     names = own or tuple(declared)
     if not names:
         raise RegistrationError.no_features(pinned.uri)
     levels = _levels(mlmodel, raw, names)
-    wanted = {
-        name: types.get(name) or (Category(levels[name]) if name in levels else declared.get(name)) for name in names
-    }
-    return read_rows(example.limit(_EXAMPLE_ROWS), wanted, columns).X
+    held = {name: Category(found) for name, found in levels.items() if declared.get(name) not in _NUMBERS}
+    return {name: types.get(name) or held.get(name) or declared.get(name) for name in names}
 
 
 def _levels(mlmodel: Model, raw: Any, names: Sequence[str]) -> dict[str, Levels]:
@@ -172,21 +224,20 @@ def _levels(mlmodel: Model, raw: Any, names: Sequence[str]) -> dict[str, Levels]
     return {**recorded_levels(mlmodel.metadata), **held}
 
 
-def _log_again(pinned: PinnedModel, candidate: Candidate, run: Any) -> str:
-    """A new logged model of the old one's files and the new signature; its id."""
-    import mlflow
+def _log_again(client: MlflowClient, pinned: PinnedModel, candidate: Candidate, run: ActiveRun) -> str:
+    """A new logged model of the old one's files and the new signature, without the old example; its id."""
     from mlflow.models import Model
 
-    client = mlflow.MlflowClient()
     logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "model")
-        shutil.copytree(pinned.path, copy, ignore=shutil.ignore_patterns("registered_model_meta", "__pycache__"))
+        shutil.copytree(pinned.path, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         mlmodel = Model.load(str(copy))
         mlmodel.signature = candidate.signature
         mlmodel.metadata = dict(candidate.record)
         mlmodel.run_id, mlmodel.model_id = run.info.run_id, logged.model_id
         mlmodel.model_uuid, mlmodel.artifact_path = logged.model_id, logged.artifact_location
+        mlmodel.saved_input_example_info = None
         mlmodel.save(str(copy / "MLmodel"))
         client.log_model_artifacts(logged.model_id, str(copy))
     client.finalize_logged_model(logged.model_id, "READY")

@@ -82,14 +82,42 @@ def output_schema(type_: ModelType) -> Schema:
     return Schema([ColSpec(str(type_), "prediction")])
 
 
-def check_returned(type_: ModelType, predictions: Any) -> None:
-    """Hold predictions against a declared type, as a worker does it with every batch.
+def likely_task(model: Any) -> Task | None:
+    """The task of a model that says what it is: by its class labels, or as scikit-learn's outlier detector."""
+    labels = class_labels(model)
+    if labels is not None:
+        return "binary_classification" if len(labels) == 2 else "multiclass_classification"  # noqa: PLR2004
+    return "anomaly_detection" if any(c.__name__ == "OutlierMixin" for c in type(model).__mro__) else None
+
+
+def class_labels(model: Any) -> list[Any] | None:
+    """The labels of a classifier in the order of its probabilities; None where the model does not say."""
+    labels = getattr(model, "classes_", None)
+    if labels is None or not len(labels) or (isinstance(labels, list) and hasattr(labels[0], "__len__")):
+        return None  # a list of arrays: one set of classes per output
+    return [label.item() if hasattr(label, "item") else label for label in labels]
+
+
+def check_count(predictions: Any, rows: int) -> None:
+    """Refuse predictions that are not one for each row.
+
+    Raises:
+        RegistrationError: with both numbers.
+
+    """
+    columns = prediction_columns(predictions)
+    counts = {len(column) if column.ndim else 1 for column in columns}
+    if counts != {rows} or any(column.ndim == 0 for column in columns):
+        raise RegistrationError.predict_count(max(counts, default=0), rows)
+
+
+def check_returned(type_: ModelType, predictions: Any, rows: int) -> None:
+    """Hold predictions for some rows against a declared type, as a worker does it with every batch.
 
     Raises:
         ModelOutputError: the type cannot take them unchanged.
 
     """
-    rows = len(next(iter(predictions.values()))) if isinstance(predictions, dict) else len(predictions)
     normalise(returned_fields("predict", "prediction", type_), predictions, rows)
 
 
@@ -117,7 +145,8 @@ def described(predictions: Any) -> str:
 def _contradiction(task: Task, columns: Sequence[NDArray[Any]], classes: Sequence[Any] | None) -> str | None:
     """Why these predictions are not the task's; None where they are."""
     if task not in ("regression", "probability") and len(columns) != 1:
-        hint = "; one number per class is the task probability" if task in _LABELS else ""
+        is_floating = all(column.dtype.kind == "f" for column in columns)
+        hint = "; one number per class is the task probability" if is_floating else "; log a model for each target"
         return f"it returns {len(columns)} values per row, the task has one{hint}"
     match task:
         case "regression":

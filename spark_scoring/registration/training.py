@@ -20,16 +20,26 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.source import pin_source
 from spark_scoring.engine.stage import collect_inputs
-from spark_scoring.errors import Gathering, JobError, PlanError, Problem, SourceError, first_line, near_fix
+from spark_scoring.errors import (
+    Gathering,
+    JobError,
+    PlanError,
+    Problem,
+    SourceError,
+    TrainingError,
+    first_line,
+    near_fix,
+)
 from spark_scoring.job import Fields, Job, SourceSettings
 from spark_scoring.model.categories import given_levels
-from spark_scoring.model.registry import mlflow_at
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import DATA_TYPES, Category, Levels, ModelType
 from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.registration.flavors import flavor_of
 from spark_scoring.registration.metrics import validation_metrics
-from spark_scoring.registration.register import RegisteredModel, register_model
+from spark_scoring.registration.register import RegisteredModel, listed_aliases, register_model, request_problems
 from spark_scoring.registration.tasks import Task  # noqa: TC001  pydantic wants it when the class is made
+from spark_scoring.registration.tracking import ask_registry, experiment_id, in_our_words, logging_at
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -156,6 +166,8 @@ def read_rows(
     problems.raise_all(PlanError)
     spec = ModelSpec("training", None, None, None, "", "", "python_function", tuple(inputs), "double")
     found = collect_inputs(df, make_plan(spec, df.schema, Request(expressions=expressions)), keep)
+    if not found.kept.num_rows and not found.errors:
+        raise SourceError([Problem("training rows", "there are none", "check the table and the condition (where)")])
     if found.errors:
         raise PlanError(_row_problems(found.errors, len(found.errors) + found.kept.num_rows))
     return TrainingRows(found.data, found.kept)
@@ -170,28 +182,34 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
 
     """
     problems = Gathering()
-    source = make = None
+    source = estimator = None
+    aliases = listed_aliases(job.alias)
     with problems.attempt():
-        make = _named(job.estimator)
+        estimator = _estimator(job.estimator, job.params)
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
+    with problems.attempt(), logging_at(job.tracking_uri, job.registry_uri) as client:
+        problems.problems += request_problems(job.name, aliases)
+        if not problems.problems:
+            if job.flavor is not None:
+                flavor_of(estimator, job.flavor)
+            ask_registry(client, job.name)
     problems.raise_all()
-    assert make is not None  # noqa: S101  else raised above
-    assert source is not None  # noqa: S101
+    assert source is not None  # noqa: S101  else raised above
     X, y, held_out = _examples(job, source.frame)  # noqa: N806  the field's name for it
-    model = make(**job.params)
-    fitted = model.fit(X[~held_out], *([] if y is None else [y[~held_out]]))
-    model = model if fitted is None else fitted
+    model = _fitted(estimator, X[~held_out], None if y is None else y[~held_out])
     metrics = validation_metrics(job.task, model, X[held_out], y[held_out]) if y is not None and held_out.any() else {}
-    with mlflow_at(job.tracking_uri, job.registry_uri):
-        make_experiment(job.experiment, job.artifact_location)
+    with logging_at(job.tracking_uri, job.registry_uri) as client:
+        if job.experiment is not None:
+            with in_our_words("experiment"):
+                experiment_id(client, job.experiment, job.artifact_location)
         return register_model(
             model,
             X[~held_out],
             name=job.name,
             task=job.task,
             flavor=job.flavor,
-            alias=job.alias,
+            alias=aliases,
             params=job.params,
             metrics={"training_rows": int((~held_out).sum()), **metrics},
             tags={"training_data": source.ref.text, "training_data_version": str(source.version), **job.tags},
@@ -216,6 +234,8 @@ def _examples(job: TrainingJob, frame: DataFrame) -> tuple[pd.DataFrame, pd.Seri
     rows = frame.orderBy(*[F.expr(sql) for sql in job.order_by]) if job.order_by else frame
     found = read_rows(rows, types, columns, [label, held_out])
     labels, held = (found.kept.column(i).to_pandas() for i in range(2))
+    if held.all():
+        raise SourceError([Problem("validation", "it holds in every row, and none is left to train on", "narrow it")])
     if job.label is None:
         return found.X, None, held.to_numpy(dtype=bool)
     if labels.isna().any():
@@ -284,17 +304,19 @@ def _model_type(df: DataFrame, name: str, sql: str, source: DataType, type_: str
 
 def _levels(df: DataFrame, name: str, sql: str) -> Levels:
     """The column's distinct values, sorted, so that the levels do not depend on the order of the rows."""
+    kind = _spark_type(df, name, sql).typeName()
+    if kind not in _LEVEL_TYPES:
+        fix = f"cast it: {name}: {{sql: CAST(... AS STRING), type: category}}"
+        raise JobError([Problem(f"feature {name!r}", f"{kind.upper()} values are no levels", fix)])
     column = F.expr(sql).alias("level")
     rows = df.select(column).where(F.col("level").isNotNull()).distinct().limit(_MOST_LEVELS + 1).collect()
     values = sorted(row["level"] for row in rows)
     if len(values) > _MOST_LEVELS:
         cause = f"more than {_MOST_LEVELS:,} levels: it looks like an identifier"
         raise SourceError([Problem(f"feature {name!r}", cause, "leave it out, or group its values")])
-    try:
-        return given_levels(values, "the table")
-    except ValueError as error:
-        fix = f"cast it: {name}: {{sql: CAST(... AS STRING), type: category}}"
-        raise JobError([Problem(f"feature {name!r}", str(error), fix)]) from error
+    if not values:
+        raise SourceError([Problem(f"feature {name!r}", "it is null in every row", "leave it out")])
+    return given_levels(values, "the table")
 
 
 def _row_problems(errors: Sequence[str], rows: int) -> list[Problem]:
@@ -311,23 +333,40 @@ def _named(path: str) -> Any:
     """The class or function of a dotted path; the working directory is looked in, too, as ``python -m`` does."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
+    fix = "write package.module:name of a class or function that is installed or lies in the working directory"
     try:
-        return pkgutil.resolve_name(path)
+        found = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
-        fix = "write package.module:name, of what is installed or lies in the working directory"
         raise JobError([Problem(f"estimator {path}", first_line(error), fix)]) from error
+    if not callable(found):
+        raise JobError([Problem(f"estimator {path}", "it is no class or function", fix)])
+    return found
 
 
-def make_experiment(name: str | None, artifact_location: str | None) -> None:
-    """Make an experiment that is not there yet, with its own place for artifacts."""
-    import mlflow
+def _estimator(path: str, params: Mapping[str, Any]) -> Any:
+    """What is to be fitted, made with its parameters."""
+    make = _named(path)
+    try:
+        estimator = make(**params)
+    except Exception as error:  # its own code
+        fix = "mend params"
+        raise JobError([Problem(f"estimator {path}", f"{type(error).__name__}: {first_line(error)}", fix)]) from error
+    if not hasattr(estimator, "fit"):
+        cause = f"it gives a {type(estimator).__name__}, which has no fit"
+        raise JobError([Problem(f"estimator {path}", cause, "name one that is fitted with fit(X, y)")])
+    return estimator
 
-    if name is None or artifact_location is None or mlflow.get_experiment_by_name(name) is not None:
-        return
-    place = artifact_location if "://" in artifact_location else Path(artifact_location).absolute().as_uri()
-    mlflow.create_experiment(name, artifact_location=place)
+
+def _fitted(estimator: Any, X: pd.DataFrame, y: pd.Series[Any] | None) -> Any:
+    """What ``fit`` returns, else the estimator itself."""
+    try:
+        fitted = estimator.fit(X) if y is None else estimator.fit(X, y)
+    except Exception as error:
+        raise TrainingError.fit(type(estimator).__name__, type(error).__name__) from error
+    return estimator if fitted is None else fitted
 
 
+_LEVEL_TYPES = ("boolean", "byte", "short", "integer", "long", "float", "double", "string", "char", "varchar", "date")
 _NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal")
 _LABEL_TYPES = {
     "number": dict.fromkeys(_NUMBERS, "double"),

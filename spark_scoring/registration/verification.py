@@ -11,10 +11,10 @@ import pandas as pd
 
 from spark_scoring.engine.pandas_casts import frame_schema, prepare_frame
 from spark_scoring.engine.worker import LoadedModel
-from spark_scoring.errors import Problem, RequestError, VerificationError
+from spark_scoring.errors import Problem, RegistrationError, RequestError, VerificationError
 from spark_scoring.model.spec import read_spec
 from spark_scoring.plan.planner import Request, make_plan
-from spark_scoring.registration.flavors import flavor_module
+from spark_scoring.registration.flavors import flavor_module, model_keyword
 from spark_scoring.registration.tasks import described, prediction_columns
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spark_scoring.model.spec import ModelSpec
 
 _TOLERANCE = 1e-9
-"""Relative; what sums in another order may change. Of float32, 1e-5."""
+"""Relative, and absolute; what sums in another order may change. Of float32, 1e-5."""
 
 
 def verify(pinned: PinnedModel, example: Any, predictions: Any) -> ModelSpec:
@@ -66,7 +66,7 @@ def _compare(path: str, data: Any, predictions: Any) -> None:
         loaded = LoadedModel(path).call("predict", data)
     except Exception as error:
         raise VerificationError.raises(type(error).__name__) from error
-    difference = _difference(predictions, loaded)
+    difference = prediction_difference(predictions, loaded)
     if difference:
         raise VerificationError.differs(difference)
 
@@ -80,6 +80,7 @@ def model_input(spec: ModelSpec, example: Any) -> Any:
     """
     if not isinstance(example, pd.DataFrame):
         return example
+    example = _with_levels(spec, example)
     schema = frame_schema(example, None, {feature.name.lower() for feature in spec.inputs})
     prepared = prepare_frame(example, make_plan(spec, schema, Request()), schema)
     if len(prepared.errors):
@@ -96,17 +97,51 @@ def model_input(spec: ModelSpec, example: Any) -> Any:
             return prepared.frame
 
 
+def _with_levels(spec: ModelSpec, example: pd.DataFrame) -> pd.DataFrame:
+    """The example as a table has it: the level itself in the place of its code."""
+    levels = {}
+    for name, known in spec.recorded:
+        if name in example.columns and getattr(example[name].dtype, "kind", "O") in "iuf":
+            values = list(known.values)
+            known_levels = [values[int(c)] if pd.notna(c) and c >= 0 else None for c in example[name]]
+            levels[name] = pd.Series(known_levels, example.index, dtype=object)
+    return example.assign(**levels) if levels else example
+
+
 def predict_as_saved(model: Any, flavor: str, options: Mapping[str, Any], example: Any) -> Any:
-    """What a saved and loaded copy returns, below MLflow's enforcement; for models that cannot predict in memory."""
+    """What a saved and loaded copy returns, below MLflow's enforcement; for models that cannot predict in memory.
+
+    Raises:
+        RegistrationError: it cannot be saved, or raises on the example.
+
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "model"))
-        keyword = {"python_model": model} if flavor == "pyfunc" else {}
-        positional = () if keyword else (model,)
-        flavor_module(flavor).save_model(*positional, path=path, **keyword, **options)
-        return LoadedModel(path).call("predict", example)
+        saving = {**options, **model_keyword(model, flavor), "input_example": saved_example(example, flavor)}
+        try:
+            flavor_module(flavor).save_model(path=path, pip_requirements=[], **saving)
+        except Exception as error:
+            raise RegistrationError.not_saved(flavor, type(error).__name__) from error
+        try:
+            return LoadedModel(path).call("predict", example)
+        except Exception as error:
+            raise RegistrationError.predict_failed(type(error).__name__) from error
 
 
-def _difference(expected: Any, found: Any) -> str | None:
+def saved_example(example: Any, flavor: str) -> Any:
+    """The example as MLflow saves it: for a PythonModel, which MLflow calls with it, in types that MLflow knows."""
+    if flavor != "pyfunc" or not isinstance(example, pd.DataFrame):
+        return example
+    saved = example.copy()
+    for name, dtype in example.dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype):
+            saved[name] = example[name].astype(dtype.categories.dtype)
+        elif isinstance(dtype, pd.DatetimeTZDtype):
+            saved[name] = example[name].dt.tz_convert("UTC").dt.tz_localize(None)
+    return saved
+
+
+def prediction_difference(expected: Any, found: Any) -> str | None:
     """How predictions differ, without their values; None where they are the same."""
     ours, theirs = prediction_columns(expected), prediction_columns(found)
     if [column.shape for column in ours] != [column.shape for column in theirs]:
@@ -121,7 +156,7 @@ def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     if a.dtype.kind in "iubf" and b.dtype.kind in "iubf":
         tolerance = _TOLERANCE if a.dtype.itemsize > 4 and b.dtype.itemsize > 4 else 1e-5  # noqa: PLR2004
         close: NDArray[np.bool_] = np.isclose(
-            a.astype("float64"), b.astype("float64"), rtol=tolerance, atol=0, equal_nan=True
+            a.astype("float64"), b.astype("float64"), rtol=tolerance, atol=tolerance, equal_nan=True
         )
         return close
     return np.asarray([x == y for x, y in zip(a.tolist(), b.tolist(), strict=True)], dtype=bool)

@@ -172,7 +172,7 @@ def test_a_broken_model_has_the_right_finding_and_no_other(make: Callable[[Path]
 @pytest.mark.parametrize(
     ("example", "code", "thing"),
     [
-        (X.astype("float32"), "dtype-differs", "input a"),
+        (X.astype("float32"), "dtype-widens", "input a"),
         (X.assign(a=np.arange(60)), "dtype-differs", "input a"),
         (X.assign(a=[Decimal("1.5")] * 60), "object-column", "column a"),
     ],
@@ -182,6 +182,57 @@ def test_an_example_is_held_against_the_signature(example: Any, code: str, thing
     found = [f for f in check_model(uri, example).findings if f.code != "example-fails"]
     assert {f.code for f in found} == {code}
     assert found[0].thing == thing
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "bool"])
+def test_what_differs_is_what_mlflow_refuses(dtype: str, tmp_path: Path) -> None:
+    example = (X > 0) if dtype == "bool" else (X > 0).astype(dtype) + np.dtype(dtype).type(2)  # 0 and 1 may pass
+    for wanted in ("float64", "float32", "int64", "int32"):
+        typed = X.round().astype(wanted)
+        uri = saved(tmp_path / wanted, LinearRegression().fit(typed, Y), signature=signed(typed, Y.to_numpy()))
+        try:
+            mlflow.pyfunc.load_model(uri).predict(example)
+            takes = True
+        except mlflow.MlflowException:
+            takes = False
+        found = {f.code for f in check_model(uri, example, load=False).findings}
+        assert ("dtype-differs" not in found) == takes, (dtype, wanted)
+
+
+def names_that_scoring_cannot_tell_apart(folder: Path) -> str:
+    frame = X.rename(columns={"b": "A"})
+    model = LinearRegression().fit(frame, Y)
+    return saved(folder, model, signature=signed(frame, Y.to_numpy()), input_example=frame.head())
+
+
+def one_prediction_too_few(folder: Path) -> str:
+    class Short(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: pd.DataFrame) -> Any:
+            return np.zeros(len(model_input) - 1)
+
+    signature = signed(X, Y.to_numpy())
+    mlflow.pyfunc.save_model(
+        folder, python_model=Short(), signature=signature, input_example=X.head(), pip_requirements=PINS
+    )
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "codes"),
+    [
+        (names_that_scoring_cannot_tell_apart, {"not-scorable"}),
+        (one_prediction_too_few, {"outputs-differ", "pickle"}),
+    ],
+)
+def test_what_only_scoring_its_example_shows(make: Any, codes: set[str], tmp_path: Path) -> None:
+    assert {f.code for f in check_model(make(tmp_path / "model")).findings} == codes
+
+
+def test_a_version_with_a_wildcard_is_no_pin(tmp_path: Path) -> None:
+    major = version("scikit-learn").split(".")[0]
+    pins = [f"scikit-learn=={major}.*"]
+    uri = saved(tmp_path / "model", line(), signature=signed(X, Y.to_numpy()), pip_requirements=pins)
+    assert {f.code for f in check_model(Path(uri)).findings} == {"unpinned"}
 
 
 def test_a_float_signature_and_the_float64_that_does_not_fit(tmp_path: Path) -> None:
@@ -237,6 +288,7 @@ def test_a_model_of_register_model_has_no_finding(kind: str, registry: str) -> N
     assert check_model(registered.uri).findings == ()
     assert check_model(registered.uri, frame).findings == ()
     assert check_model(model, frame, task=task).findings == ()
+    assert check_model(model, frame).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -297,6 +349,22 @@ def test_a_pasted_text_is_explained(text: str, code: str, part: str) -> None:
     finding = recognise(text)
     assert finding.code == code
     assert part in f"{finding.cause} {finding.fix}"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Incompatible input types for column my price. Can not safely convert category to <U0.", "category-as-text"),
+        ("ValueError: Input X contains NaN.", "example-fails"),
+    ],
+)
+def test_texts_with_odd_words_in_them(text: str, code: str) -> None:
+    assert recognise(text).code == code
+
+
+def test_a_text_that_only_looks_alike_is_not_explained() -> None:
+    with pytest.raises(RequestError):
+        recognise("My dashboard contains NaN values")
 
 
 def test_the_column_of_a_pasted_text_is_named_over_line_breaks() -> None:

@@ -53,10 +53,16 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "date": ([DAY, None, DAY], "datetime.date objects", "pd.to_datetime(X['c'])"),
     "duration": (pd.to_timedelta([1, 2, 3], unit="h"), "durations", "dt.total_seconds()"),
     "complex": (np.array([1j, 2j, 3j]), "complex numbers", "real and imaginary"),
-    "mixed": (["a", 1, "b"], "text and numbers", "astype(str)"),
-    "several kinds": ([object(), "a", {"a": 1}], "objects of several kinds", "astype(str)"),
+    "mixed": (["a", 1, "b"], "text and numbers", "astype('string')"),
+    "several kinds": ([object(), "a", {"a": 1}], "objects of several kinds", "astype('string')"),
     "nothing": ([None, None, None], "nothing but nulls", "drop it"),
-    "intervals": (pd.cut(pd.Series([1.0, 2.0, 3.0]), 2), "levels are not of one kind", "astype('category')"),
+    "dates": (pd.Categorical([DAY, None, DAY]), "its levels are dates", "rename_categories(str)"),
+    "times": ([dt.time(1), dt.time(2), dt.time(3)], "MLflow knows no type", "astype('string')"),
+    "tuples": ([(1, 2), (3, 4), (5, 6)], "objects of several kinds", "astype('string')"),
+    "lists of several kinds": ([[1, "a"], [2], ["b"]], "MLflow knows no type", "a number, a time or text"),
+    "periods": (pd.period_range("2026", periods=3, freq="D"), "MLflow knows no type", "a number, a time or text"),
+    "sparse": (pd.arrays.SparseArray([0.0, 0.0, 1.0]), "it is sparse", "sparse.to_dense()"),
+    "intervals": (pd.cut(pd.Series([1.0, 2.0, 3.0]), 2), "levels are not of one kind", "cat.rename_categories(str)"),
 }
 
 
@@ -76,10 +82,36 @@ def test_a_column_that_none_can_say_is_named_with_the_fix(name: str) -> None:
     assert fix in problem.fix
 
 
-def test_the_fix_mends_the_column() -> None:
-    frame = pd.DataFrame({"c": [Decimal("1.5"), None, Decimal(2)]})
-    frame["c"] = frame["c"].astype("float64")
-    assert checked_inputs(frame) == []
+def mended(X: pd.DataFrame) -> pd.DataFrame:
+    """The frame after the line of code that the message gives was run."""
+    [problem] = checked_inputs(X)
+    code = problem.fix[problem.fix.index("X[") :]
+    exec(code if "=" in code.split("(")[0] else f"X['c'] = {code}", {"X": X, "pd": pd})  # noqa: S102  our own message
+    return X
+
+
+@pytest.mark.parametrize(
+    "name", ["decimal", "booleans", "integers", "date", "duration", "mixed", "intervals", "sparse"]
+)
+def test_the_fix_mends_the_column_and_keeps_its_nulls(name: str) -> None:
+    column = pd.Series(["a", 2, 3] if name == "mixed" else REFUSED[name][0]).copy()
+    if name != "sparse":
+        column.iloc[1] = None
+    fixed = mended(pd.DataFrame({"c": column}))
+    assert checked_inputs(fixed) == []
+    assert fixed["c"].isna().tolist() == [False, name != "sparse", False]
+
+
+def test_a_column_is_optional_where_any_row_has_a_null() -> None:
+    values = [1.0] * 500 + [None]
+    frame = pd.DataFrame(
+        {"number": values, "text": ["a"] * 500 + [None], "late": [None] * 500 + ["a"], "n": range(501)}
+    )
+    found = {spec.name: (str(spec.type), spec.required) for spec in input_schema(frame).inputs}
+    assert found == {
+        "number": ("DataType.double", False), "text": ("DataType.string", False),
+        "late": ("DataType.string", False), "n": ("DataType.long", True),
+    }  # fmt: skip
 
 
 def test_an_integer_column_that_may_be_null_when_scored_is_refused() -> None:
@@ -99,6 +131,7 @@ def test_an_integer_column_that_may_be_null_when_scored_is_refused() -> None:
         (pd.DataFrame(), "it has no rows or no columns"),
         (pd.DataFrame([[1.0, 2.0]]), "its name is no text"),
         (pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "two columns have this name"),
+        (pd.DataFrame([[1.0, 2.0]], columns=["a", "A"]), "two columns have this name, but perhaps for its case"),
         (np.array([1.0, 2.0]), "its shape is (2,)"),
         (np.array([["a"]]), "it is an array of <U1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -162,16 +163,20 @@ def test_what_training_knew_is_in_the_metadata(registry: str, frame: pd.DataFram
     assert record["classes"] == ["big", "small"]
     assert record["dtypes"] == {"price": "float64", "seats": "int64", "carrier": "category"}
     assert record["categories"] == {"carrier": ["UA", "AA", "DL"]}
-    price = record["statistics"]["price"]
+    statistics = json.loads(record["statistics"])
+    price = statistics["price"]
     assert price["nulls"] == pytest.approx(frame["price"].isna().mean())
     assert price["quantiles"] == pytest.approx(np.nanquantile(frame["price"], np.arange(11) / 10))
-    assert dict(map(tuple, record["statistics"]["carrier"]["levels"])) == pytest.approx(
+    assert dict(map(tuple, statistics["carrier"]["levels"])) == pytest.approx(
         frame["carrier"].value_counts(normalize=True).to_dict()
     )
 
 
 def test_statistics_can_be_left_out_and_identifiers_always_are(registry: str) -> None:
-    X = pd.DataFrame({"name": [f"person {i}" for i in range(50)], "x": np.arange(50.0)})
+    names = [f"person {i // 2}" for i in range(104)]  # each in two rows
+    flags = ["yes", "no"] * 51 + ["Mrs Smith", "Mr Smith"]
+    vectors = [np.array([float(i), 1.0]) for i in range(104)]
+    X = pd.DataFrame({"name": names, "flag": flags, "vector": vectors, "x": np.arange(104.0)})
 
     def only_x(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[["x"]]
@@ -180,7 +185,10 @@ def test_statistics_can_be_left_out_and_identifiers_always_are(registry: str) ->
     settings = {"name": "main.registered.names", "task": "regression", "pip_requirements": PINS}
     with_them = register_model(model, X, **settings)
     record = mlflow.models.Model.load(resolve_model(with_them.uri).path).metadata["spark_scoring"]
-    assert record["statistics"]["name"] == {"nulls": 0.0, "distinct": 50}
+    statistics = json.loads(record["statistics"])
+    assert statistics["name"] == {"nulls": 0.0, "distinct": 52}
+    assert [level for level, _ in statistics["flag"]["levels"]] == ["yes", "no"]
+    assert statistics["vector"] == {"nulls": 0.0}
     assert "loading it runs whatever code" in with_them.notes[0]
     without = register_model(model, X, statistics=False, **settings)
     assert "statistics" not in mlflow.models.Model.load(resolve_model(without.uri).path).metadata["spark_scoring"]
@@ -310,6 +318,9 @@ def test_a_model_that_raises_on_its_frame_is_refused_without_its_values(registry
     text = refused(model, numbers.assign(a=np.nan), task="regression")
     assert "the model raised ValueError on it" in text
     assert "NaN" not in text
+    with pytest.raises(RegistrationError) as raised:
+        register_model(model, numbers.assign(a=np.nan), name="main.registered.never", task="regression")
+    assert "NaN" in str(raised.value.__cause__)
 
 
 def test_a_logged_model_that_predicts_otherwise_is_not_registered(registry: str, numbers: pd.DataFrame) -> None:
@@ -358,6 +369,177 @@ def test_probabilities_of_a_classifier_are_its_predict(spark: SparkSession, regi
     assert registered.outputs == ("prediction: float64 (-1, 2)",)
     scored = score_batch(spark.createDataFrame(numbers), registered.uri).toPandas()
     np.testing.assert_allclose(np.stack(scored["prediction"]), model.predict_proba(numbers), rtol=1e-12)
+
+
+def test_a_pipeline_that_wants_a_series_is_refused(registry: str) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    X = pd.DataFrame({"text": ["good film", "bad film"] * 20})
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(X["text"], [1, 0] * 20)
+    text = refused(model, X, task="binary_classification")
+    assert "the model returned 1 predictions for 5 rows" in text
+    assert "ColumnTransformer" in text
+
+
+def test_codes_of_a_category_are_scored_from_its_levels(spark: SparkSession, registry: str, numbers: Any) -> None:
+    codes = np.where(numbers["a"] > 0, 1, np.where(numbers["a"] < -1, -1, 0))
+    X = numbers.assign(g=codes)
+    model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1, min_child_samples=5).fit(X, codes * 1.0)
+    settings = {"task": "regression", "pip_requirements": PINS, "name": "main.registered.codes"}
+    registered = register_model(model, X, categories={"g": ["u", "v"]}, **settings)
+    words = [("u", "v", None)[code] for code in codes]
+    table = spark.createDataFrame(numbers.assign(g=pd.Series(words, dtype=object)))
+    scored = score_batch(table, registered.uri).toPandas()
+    np.testing.assert_allclose(scored["prediction"], model.predict(X), rtol=1e-12)
+    with pytest.raises(RegistrationError, match="numbers that are no codes of 1 levels"):
+        register_model(model, X, categories={"g": ["u"]}, **settings)
+
+
+def test_a_python_model_around_categories_and_times(spark: SparkSession, registry: str, frame: pd.DataFrame) -> None:
+    inner = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1, min_child_samples=5).fit(frame, frame["seats"] * 1.0)
+    X = frame.assign(at=pd.date_range("2026", periods=len(frame), tz="Europe/Warsaw"))
+
+    class Around(mlflow.pyfunc.PythonModel):
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def predict(self, context: Any, model_input: pd.DataFrame) -> Any:
+            return self.inner.predict(model_input[["price", "seats", "carrier"]])
+
+    registered = register_model(
+        Around(inner), X, name="main.registered.around", task="regression", pip_requirements=PINS
+    )
+    table = spark.createDataFrame(X.astype({"carrier": str}).replace({np.nan: None}))
+    scored = score_batch(table, registered.uri).toPandas()
+    np.testing.assert_allclose(scored["prediction"], inner.predict(frame), rtol=1e-12)
+
+
+class Adding(mlflow.pyfunc.PythonModel):
+    """A model that needs its parameters."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any) -> Any:
+        return model_input["a"] + params["shift"]
+
+
+def test_python_models_of_other_kinds(registry: str, numbers: pd.DataFrame) -> None:
+    settings = {"task": "regression", "pip_requirements": PINS}
+    register_model(Adding(), numbers, name="main.registered.adding", inference_params={"shift": 1.0}, **settings)
+
+    class Stateful(mlflow.pyfunc.PythonModel):
+        def load_context(self, context: Any) -> None:
+            self.slope = 2.0
+
+        def predict(self, context: Any, model_input: pd.DataFrame) -> Any:
+            return model_input["a"] * self.slope
+
+    register_model(Stateful(), numbers, name="main.registered.stateful", **settings)
+
+    class Hinted(mlflow.pyfunc.PythonModel):
+        def predict(self, model_input: list[str]) -> Any:
+            return [0.0 for _ in model_input]
+
+    assert "its predict takes list[str] by its type hint" in refused(Hinted(), numbers, task="regression")
+    loaded = mlflow.pyfunc.load_model("models:/main.registered.adding/1")
+    assert "it is a model that MLflow loaded" in refused(loaded, numbers, task="regression")
+
+
+def test_a_torch_module(registry: str, numbers: pd.DataFrame) -> None:
+    import torch
+
+    X = numbers.astype("float32")
+    registered = register_model(
+        torch.nn.Linear(2, 1), X, name="main.registered.torch", task="regression", pip_requirements=PINS
+    )
+    assert (registered.flavor, registered.inputs) == ("pytorch", ("a: float", "b: float"))
+
+
+def test_predictions_near_zero_are_the_same(registry: str, numbers: pd.DataFrame) -> None:
+    model = LinearRegression(fit_intercept=False).fit(numbers, numbers["a"])
+    X = numbers.copy()
+    X.iloc[:5] = 1e-17
+    register_model(model, X, name="main.registered.zero", task="regression", pip_requirements=PINS)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"registered_model_name": "main.registered.bypass"}, "options: registered_model_name: register_model sets it"),
+        ({"code_pths": ["x"]}, "log_model of the flavor sklearn has no such keyword"),
+    ],
+)
+def test_options_do_not_go_around_the_checks(
+    registry: str, numbers: pd.DataFrame, options: dict[str, Any], expected: str
+) -> None:
+    assert expected in refused(
+        LinearRegression().fit(numbers, numbers["a"]), numbers, task="regression", options=options
+    )
+
+
+def test_metadata_of_the_callers_is_kept(registry: str, numbers: pd.DataFrame) -> None:
+    registered = register_model(
+        LinearRegression().fit(numbers, numbers["a"]), numbers, name="main.registered.more", task="regression",
+        pip_requirements=PINS, metadata={"owner": "air"}, metrics={"r": np.float32(0.5)}, alias=None, nullable="a",
+    )  # fmt: skip
+    metadata = mlflow.models.Model.load(resolve_model(registered.uri).path).metadata
+    assert (metadata["owner"], metadata["spark_scoring"]["task"]) == ("air", "regression")
+    assert json.loads(json.dumps(registered.to_dict()))["metrics"] == {"r": 0.5}
+
+
+def test_another_server_is_logged_to_in_its_own_experiment(registry: str, server: str, numbers: pd.DataFrame) -> None:
+    model = LinearRegression().fit(numbers, numbers["a"])
+    elsewhere = {"tracking_uri": server, "registry_uri": server, "task": "regression", "pip_requirements": PINS}
+    register_model(model, numbers, name="main.registered.there", experiment="there", **elsewhere)
+    with mlflow.start_run() as run:  # the current experiment is still that of this process
+        assert mlflow.get_experiment(run.info.experiment_id).name == "tests"
+        with pytest.raises(RegistrationError, match="one is active on another tracking server"):
+            register_model(model, numbers, name="main.registered.there", **elsewhere)
+    registered = register_model(model, numbers, name="main.registered.there", **elsewhere)
+    client = mlflow.MlflowClient(server)
+    assert client.get_experiment(client.get_run(registered.run_id).info.experiment_id).name == "Default"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"metrics": {"v:@": 1.0}}, "run: MLflow answered"),
+        ({"registry_uri": "http://bob:secret@127.0.0.1:9"}, "registry http://***@127.0.0.1:9"),
+        ({"tracking_uri": "sqlite:////proc/no/mlflow.db"}, "tracking server: MLflow answered"),
+    ],
+)
+def test_what_mlflow_says_comes_in_our_words_without_secrets(
+    registry: str, numbers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], expected: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    model = LinearRegression().fit(numbers, numbers["a"])
+    with pytest.raises(RegistrationError) as raised:
+        register_model(model, numbers, name="main.registered.no", task="regression", pip_requirements=PINS, **settings)
+    assert expected in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_an_alias_that_cannot_be_set_does_not_hide_the_version(
+    registry: str, numbers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any, **__: Any) -> None:
+        msg = "PERMISSION_DENIED"
+        raise MlflowException(msg)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", denied)
+    with pytest.raises(VerificationError, match="version 1 was registered, without its alias"):
+        register_model(
+            LinearRegression().fit(numbers, numbers["a"]), numbers, name="main.registered.denied", task="regression",
+            alias="champion", pip_requirements=PINS,
+        )  # fmt: skip
+    assert versions("main.registered.denied") == ["1"]
+
+
+def test_a_run_with_other_parameters_is_told_so(registry: str, numbers: pd.DataFrame) -> None:
+    model = LinearRegression().fit(numbers, numbers["a"])
+    settings = {"name": "main.registered.params", "task": "regression", "pip_requirements": PINS}
+    with mlflow.start_run():
+        register_model(model, numbers, params={"a": 1}, **settings)
+        with pytest.raises(RegistrationError, match="run: MLflow answered"):
+            register_model(model, numbers, params={"a": 2}, **settings)
 
 
 _REGISTER = """

@@ -10,7 +10,7 @@ import pytest
 
 from spark_scoring.errors import ModelOutputError, RegistrationError
 from spark_scoring.model.types import Tensor
-from spark_scoring.registration.tasks import check_returned, known_task, output_schema, output_type
+from spark_scoring.registration.tasks import check_count, check_returned, known_task, output_schema, output_type
 
 F64 = np.array([0.25, 0.5, 0.75])
 PER_CLASS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
@@ -39,7 +39,7 @@ PER_CLASS = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
 )
 def test_the_type_comes_from_the_task(task: Any, predictions: Any, classes: Any, expected: Any) -> None:
     assert output_type(task, predictions, classes) == expected
-    check_returned(expected, predictions)
+    check_returned(expected, predictions, len(predictions))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_what_contradicts_the_task_is_shown_beside_it(task: Any, predictions: An
     assert expected in text
 
 
+@pytest.mark.parametrize("predictions", [F64, PER_CLASS, 0.5, [0.5], {"a": F64}, pd.DataFrame({"a": F64})])
+def test_as_many_predictions_as_rows(predictions: Any) -> None:
+    rows = 1 if isinstance(predictions, float) else 4
+    with pytest.raises(RegistrationError, match=f"predictions for {rows} rows"):
+        check_count(predictions, rows)
+    check_count(F64, 3)
+
+
 def test_an_unknown_task_is_told_the_nearest() -> None:
     with pytest.raises(RegistrationError, match="task 'regresion': no such task\n   fix: did you mean regression"):
         known_task("regresion")
@@ -79,4 +87,4 @@ def test_the_schema_has_one_named_column() -> None:
 @pytest.mark.parametrize(("type_", "predictions"), [("long", F64), ("double", np.array(["a"])), ("string", F64)])
 def test_a_declared_type_that_cannot_take_the_predictions_is_refused(type_: Any, predictions: Any) -> None:
     with pytest.raises(ModelOutputError):
-        check_returned(type_, predictions)
+        check_returned(type_, predictions, len(predictions))

@@ -1,0 +1,186 @@
+"""The run that a model is logged into, and MLflow's process-wide settings meanwhile: as they were, afterwards."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring.errors import RegistrationError, ScoringError, first_line
+from spark_scoring.model.registry import mlflow_at, registry_name
+from spark_scoring.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mlflow import ActiveRun, MlflowClient
+
+_LOGGERS = tuple(logging.getLogger(f"mlflow.{name}") for name in ("models", "utils", "pyfunc", "sklearn", "tracking"))
+_OWN_RUN = "spark_scoring.run"
+_DEFAULT_EXPERIMENT = "Default"
+_EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+
+_quiet = threading.Lock()
+_quiet_depth = 0
+_restored = ExitStack()
+"""What makes MLflow as loud as it was, once the last call is through."""
+
+
+@contextmanager
+def logging_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[MlflowClient]:
+    """MLflow at the given servers, quiet and without autologging; a client for them.
+
+    Raises:
+        RegistrationError: a run is active on another tracking server, or the servers do not answer.
+
+    """
+    import mlflow
+
+    active = mlflow.active_run()
+    elsewhere = tracking_uri is not None and tracking_uri != mlflow.get_tracking_uri()
+    if active is not None and elsewhere:
+        raise RegistrationError.run_elsewhere(redact(str(tracking_uri)))
+    with mlflow_at(tracking_uri, registry_uri) as client_class, _quiet_mlflow():
+        with in_our_words("tracking server"):
+            client = client_class()
+        yield client
+
+
+@contextmanager
+def in_our_words(what: str) -> Iterator[None]:
+    """What MLflow and its stores raise about runs and registries, as one of our errors; secrets are taken out."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except ScoringError:
+        raise
+    except MlflowException as error:
+        raise RegistrationError.tracking_failed(what, redact(first_line(error))) from error
+    except Exception as error:  # a store raises what its driver raises, whose text may hold statements and values
+        raise RegistrationError.tracking_failed(what, type(error).__name__) from error
+
+
+@contextmanager
+def run_of(client: MlflowClient, experiment: str | None, name: str, *, elsewhere: bool) -> Iterator[ActiveRun]:
+    """The caller's active run, or one of our own, which fails with the block.
+
+    Args:
+        client: MLflow's.
+        experiment: the experiment of a run of our own, made if it is not there; default: MLflow's current one.
+        name: of a run of our own; the UTC time is added.
+        elsewhere: whether the tracking server is another than MLflow's current one, whose experiments it does not know.
+
+    """
+    import mlflow
+
+    active = mlflow.active_run()
+    if active is not None:
+        yield active
+        return
+    with in_our_words("experiment"):
+        chosen = experiment or (_DEFAULT_EXPERIMENT if elsewhere else None)
+        place = None if chosen is None else experiment_id(client, chosen)
+        run = mlflow.start_run(experiment_id=place, run_name=f"{name}_{now()}", tags={_OWN_RUN: "true"})
+    with run:
+        yield run
+
+
+def experiment_id(client: MlflowClient, name: str, artifact_location: str | None = None) -> str:
+    """The experiment's id; it is made if it is not there, with its own place for artifacts if one is given."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        place = artifact_location
+        if place is not None and "://" not in place:
+            place = Path(place).absolute().as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=place))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)
+            if error.error_code not in _EXISTS or found is None:  # else another job was faster
+                raise
+    return str(found.experiment_id)
+
+
+def log_to_run(
+    client: MlflowClient,
+    run: ActiveRun,
+    params: Mapping[str, Any] | None,
+    metrics: Mapping[str, float] | None,
+    tags: Mapping[str, str] | None,
+) -> None:
+    """Parameters, metrics and tags of the run.
+
+    Raises:
+        RegistrationError: the run has other values for them, or a name or value is none that MLflow takes.
+
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    moment = int(time.time() * 1000)
+    with in_our_words("run"):
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(key, float(number), moment, 0) for key, number in (metrics or {}).items()],
+            params=[Param(key, str(value)) for key, value in (params or {}).items()],
+            tags=[RunTag(key, str(value)) for key, value in (tags or {}).items()],
+        )
+
+
+def name_run(client: MlflowClient, run: ActiveRun, name: str) -> str:
+    """Name a run of our own; the caller's own keeps its name. Its name then."""
+    if _OWN_RUN not in run.data.tags:
+        return str(run.info.run_name)
+    client.update_run(run.info.run_id, name=name)
+    return name
+
+
+def now() -> str:
+    """UTC, as in run names."""
+    return dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def ask_registry(client: MlflowClient, name: str) -> None:
+    """Ask for the registered model, which need not exist, before a model is trained or logged.
+
+    Raises:
+        RegistrationError: the registry does not answer, or refuses.
+
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            raise RegistrationError.registry_failed(registry_name(), redact(first_line(error))) from error
+    except Exception as error:
+        raise RegistrationError.registry_failed(registry_name(), type(error).__name__) from error
+
+
+@contextmanager
+def _quiet_mlflow() -> Iterator[None]:
+    """Autologging off, and MLflow's warnings that our own checks replace; threads inside share it."""
+    global _quiet_depth  # noqa: PLW0603  loggers and autologging are of the process, too
+    from mlflow.utils.autologging_utils import disable_autologging
+
+    with _quiet:
+        if _quiet_depth == 0:
+            _restored.enter_context(disable_autologging())
+            for logger in _LOGGERS:
+                _restored.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.ERROR)
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                _restored.close()
