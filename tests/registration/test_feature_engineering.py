@@ -172,6 +172,33 @@ def test_keys_left_in_and_columns_of_another_frame(registry: str, spark: SparkSe
     assert "the training set has no column seats" in refused(other, task="regression")
 
 
+def test_a_key_where_no_label_was_told(registry: str, spark: SparkSession) -> None:
+    keyed = spark.createDataFrame([], "temp double, seats double, flight_id bigint")
+    outliers = IsolationForest(n_estimators=3).fit(X)
+    text = refused(TrainingSet(keyed, label=None), outliers, task="anomaly_detection")
+    assert "the model was not trained on its columns flight_id" in text
+
+    class Silent:
+        """Databricks' own tells the label only privately."""
+
+        def load_df(self) -> DataFrame:
+            return spark.createDataFrame([], "temp double, seats double, flight_id bigint, late double")
+
+    text = refused(Silent(), task="regression")
+    assert "columns flight_id, late, of which one may be the label" in text
+    assert "exclude_columns=[all of them but the label]" in text
+
+
+def test_other_types_and_another_order_than_in_training(registry: str, spark: SparkSession) -> None:
+    text = refused(TrainingSet(spark.createDataFrame([], "temp string, seats double, late double")), task="regression")
+    assert "training set column 'temp': it is STRING there, and float64 in training" in text
+    other = TrainingSet(spark.createDataFrame([], "seats double, temp double, late double"))
+    assert "in another order: seats, temp" in refused(other, task="regression")
+    signature = infer_signature(X.rename(columns={"temp": "other"}), Y.to_numpy())
+    text = refused(other, signature=signature, input_example=X.head())
+    assert "its inputs are not the training frame's" in text
+
+
 def test_outputs_that_the_predictions_contradict(registry: str, training_set: TrainingSet) -> None:
     text = refused(training_set, output_schema=Schema([ColSpec("long")]))
     assert "output schema: it says [long (required)]; the model returned float64 of shape (5,)" in text

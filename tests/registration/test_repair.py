@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature, infer_signature
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
-from spark_scoring import RequestError, check_model, repair_model, score_batch
+from spark_scoring import RequestError, check_model, register_model, repair_model, score_batch
 from spark_scoring.cli import main
 from spark_scoring.errors import ModelError
 from spark_scoring.model.registry import resolve_model
@@ -87,6 +88,28 @@ def test_a_wrong_type_can_be_named(registry: str, spark: SparkSession, table: Da
         repair_model(old, holes)
     repaired = repair_model(old, table, types={"n": "double"})
     assert repaired.inputs == ("a: double", "n: double")
+
+
+def test_a_type_that_changes_predictions_is_refused(registry: str, spark: SparkSession) -> None:
+    frame = pd.DataFrame({"a": 123_456_789.0 + np.arange(400)})
+    model = lightgbm.LGBMRegressor(n_estimators=5, min_child_samples=5, verbose=-1).fit(frame, np.arange(400) % 7)
+    old = log(model, "main.repair.close", mlflow.lightgbm, signature=infer_signature(frame, model.predict(frame)))
+    table = spark.createDataFrame(frame)
+    with pytest.raises(RequestError, match=r"with this type of a the model predicts otherwise .* of 400 rows differ"):
+        repair_model(old, table, types={"a": "float"})
+    assert repair_model(old, table, types={"a": "double"}).version == "2"
+
+
+def test_what_registration_recorded_is_kept(registry: str, table: DataFrame) -> None:
+    model = RandomForestClassifier(3, random_state=0).fit(X, Y > 0)
+    first = register_model(model, X, name="main.repair.kept", task="probability", pip_requirements=PINS)
+    repaired = repair_model(first.uri, table)
+    assert (repaired.task, repaired.flavor, repaired.outputs) == (
+        "probability", "sklearn", ("prediction: float64 (-1, 2)",),
+    )  # fmt: skip
+    record = mlflow.models.Model.load(resolve_model(repaired.uri).path).metadata["spark_scoring"]
+    assert json.loads(record["statistics"]).keys() == {"a", "b"}
+    assert record["rows"] == 50
 
 
 def test_a_table_without_the_features_and_a_model_without_a_name(registry: str, table: DataFrame) -> None:

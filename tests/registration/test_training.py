@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_scoring import RequestError, TrainingJob, run_training, score_batch, training_frame
+from spark_scoring import RequestError, RunError, TrainingJob, run_training, score_batch, training_frame
 from spark_scoring.cli import main
 from tests.models import TABLE, table_rows
 from tests.models import training_frame as features
@@ -157,6 +157,18 @@ def test_a_regression_and_outliers(spark: SparkSession, fields: dict[str, Any]) 
         ({"label": "CAST(NULL AS INT)"}, "label: it is null in 190 rows"),
         ({"validation": "id"}, "validation: it is no condition"),
         ({"order_by": ["idd"]}, "order_by idd"),
+        ({"estimator": "lightgbm"}, "estimator lightgbm: it is no class or function"),
+        ({"estimator": "builtins:dict"}, "it gives a dict, which has no fit"),
+        ({"params": {"n_estimators": 5, "cc": 1}, "estimator": "sklearn.svm:SVC"}, "unexpected keyword argument"),
+        ({"validation": "true"}, "validation: it holds in every row"),
+        ({"source": {"table": "training.orders", "where": "false"}}, "training rows: there are none"),
+        (
+            {"features": {"price": "double", "kind": {"sql": "map('a', 1)", "type": "category"}}},
+            "MAP values are no levels",
+        ),
+        ({"name": "a/b", "alias": "latest"}, "model name 'a/b'"),
+        ({"flavor": "sklear"}, "flavor 'sklear': MLflow has no such flavor"),
+        ({"tracking_uri": "sqlite:////proc/no/mlflow.db"}, "tracking server: MLflow answered"),
     ],
 )
 def test_a_wrong_job_trains_nothing(spark: SparkSession, fields: Any, changes: Any, expected: str) -> None:
@@ -178,6 +190,27 @@ def test_fields_are_checked_at_once(fields: dict[str, Any], changes: dict[str, A
     with pytest.raises(RequestError) as raised:
         TrainingJob.from_dict({**fields, **changes})
     assert expected in str(raised.value).replace("\n    fix", "\n   fix")
+
+
+def test_a_fit_that_raises_is_told_without_its_values(spark: SparkSession, fields: dict[str, Any]) -> None:
+    text = {**fields, "features": ["note"], "estimator": "sklearn.linear_model:LinearRegression", "params": {}}
+    with pytest.raises(RunError, match="estimator LinearRegression: fit raised ValueError") as raised:
+        run_training(TrainingJob.from_dict(text), spark)
+    assert "late" not in str(raised.value)
+
+
+def test_nothing_is_trained_before_the_request_is_right(
+    spark: SparkSession, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lightgbm
+
+    def fit(*_: Any, **__: Any) -> None:
+        pytest.fail("it was trained")
+
+    monkeypatch.setattr(lightgbm.LGBMClassifier, "fit", fit)
+    for changes in ({"alias": "v1"}, {"name": "a/b"}, {"flavor": "sklear"}):
+        with pytest.raises(RequestError):
+            run_training(TrainingJob.from_dict({**fields, **changes}), spark)
 
 
 def test_the_command_line_trains(fields: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
