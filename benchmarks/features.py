@@ -124,7 +124,7 @@ def compare(case: Case) -> None:
     """Check that all ways agree, then print what each costs."""
     ways = {"dbl-tempo": by_tempo, "union and window": by_window, "ours": ours}
     sums = {name: checksum(way(case)) for name, way in ways.items()}
-    print(f"{case.name}: {'same result' if len(set(sums.values())) == 1 else f'RESULTS DIFFER {sums}'}")
+    print(f"{case.name}: {'same result' if len(set(sums.values())) == 1 else f'RESULTS DIFFER {sums}'}", flush=True)
     costs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
@@ -133,7 +133,9 @@ def compare(case: Case) -> None:
     for name, values in costs.items():
         cpu, wall, memory = (min(column) for column in zip(*values[1:], strict=True))
         ratios = f"{first[0] / cpu:.2f} x less CPU, {first[1] / wall:.2f} x less wall time than dbl-tempo"
-        print(f"  {name:<17} {cpu:6.2f} s CPU {wall:6.2f} s wall  {ratios}  {memory / 2**20:6,.0f} MiB heap")
+        print(
+            f"  {name:<17} {cpu:6.2f} s CPU {wall:6.2f} s wall  {ratios}  {memory / 2**20:6,.0f} MiB heap", flush=True
+        )
 
 
 def by_tempo(case: Case) -> DataFrame:

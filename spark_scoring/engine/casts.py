@@ -206,9 +206,11 @@ def plain_columns(features: Sequence[PlannedFeature], extended: Extended) -> dic
 
 
 def row_error(features: Sequence[PlannedFeature], extended: Extended) -> Column:
-    """Names and reasons of a row whose features do not fit, null for one whose features do."""
+    """Names and reasons of a row whose features do not fit, null for one whose features do; raises where told to."""
     casts = [_cast(feature, extended) for feature in features]
-    return F.expr(_error_text([found for cast in casts for found in _conditions(cast, "bad_row")]))
+    bad, fatal = ([f for cast in casts for f in _conditions(cast, action)] for action in ("bad_row", "fail"))
+    raises = " ".join(_raises(fatal))
+    return F.expr(f"CASE {raises} ELSE {_error_text(bad)} END" if raises else _error_text(bad))
 
 
 def time_micros(source: str, type_: str) -> str:
@@ -286,9 +288,13 @@ def _conditions(cast: _Cast, action: str) -> Iterable[tuple[str, str]]:
 
 def _ok(bad: Sequence[tuple[str, str]], fatal: Sequence[tuple[str, str]]) -> str:
     passed = f"NOT ({' OR '.join(condition for _, condition in bad)})" if bad else "true"
+    raises = " ".join(_raises(fatal))
+    return f"CASE {raises} ELSE {passed} END" if raises else passed
+
+
+def _raises(fatal: Sequence[tuple[str, str]]) -> list[str]:
     message = "spark_scoring: {}, and the feature's policy is to fail"
-    raises = [f"WHEN {condition} THEN raise_error({text(message.format(cause))})" for cause, condition in fatal]
-    return f"CASE {' '.join(raises)} ELSE {passed} END" if raises else passed
+    return [f"WHEN {condition} THEN raise_error({text(message.format(cause))})" for cause, condition in fatal]
 
 
 def _error_text(bad: Sequence[tuple[str, str]]) -> str:

@@ -67,28 +67,26 @@ class AsOfJoin:
         return (tuple((m.source, m.cast) for m in self.lookup.matches), as_of and as_of.source)
 
 
-def latest_rows(spine: DataFrame, joins: Sequence[AsOfJoin], prefix: str, *, eager: bool = True) -> DataFrame:
+def latest_rows(spine: DataFrame, joins: Sequence[AsOfJoin], prefix: str) -> DataFrame:
     """The scored table with the features of several as-of lookups added; row count and columns stay.
+
+    Runs a job for each small feature table, which reads it.
 
     Args:
         spine: the scored table; its column names are distinct.
         joins: the lookups.
         prefix: of internal column names; no column of any table begins so.
-        eager: whether small feature tables may be read now, for a faster join; else no job runs here.
 
     """
     by_key: dict[tuple[object, ...], list[AsOfJoin]] = {}
-    small: list[tuple[AsOfJoin, _Intervals]] = []
     for join in joins:
-        intervals = _small_intervals(join, prefix) if eager else None
-        if intervals is None:
+        joined = by_intervals(spine, join, prefix) if _is_small(join) else None
+        if joined is None:
             by_key.setdefault(join.key, []).append(join)
         else:
-            small.append((join, intervals))
+            spine = joined
     for group in by_key.values():
         spine = by_sorting(spine, group, prefix)
-    for join, intervals in small:
-        spine = _with_intervals(spine, join, intervals, prefix)
     return spine
 
 
@@ -227,11 +225,6 @@ def is_orderable(type_: DataType) -> bool:
             return type(type_).__name__ not in ("MapType", "VariantType", "CalendarIntervalType")
 
 
-def _is_plain(type_: DataType) -> bool:
-    """Whether values go to the driver and back as they are."""
-    return type_.simpleString().partition("(")[0] in _PLAIN
-
-
 def _feature_keys(lookup: TableLookup) -> tuple[list[str], str]:
     """A feature row's keys and time, as SQL over its table."""
     assert lookup.as_of is not None  # noqa: S101
@@ -266,82 +259,93 @@ def _findable(join: AsOfJoin) -> DataFrame:
 
 
 def _needed_rows(spine: DataFrame, join: AsOfJoin) -> DataFrame:
-    """The findable feature rows; where the scored table is known to be small, those of its keys only."""
+    """The findable feature rows; where the scored table is small and may be read twice, those of its keys only."""
     rows = _findable(join)
-    size, others = _plan_bytes(spine), _plan_bytes(rows)
-    if size is None or others is None or size > _MOST_BYTES or others <= size:
+    plan = _optimized(spine)
+    if plan is None or not _reads_alike(plan) or not _bytes(plan) <= min(_MOST_BYTES, _bytes(_optimized(rows))):
         return rows
     matches = join.lookup.matches
     keys = spine.select(*[F.expr(_cast(quote(m.source), m.cast)).alias(f"k{i}") for i, m in enumerate(matches)])
-    own = rows.alias("f")
-    same = [f"CAST(f.{quote(m.column)} AS {m.cast})" if m.cast else f"f.{quote(m.column)}" for m in matches]
-    condition = " AND ".join(f"{sql} = k.k{i}" for i, sql in enumerate(same))
-    return own.join(F.broadcast(keys.distinct().alias("k")), F.expr(condition), "left_semi")
+    own, same = rows.alias("f"), []
+    for i, match in enumerate(matches):
+        same.append(f"{_cast(f'f.{quote(match.column)}', match.cast)} = k.k{i}")
+    return own.join(F.broadcast(keys.distinct().alias("k")), F.expr(" AND ".join(same)), "left_semi")
 
 
-def _plan_bytes(df: DataFrame) -> int | None:
-    """Spark's estimate of a table's size; None on Spark Connect, which does not tell."""
-    if not hasattr(df, "_jdf"):
-        return None
-    stats = df._jdf.queryExecution().optimizedPlan().stats()  # noqa: SLF001  what EXPLAIN COST prints, as a number
-    return int(stats.sizeInBytes())
+def _optimized(df: DataFrame) -> Any | None:
+    """Spark's plan of a query; None on Spark Connect, which does not show it."""
+    return df._jdf.queryExecution().optimizedPlan() if hasattr(df, "_jdf") else None  # noqa: SLF001
 
 
-@dataclass(frozen=True)
-class _Intervals:
-    """A small feature table as intervals of validity, cut at the borders of time buckets."""
-
-    rows: DataFrame
-    first: int
-    last: int
-    """The buckets' range, in microseconds since 1970; later times are in the last bucket."""
-    width: int
+def _bytes(plan: Any) -> int:
+    """Spark's estimate of the result's size, as EXPLAIN COST prints it."""
+    return int(plan.stats().sizeInBytes())
 
 
-def _small_intervals(join: AsOfJoin, prefix: str) -> _Intervals | None:
-    """A feature table's rows as intervals, if they are few. Runs a job that reads them."""
-    size = _plan_bytes(join.rows)
-    plain = all(_is_plain(field.dataType) for field in _distinct_columns(join).schema.fields)
-    if size is None or size > _MOST_BYTES or not plain or not hasattr(join.rows, "toArrow"):
-        return None
+def _reads_alike(plan: Any) -> bool:
+    """Whether a second run of the query gives the same rows: it reads files, filters and projects, no more."""
+    nodes = {line.lstrip(" :+-").partition(" ")[0] for line in str(plan.toString()).splitlines()}
+    return bool(plan.deterministic()) and nodes <= {"Project", "Filter", "Relation"}
+
+
+def by_intervals(spine: DataFrame, join: AsOfJoin, prefix: str) -> DataFrame | None:
+    """One lookup in a small table, through the one interval that holds each row's time. Runs a job that reads it.
+
+    None where the table has too many rows, or times too uneven for intervals.
+    """
+    as_of = join.lookup.as_of
     table = _distinct_rows(join)
-    if table is None or not table.num_rows:
-        return None
-    cut = cut_intervals(table, len(join.lookup.matches), _age(join))
-    if cut is None:
+    cut = None if as_of is None or table is None else cut_intervals(table, len(join.lookup.matches), _age(join))
+    if as_of is None or cut is None:
         return None
     rows, first, last, width = cut
     names = [f"{prefix}_{name}" for name in rows.column_names]
-    types = [*_distinct_columns(join).schema.fields, *(StructField(n, LongType()) for n in ("bucket", "from", "until"))]
+    types = [*_columns_of(join).schema.fields, *(StructField(n, LongType()) for n in ("bucket", "from", "until"))]
     schema = StructType([StructField(name, field.dataType) for name, field in zip(names, types, strict=True)])
-    spark = join.rows.sparkSession
-    return _Intervals(spark.createDataFrame(rows.rename_columns(names), schema), first, last, width)
+    intervals = spine.sparkSession.createDataFrame(rows.rename_columns(names), schema)
+    micros = time_micros(quote(as_of.source), as_of.source_type)
+    conditions = [
+        *[f"{_cast(quote(m.source), m.cast)} = {prefix}_k{i}" for i, m in enumerate(join.lookup.matches)],
+        f"(least({micros}, {last}L) - {first}L) div {width}L = {prefix}_bucket",
+        f"{micros} >= {prefix}_from",
+        f"{micros} < {prefix}_until",
+    ]
+    joined = spine.join(F.broadcast(intervals), F.expr(" AND ".join(conditions)), "left")
+    own = [F.col(quote(column)) for column in spine.columns]
+    return joined.select(*own, *[F.col(f"{prefix}_f{i}").alias(name) for i, name in enumerate(join.names)])
+
+
+def _is_small(join: AsOfJoin) -> bool:
+    """Whether a feature table is known to be small, and its values go to the driver and back as they are."""
+    columns = _columns_of(join)
+    plan = _optimized(columns)
+    plain = all(f.dataType.simpleString().partition("(")[0] in _PLAIN for f in columns.schema.fields)
+    return plan is not None and plain and hasattr(columns, "toArrow") and _bytes(plan) <= _MOST_BYTES
 
 
 def _age(join: AsOfJoin) -> int | None:
     return None if join.lookup.as_of is None else join.lookup.as_of.lookback_micros
 
 
-def _distinct_columns(join: AsOfJoin) -> DataFrame:
-    """Keys as ``k0``, the time as ``t``, and features as ``f0``: one row for each key and time."""
+def _columns_of(join: AsOfJoin) -> DataFrame:
+    """The findable rows' keys as ``k0``, their time as ``t``, and their features as ``f0``."""
     keys, micros = _feature_keys(join.lookup)
-    struct = _struct_type(join)
-    values = [F.col(quote(f.column)).alias(f"f{i}") for i, f in enumerate(join.lookup.features)]
-    flat = _findable(join).select(
-        *[F.expr(sql).alias(f"k{i}") for i, sql in enumerate(keys)], F.expr(micros).alias("t"), *values
+    return _findable(join).select(
+        *[F.expr(sql).alias(f"k{i}") for i, sql in enumerate(keys)],
+        F.expr(micros).alias("t"),
+        *[F.col(quote(f.column)).alias(f"f{i}") for i, f in enumerate(join.lookup.features)],
     )
-    order = [f"f{i}" for i in range(len(values)) if is_orderable(struct.fields[i].dataType)]
-    group = [*(f"k{i}" for i in range(len(keys))), "t"]
-    window = Window.partitionBy(*group).orderBy(*[F.col(c).desc() for c in order] or [F.col("t")])
-    return flat.withColumn("n", F.row_number().over(window)).where("n = 1").drop("n")
 
 
 def _distinct_rows(join: AsOfJoin) -> pa.Table | None:
-    """The rows of ``_distinct_columns`` in the order of keys and times; None if there are too many."""
-    table: Any = _distinct_columns(join).limit(_MOST_ROWS + 1).toArrow()
-    if table.num_rows > _MOST_ROWS:
-        return None
+    """One row for each key and time, the greatest, in the order of keys and times; None where none or too many."""
     keys = [f"k{i}" for i in range(len(join.lookup.matches))]
+    features = [F.col(f"f{i}").desc() for i in range(len(join.lookup.features))]
+    window = Window.partitionBy(*keys, "t").orderBy(*features)
+    rows = _columns_of(join).withColumn("n", F.row_number().over(window)).where("n = 1").drop("n")
+    table: Any = rows.limit(_MOST_ROWS + 1).toArrow()
+    if not 0 < table.num_rows <= _MOST_ROWS:
+        return None
     return table.sort_by([(name, "ascending") for name in (*keys, "t")]).combine_chunks()
 
 
@@ -410,20 +414,3 @@ def _most_alike(group: NDArray[np.int64], bucket: NDArray[np.int64]) -> int:
     group, bucket = group[order], bucket[order]
     starts = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (bucket[1:] != bucket[:-1])))
     return int(np.diff(np.append(starts, len(group))).max())
-
-
-def _with_intervals(spine: DataFrame, join: AsOfJoin, intervals: _Intervals, prefix: str) -> DataFrame:
-    """The scored table joined with the one interval that holds each row's time. Runs no job."""
-    as_of = join.lookup.as_of
-    assert as_of is not None  # noqa: S101
-    micros = time_micros(quote(as_of.source), as_of.source_type)
-    bucket = f"(least({micros}, {intervals.last}L) - {intervals.first}L) div {intervals.width}L"
-    conditions = [
-        *[f"{_cast(quote(m.source), m.cast)} = {prefix}_k{i}" for i, m in enumerate(join.lookup.matches)],
-        f"{bucket} = {prefix}_bucket",
-        f"{micros} >= {prefix}_from",
-        f"{micros} < {prefix}_until",
-    ]
-    joined = spine.join(F.broadcast(intervals.rows), F.expr(" AND ".join(conditions)), "left")
-    own = [F.col(quote(column)) for column in spine.columns]
-    return joined.select(*own, *[F.col(f"{prefix}_f{i}").alias(name) for i, name in enumerate(join.names)])

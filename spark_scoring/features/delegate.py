@@ -58,7 +58,13 @@ def check_delegation(plan: ScoringPlan) -> None:
         if plan.methods != ("predict",):
             cause = f"a feature client only predicts, and predict asks for {', '.join(plan.methods)}"
             raise FeatureTableError.bad_lookup(thing, cause, "leave engine out, or take predict: [predict]")
-    for feature in _own_features(plan):
+    own = _own_features(plan)
+    for feature in plan.features:
+        with problems.attempt():
+            if feature not in own and str(feature.source).lower() != quote(feature.name).lower():
+                cause = f"columns: {feature.name} would not reach the client, which looks it up or looks up by it"
+                raise FeatureTableError.bad_lookup(thing, cause, "leave it out, or leave engine out")
+    for feature in own:
         with problems.attempt():
             if feature.type not in DATA_TYPES:
                 cause = f"it cannot be given feature {feature.name!r} as {feature.type}"

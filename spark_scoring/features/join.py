@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.types import StructField, StructType
 
 from spark_scoring.delta.feature_tables import read_feature_table
 from spark_scoring.errors import FeatureTableError, first_line
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import StructType
 
     from spark_scoring.plan.lookups import LookupPlan
 
@@ -37,7 +37,20 @@ def add_features(df: DataFrame, plan: LookupPlan, *, checked: bool = False) -> D
         checked: whether ``check_keys`` has passed; else a key with several rows fails the query that meets it.
 
     """
-    return _added(df, plan, eager=True, checked=checked)
+    own = df.columns
+    prefix = free_prefix("_lookup", [*own, *plan.columns, *(n for t in plan.tables for n in t.schema.fieldNames())])
+    for steps in plan.rounds:
+        lookups = [step for step in steps if isinstance(step, TableLookup)]
+        as_of = [lookup for lookup in lookups if lookup.as_of is not None]
+        for lookup in lookups:
+            if lookup.as_of is None:
+                df = _with_defaults(_joined(df, lookup, prefix, checked=checked), [lookup])
+        if as_of:
+            df = _with_defaults(latest_rows(df, [_as_of_join(df, lookup) for lookup in as_of], prefix), as_of)
+        for step in steps:
+            if isinstance(step, FunctionCall):
+                df = _called(df, step)
+    return df.select(*[F.col(quote(column)) for column in (*own, *plan.columns)])
 
 
 def schema_with_features(df: DataFrame, plan: LookupPlan) -> StructType:
@@ -47,7 +60,17 @@ def schema_with_features(df: DataFrame, plan: LookupPlan) -> StructType:
         FeatureTableError: a function does not fit the columns bound to it, or is not known.
 
     """
-    return _added(df, plan, eager=False, checked=True).schema
+    fields = list(df.schema.fields)
+    for steps in plan.rounds:
+        for step in steps:
+            if isinstance(step, TableLookup):
+                schema = step.table.schema
+                fields += [StructField(f.name, schema[f.column].dataType) for f in step.features]
+            else:
+                frame = df.sparkSession.createDataFrame([], StructType(fields))
+                fields = list(_called(frame, step).schema.fields)
+    by_name = {field.name: field for field in fields}
+    return StructType([by_name[name] for name in (*df.columns, *plan.columns)])
 
 
 def check_keys(df: DataFrame, plan: LookupPlan) -> None:
@@ -63,24 +86,6 @@ def check_keys(df: DataFrame, plan: LookupPlan) -> None:
             rows = _findable(read_feature_table(df.sparkSession, step.table), step)
             if not rows.groupBy(*keys).count().where("count > 1").isEmpty():
                 raise FeatureTableError.duplicate_keys(step.table.name, [m.column for m in step.matches])
-
-
-def _added(df: DataFrame, plan: LookupPlan, *, eager: bool, checked: bool) -> DataFrame:
-    own = df.columns
-    prefix = free_prefix("_lookup", [*own, *plan.columns, *(n for t in plan.tables for n in t.schema.fieldNames())])
-    for steps in plan.rounds:
-        lookups = [step for step in steps if isinstance(step, TableLookup) and step.features]
-        plain = [lookup for lookup in lookups if lookup.as_of is None]
-        as_of = [lookup for lookup in lookups if lookup.as_of is not None]
-        for lookup in plain:
-            df = _with_defaults(_joined(df, lookup, prefix, checked=checked), [lookup])
-        if as_of:
-            joins = [_as_of_join(df, lookup) for lookup in as_of]
-            df = _with_defaults(latest_rows(df, joins, prefix, eager=eager), as_of)
-        for step in steps:
-            if isinstance(step, FunctionCall):
-                df = _called(df, step)
-    return df.select(*[F.col(quote(column)) for column in (*own, *plan.columns)])
 
 
 def _joined(df: DataFrame, lookup: TableLookup, prefix: str, *, checked: bool) -> DataFrame:
