@@ -435,6 +435,16 @@ class SourceError(RequestError):
         )
 
     @classmethod
+    def no_change_feed(cls, text: str, sql: str) -> SourceError:
+        fix = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true): it holds what changes from then on"
+        return cls([Problem(f"source {text}", "it has no change data feed, which changes: follow reads", fix)])
+
+    @classmethod
+    def columns_changed(cls, text: str, columns: Sequence[str]) -> SourceError:
+        cause = f"its columns {listed(columns)} are gone or of another type since the job was planned"
+        return cls([Problem(f"source {text}", cause, "run again: the job is then planned on the columns that it has")])
+
+    @classmethod
     def bad_filter(cls, text: str, where: str, cause: str) -> SourceError:
         return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", "mend the expression")])
 
@@ -442,6 +452,39 @@ class SourceError(RequestError):
     def bad_expression(cls, feature: str, expression: str, cause: str) -> SourceError:
         thing = f"columns: {feature}"
         return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "mend the expression")])
+
+
+class StreamError(RequestError):
+    """What an incremental job keeps of how far it has come cannot be used."""
+
+    @classmethod
+    def no_checkpoint_home(cls, output: str) -> StreamError:
+        cause = f"the folder of the output {output} is its catalog's own, so the checkpoint cannot be kept in it"
+        fix = "say where, such as incremental: {checkpoint: /Volumes/main/ml/checkpoints}"
+        return cls([Problem("incremental.checkpoint", cause, fix)])
+
+    @classmethod
+    def checkpoint_in_table(cls, folder: str) -> StreamError:
+        cause = f"{folder} lies in the folder of a table, whose VACUUM would delete it"
+        return cls([Problem("incremental.checkpoint", cause, "leave it out, or give a folder of its own")])
+
+    @classmethod
+    def bad_checkpoint(cls, folder: str) -> StreamError:
+        cause = "its files cannot be read as those of a stream from a Delta table"
+        return cls([Problem(f"checkpoint {folder}", cause, "force: true begins a new one and scores everything")])
+
+    @classmethod
+    def would_double(cls, output: str, folder: str) -> StreamError:
+        cause = (
+            f"the output {output} holds rows of this job, but its checkpoint is gone: everything would be added again"
+        )
+        fix = "bring the checkpoint back, or replace those rows: force: true; mode: merge needs neither"
+        return cls([Problem(f"checkpoint {folder}", cause, fix)])
+
+    @classmethod
+    def not_incremental(cls) -> StreamError:
+        cause = "only an incremental job keeps going"
+        return cls([Problem("continuous", cause, "set incremental: true, or run the job without it")])
 
 
 class FeatureTableError(RequestError):

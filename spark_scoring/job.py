@@ -142,6 +142,20 @@ class FeatureSettings(Fields):
         return FeaturePolicy(preset=self.preset, **fills)
 
 
+class IncrementalSettings(Fields):
+    """How a job scores only what is new in its source; ``incremental: true`` takes the defaults."""
+
+    checkpoint: str | None = None
+    """Folder of the stream's own state; default: ``_spark_scoring`` in the output's folder."""
+    changes: Literal["refuse", "ignore", "follow"] = "refuse"
+    """Of rows that the source updates or deletes: ``refuse`` stops; ``ignore`` leaves their predictions as they are;
+    ``follow`` scores updated rows again and deletes predictions of deleted ones, by the source's change data feed."""
+    files_per_batch: int = Field(default=1000, ge=1)
+    """Files of the source that one micro-batch takes at most, where one version of it does not hold more changes."""
+    interval: float = Field(default=10.0, gt=0)
+    """Seconds between two looks at the source, of a job that keeps going."""
+
+
 class Job(Fields):
     """What people write as a YAML file: read with every problem at once, and written back."""
 
@@ -213,7 +227,9 @@ class ScoringJob(Job):
     max_bad_rows: StrictInt | StrictFloat | None = None
     """Rows, or a share of them (0.01), above which the run stops before anything is committed."""
     force: bool = False
-    """Score again although the same run was made before and its rows are there."""
+    """Score again although the same run was made before and its rows are there; incremental: from the beginning."""
+    incremental: StrictBool | IncrementalSettings = False
+    """Score only what is new in the source since the last run."""
     stage: Literal["udf", "map"] = "udf"
     engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
@@ -236,6 +252,30 @@ class ScoringJob(Job):
             msg = "max_bad_rows goes with bad_rows: keep or quarantine; fail allows none"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _fits_incremental(self) -> ScoringJob:
+        settings = self.increments
+        if settings is None:
+            return self
+        wrong = []
+        if self.output.mode == "overwrite":
+            wrong.append("it adds to its output: take mode: append or merge")
+        if self.source.version is not None or self.source.timestamp is not None:
+            wrong.append("it reads whatever is new: leave source.version and source.timestamp out")
+        if settings.changes == "follow" and self.output.mode == "append":
+            wrong.append("changes: follow finds the rows that it changes by a key: take mode: merge")
+        if wrong:
+            msg = f"incremental does not go with this: {'; '.join(wrong)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def increments(self) -> IncrementalSettings | None:
+        """How the job is incremental; None where it is not."""
+        if isinstance(self.incremental, IncrementalSettings):
+            return self.incremental
+        return IncrementalSettings() if self.incremental else None
 
     def scoring_policy(self) -> Policy:
         """The policy as the planner takes it."""

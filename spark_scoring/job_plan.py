@@ -16,14 +16,46 @@ from spark_scoring.sql import changing_functions
 if TYPE_CHECKING:
     from spark_scoring.delta.sink import Target
     from spark_scoring.delta.source import PinnedSource
+    from spark_scoring.delta.stream import Changes
     from spark_scoring.engine.stage import StageName
     from spark_scoring.features.delegate import Delegation
+    from spark_scoring.job import ScoringJob
     from spark_scoring.plan.planner import ScoringPlan
 
 BadRows = Literal["keep", "quarantine", "fail"]
 
 LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
 """Columns beside the predictions: which model made a row, when and in which run."""
+
+
+@dataclass(frozen=True)
+class Increments:
+    """How an incremental job goes on from its last run."""
+
+    job: ScoringJob
+    """To plan with anew where the model or a feature table moves on."""
+    stream: str
+    """What tells the job apart from others on the same tables."""
+    checkpoint: str
+    """Folder of the stream's own state."""
+    checkpoint_id: str | None
+    """None where it was not begun: everything is new."""
+    changes: Changes
+    files_per_batch: int
+    interval: float
+    """Seconds between two looks at the source."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        changes = {"refuse": "", "ignore": ", updates and deletes ignored", "follow": ", updates and deletes followed"}
+        begun = "goes on from" if self.checkpoint_id else "no checkpoint yet: everything is new; begins"
+        return f"{begun} {redact(self.checkpoint)}{changes[self.changes]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        begun = self.checkpoint_id is not None
+        return {"checkpoint": redact(self.checkpoint), "begun": begun, "changes": self.changes, "stream": self.stream}
 
 
 @dataclass(frozen=True)
@@ -47,6 +79,10 @@ class JobPlan:
     bad_rows: BadRows = "keep"
     max_bad_rows: float | None = None
     """Rows, or a share of them if it is a float, above which nothing is committed."""
+    increments: Increments | None = None
+    """Where only what is new is scored."""
+    batch: int | None = None
+    """Of the plan of a micro-batch: its number."""
 
     @property
     def added(self) -> dict[str, str]:
@@ -74,8 +110,10 @@ class JobPlan:
         source, target = self.source, self.target
         condition = f" where {source.where}" if source.where else ""
         existing = "the table is new" if target.schema is None else "the table exists"
+        increments = {"incremental": self.increments.text} if self.increments is not None else {}
         return {
             "source": redact(f"{source.ref.text} at version {source.version}{condition}"),
+            **increments,
             "output": f"{target.ref.text}, {target.writing.text} ({existing})",
             "keeps": ", ".join(self.keep),
             **self._bad_row_places(),
@@ -113,6 +151,7 @@ class JobPlan:
             "bad_rows": self.bad_rows,
             "max_bad_rows": self.max_bad_rows,
             "quarantine": self.quarantine and self.quarantine.ref.text,
+            "incremental": self.increments and self.increments.to_dict(),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
@@ -13,10 +14,11 @@ from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.stage import StageName, score_frame
-from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, first_line
+from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, StreamError, first_line
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
+from spark_scoring.incremental import plan_increments, score_increments
 from spark_scoring.job_plan import LINEAGE, JobPlan, changing_expressions
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
@@ -27,12 +29,14 @@ from spark_scoring.running import carry_out, check_output
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
     from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType
 
     from spark_scoring.job import ScoringJob
+    from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.types import Levels
     from spark_scoring.plan.outputs import PerClass
     from spark_scoring.report.run import RunReport
@@ -155,7 +159,7 @@ def score_batch(
 
 
 def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
-    """Plan a job: pin its model and source, check its output. Reads no rows, writes nothing.
+    """Plan a job: pin its model and source, check its output. Reads no row of the source, writes nothing.
 
     Raises:
         RequestError: with every problem of model, source, plan and output that can be known at once.
@@ -173,17 +177,36 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
         if job.bad_rows == "quarantine":
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
     with problems.attempt():
-        model = resolve_model(
-            job.model,
-            tracking_uri=job.tracking_uri,
-            registry_uri=job.registry_uri,
-            allow_models=job.allow_models,
-            expect_digest=job.expect_digest,
-        )
-        spec = read_spec(model)
+        spec = read_spec(_pinned_model(job))
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
-    return _plan_between(job, source, target, quarantine, spec)
+    plan = _plan_between(job, source, target, quarantine, spec)
+    return replace(plan, increments=plan_increments(plan, job))
+
+
+def _pinned_model(job: ScoringJob) -> PinnedModel:
+    return resolve_model(
+        job.model,
+        tracking_uri=job.tracking_uri,
+        registry_uri=job.registry_uri,
+        allow_models=job.allow_models,
+        expect_digest=job.expect_digest,
+    )
+
+
+def _at_present(plan: JobPlan, model_too: bool) -> JobPlan:  # noqa: FBT001
+    """The plan of an incremental job, on the feature tables as they are now and, if so asked, on the model."""
+    spec = plan.scoring.model
+    if plan.increments is None:
+        return plan
+    if model_too:
+        model = _pinned_model(plan.increments.job)
+        if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
+            spec = read_spec(model)
+    if spec is plan.scoring.model and plan.scoring.lookups is None:
+        return plan
+    fresh = _plan_between(plan.increments.job, plan.source, plan.target, plan.quarantine, spec)
+    return replace(fresh, increments=plan.increments)
 
 
 def _plan_between(
@@ -197,7 +220,7 @@ def _plan_between(
         lookups, schema = plan_features(frame, spec.features)
         frame = _frame_of(schema)
     with problems.attempt():
-        keep = _kept_columns(frame, source.frame.columns if job.output.keep is None else job.output.keep)
+        keep = _kept_columns(frame, _default_keep(job, source, target) if job.output.keep is None else job.output.keep)
     expressions = _typed_expressions(frame, job.columns, problems)
     with problems.attempt():
         request = Request(
@@ -260,20 +283,32 @@ def run_job(
     spark: SparkSession | None = None,
     *,
     on_progress: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[RunReport], None] | None = None,
+    until: threading.Event | None = None,
 ) -> RunReport:
-    """Score a Delta table into another one, in one commit.
+    """Score a Delta table into another one, in one commit; of an incremental job, what is new, in one for each batch.
 
     Args:
         job: the job, or its plan from ``plan_job``.
         spark: the session; default: the active one, else a new local one.
         on_progress: called now and then from another thread with (finished tasks, all tasks).
+        on_batch: of an incremental job: called with the report of each micro-batch once it is committed.
+        until: an incremental job keeps going until this is set, and ends with the batch that it is at. The model's
+            alias is read anew for each batch.
 
     Raises:
         RequestError: the job cannot run as it stands; nothing was read or written.
-        RunError: the run failed; nothing was committed, unless the text says so.
+        RunError: the run failed; nothing was committed, unless the text says so. Batches before it are.
 
     """
-    return carry_out(job if isinstance(job, JobPlan) else plan_job(job, spark), on_progress)
+    plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
+    if plan.increments is not None:
+        return score_increments(
+            plan, plan.increments, at_present=_at_present, on_progress=on_progress, on_batch=on_batch, until=until
+        )
+    if until is not None:
+        raise StreamError.not_incremental()
+    return carry_out(plan, on_progress)
 
 
 def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:
@@ -308,6 +343,18 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
     except (AnalysisException, ParseException) as error:
         raise SourceError.bad_expression(feature, sql, first_line(error)) from error
     return cast("StructType", struct)["v"].dataType
+
+
+def _default_keep(job: ScoringJob, source: PinnedSource, target: Target) -> list[str]:
+    """All of the source's columns; of an incremental job's, those that its output has come to know, unless it evolves.
+
+    A column that is new in the source is so no reason to stop.
+    """
+    columns = source.frame.columns
+    if job.increments is None or job.output.evolve or target.schema is None:
+        return columns
+    known = {name.lower() for name in target.schema.names}
+    return [name for name in columns if name.lower() in known]
 
 
 def _kept_columns(frame: DataFrame, keep: Sequence[str]) -> tuple[str, ...]:

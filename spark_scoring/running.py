@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.names import TableRef
     from spark_scoring.delta.sink import Target
-    from spark_scoring.job_plan import JobPlan
+    from spark_scoring.job_plan import Increments, JobPlan
 
 
 def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
@@ -50,16 +50,16 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         RunError: the run failed; nothing was committed, unless the text says so.
 
     """
-    run_id, started = uuid.uuid4().hex, time.time()
+    run_id, started = _new_run_id(plan), time.time()
     try:
         plan = _at_present(plan)
         facts = _facts(plan, run_id, started)
-        before = standing(_session(plan), plan.target, facts.idempotency_key, force=plan.force)
+        before = standing(_session(plan), plan.target, facts, force=plan.force)
         if before.whole is not None:
             return _earlier_report(plan, before.whole)
         if plan.scoring.lookups is not None:
             check_keys(plan.source.frame, plan.scoring.lookups)
-        facts = replace(facts, rows_in=_count_source(plan))
+        facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
         observed = _Observed(run_id)
         frame = _written_frame(plan, run_id, started, observed)
         begin = time.perf_counter()
@@ -137,6 +137,17 @@ def _count_source(plan: JobPlan) -> int:
     return int(found["rows"])
 
 
+def _count_removed(plan: JobPlan) -> int:
+    """Keys of a micro-batch whose rows are gone."""
+    return 0 if plan.source.removed is None else plan.source.removed.count()
+
+
+def _new_run_id(plan: JobPlan) -> str:
+    """A micro-batch's ends with its stream's key: by it all rows of the stream are found, however old they are."""
+    own = uuid.uuid4().hex
+    return own if plan.increments is None else f"{own}-{plan.increments.stream}"
+
+
 def _counts_first(plan: JobPlan) -> bool:
     """Whether rows are scored and counted before any is committed.
 
@@ -158,7 +169,7 @@ def _can_hold(spark: SparkSession) -> bool:
 
 def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> Rows:
     stamps = (plan.added["scored_at"], plan.added["run_id"])
-    return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps)
+    return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps, plan.source.removed)
 
 
 def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Standing) -> _Outcome:
@@ -191,7 +202,7 @@ def _held(frame: DataFrame) -> Iterator[DataFrame]:
 
 def _write(plan: JobPlan, rows: Rows, facts: RunFacts, before: Standing) -> Written:
     def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
-        return standing(_session(plan), target, facts.idempotency_key, force=plan.force, whole_history=whole_history)
+        return standing(_session(plan), target, facts, force=plan.force, whole_history=whole_history)
 
     return write_once(rows, plan.target, facts, before, refresh=lambda: _now(plan, plan.target), look=look)
 
@@ -200,8 +211,7 @@ def _write_apart(plan: JobPlan, quarantine: Target, bad: Rows, facts: RunFacts) 
     """Write the bad rows to the quarantine; None where there is none and none of an earlier run to replace."""
 
     def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
-        key = facts.idempotency_key
-        return standing_apart(_session(plan), target, plan.target, key, force=plan.force, whole_history=whole_history)
+        return standing_apart(_session(plan), target, plan.target, facts, force=plan.force, whole_history=whole_history)
 
     before = look(quarantine, False)  # noqa: FBT003
     if not facts.quarantined and (
@@ -240,13 +250,14 @@ def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
 
 
 def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
-    """Rows in are rows out and quarantined, by Delta's own counts; a merge is given all rows."""
+    """Rows in are rows out and quarantined, by Delta's own counts; a merge is given all rows and the removed keys."""
     commit, apart = outcome.written.commit, outcome.apart
     quarantined = outcome.counts.bad if plan.quarantine is not None and outcome.counts is not None else 0
-    good = commit.rows_seen - (quarantined if commit.operation == "MERGE" else 0)
+    good = commit.rows_seen - (quarantined + facts.removed if commit.operation == "MERGE" else 0)
     bad = 0
     if apart is not None:
-        bad = apart.rows_seen - (facts.rows_in - quarantined if apart.operation == "MERGE" else 0)
+        others = facts.rows_in - quarantined + facts.removed
+        bad = apart.rows_seen - (others if apart.operation == "MERGE" else 0)
     if good + bad == facts.rows_in and bad == quarantined:
         return
     text = plan.target.ref.text
@@ -353,11 +364,12 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
     model = plan.scoring.model
     moment = _session(plan).sql("SELECT current_user() AS user, CAST(current_date() AS STRING) AS day")
     now = moment.collect()[0]
+    increments = plan.increments
     return RunFacts(
         run_id=run_id,
-        idempotency_key=_idempotency_key(plan, now["day"]),
+        idempotency_key=_checkpoint_key(increments) if increments else _idempotency_key(plan, now["day"]),
         generation=1,
-        job=plan.name or f"{model.name or model.uri} on {plan.source.ref.text}",
+        job=_job_text(plan),
         mode=plan.target.writing.mode,
         run_column=plan.added["run_id"],
         model_uri=model.uri,
@@ -375,7 +387,18 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         replace_where=plan.target.writing.replace_where,
         key=plan.target.writing.key,
         feature_tables={t.name: t.version for t in plan.scoring.lookups.tables} if plan.scoring.lookups else {},
+        stream=increments and increments.stream,
+        batch=plan.batch,
     )
+
+
+def _checkpoint_key(increments: Increments) -> str:
+    """Of a micro-batch: what it holds is decided by its number in this very checkpoint, and by nothing else.
+
+    A lost one's numbers begin anew in its successor: Delta would pass over other rows that come under them.
+    """
+    decisive = [increments.stream, increments.checkpoint_id]
+    return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
 def _idempotency_key(plan: JobPlan, today: str) -> str:
@@ -452,10 +475,45 @@ def _report(
         quarantined=facts.quarantined,
         reasons=counts.reasons,
         changes=_changes(commit, facts),
+        batches=0 if facts.batch is None else 1,
         touched=touched,
         scored_at=facts.started,
         seconds=seconds,
     )
+
+
+def report_of_nothing(plan: JobPlan) -> RunReport:
+    """The report of an incremental job that has found nothing new yet."""
+    model, ref = plan.scoring.model, plan.target.ref
+    location = plan.target.path or ""
+    return RunReport(
+        run_id=None,
+        skipped=True,
+        job=_job_text(plan),
+        model=model.name or model.uri,
+        model_version=model.version,
+        plan_hash=plan.scoring.hash,
+        source=plan.source.ref.text,
+        source_version=plan.source.version,
+        output=ref.text,
+        output_version=None,
+        output_location=redact(without_file_scheme(location)),
+        rows_in=0,
+        rows_out=0,
+        bad_rows=0,
+        quarantine=None,
+        quarantined=0,
+        reasons=(),
+        changes=None,
+        touched=(),
+        scored_at=dt.datetime.now(tz=dt.timezone.utc).isoformat(),
+        seconds=0.0,
+    )
+
+
+def _job_text(plan: JobPlan) -> str:
+    model = plan.scoring.model
+    return plan.name or f"{model.name or model.uri} on {plan.source.ref.text}"
 
 
 def _changes(commit: Commit, facts: RunFacts) -> MergeChanges | None:

@@ -126,6 +126,37 @@ def _files_gone(found: re.Match[str], places: _Places) -> RunError:
     )
 
 
+def _changed(found: re.Match[str], places: _Places) -> RunError:
+    cause = "rows that were scored have been updated, deleted or overwritten in it, and changes: refuse stops at that"
+    fix = (
+        "changes: follow, with mode: merge and the source's change data feed, scores them again; "
+        "changes: ignore leaves their predictions as they are"
+    )
+    return CommitError.failed(f"source {places.source}", cause, fix)
+
+
+def _no_changes(found: re.Match[str], places: _Places) -> RunError:
+    cause = "its change data feed does not reach back to the last run"
+    fix = "force: true scores everything again and goes on from there"
+    return CommitError.failed(f"source {places.source}", cause, fix)
+
+
+def _other_columns(found: re.Match[str], places: _Places) -> RunError:
+    cause = f"its columns have changed in a way that a stream does not read over ({found[0]})"
+    fix = "run again; if that does not help, force: true scores everything again and goes on from there"
+    return CommitError.failed(f"source {places.source}", cause, fix)
+
+
+def _other_table(found: re.Match[str], places: _Places) -> RunError:
+    cause = f"the checkpoint is of another table ({found[0]})"
+    return CommitError.failed(f"source {places.source}", cause, "force: true begins a new checkpoint")
+
+
+def _two_at_once(found: re.Match[str], places: _Places) -> RunError:
+    cause = "another run of this job is at work with the same checkpoint"
+    return CommitError.failed(f"output {places.output}", cause, "wait for it, or stop it; two are no faster than one")
+
+
 def _conflict(found: re.Match[str], places: _Places) -> RunError:
     return CommitError.conflict(places.output, found[1])
 
@@ -143,6 +174,11 @@ _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = 
     (r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
     (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
     (r"spark_scoring: a row cannot be scored \((.+?)\), and bad_rows is fail", _bad_row),
+    (r"DELTA_SOURCE_(?:TABLE_IGNORE_CHANGES|IGNORE_DELETE)", _changed),
+    (r"DELTA_MISSING_CHANGE_DATA|DELTA_CDC_\w+", _no_changes),
+    (r"DELTA_SCHEMA_CHANGED\w*|DELTA_STREAMING_\w*SCHEMA\w*|DELTA_STREAMING_METADATA_EVOLUTION", _other_columns),
+    (r"DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE|DELTA_INVALID_SOURCE_(?:VERSION|OFFSET_FORMAT)", _other_table),
+    (r"CONCURRENT_(?:STREAM_LOG_UPDATE|STREAMING)|[Cc]annot start query with id .* already active", _two_at_once),
     (_CONFLICT, _conflict),
     (r"spark_scoring: a row is outside of replace_where", _outside),
     (r"NOT_SUPPORTED_WITH_SERVERLESS\] PERSIST", _no_caching),

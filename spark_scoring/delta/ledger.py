@@ -83,6 +83,21 @@ class RunFacts:
     quarantined: int = 0
     feature_tables: dict[str, int | None] = field(default_factory=dict)
     """The version of each feature table that was read."""
+    stream: str | None = None
+    """Of a micro-batch: what tells the incremental job apart from others; its runs' ids end with it."""
+    batch: int | None = None
+    """Of a micro-batch: its number in the job's checkpoint. Its idempotency key is the checkpoint's."""
+    removed: int = 0
+    """Keys that are gone from the source, of a micro-batch that is merged."""
+
+    @property
+    def first_generation(self) -> int:
+        """Of a run of this key that was not made before: those of a later micro-batch are above all of this one's."""
+        return 1 if self.batch is None else (self.batch << 32) + 1
+
+    def is_same_run(self, other: RunFacts) -> bool:
+        """Whether both would write the same rows."""
+        return (self.idempotency_key, self.batch) == (other.idempotency_key, other.batch)
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
 _MERGE_MARK = "_spark_scoring_"
 _MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
+CHECKPOINTS = "_spark_scoring"
+"""Folder in an output's own: Delta and its VACUUM leave names with an underscore in front alone."""
 METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
 _settings_lock = threading.Lock()
 """Session settings are seen by every thread: two runs of one process must not take each other's."""
@@ -71,6 +73,8 @@ class Rows:
     error_column: str = "scoring_error"
     stamps: tuple[str, ...] = ()
     """Columns that differ from run to run: alone they are no reason to rewrite a row."""
+    removed: DataFrame | None = None
+    """Keys whose rows a merge deletes."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def check_target(
     problems.raise_all(OutputError)
 
 
-def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: Sequence[str] = ()) -> None:
+def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: str | None = None) -> None:
     """Write rows in one commit that carries the run's facts and its transaction mark. Runs the job.
 
     A new table comes into being with its rows, so that a failed run leaves no empty table behind. Delta passes
@@ -170,7 +174,7 @@ def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: Sequence[str
         rows: what there is to write.
         target: where to.
         facts: of the run.
-        replaced: runs of which an append replaces what is left.
+        replaced: SQL condition of rows that an append replaces.
 
     """
     if target.writing.mode == "merge" and target.schema is not None:
@@ -179,7 +183,7 @@ def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: Sequence[str
         _save(rows.frame if rows.belonging is None else rows.frame.where(rows.belonging), target, facts, replaced)
 
 
-def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: Sequence[str]) -> None:
+def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | None) -> None:
     metadata = facts.to_json()
     options = {
         "userMetadata": metadata,
@@ -227,8 +231,11 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     it names the last run that tried it.
     """
     source, belongs = rows.frame, f"{_MERGE_MARK}belongs"
-    if rows.belonging is not None:
-        source = source.withColumn(belongs, F.expr(rows.belonging))
+    parted = rows.belonging is not None or rows.removed is not None
+    if parted:
+        source = source.withColumn(belongs, F.expr(rows.belonging or "true"))
+    if rows.removed is not None:
+        source = source.unionByName(rows.removed.withColumn(belongs, F.lit(False)), allowMissingColumns=True)  # noqa: FBT003
     columns = rows.frame.columns
     on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in target.writing.key)
     new = _drift(target.schema, rows.frame.schema).new if target.schema is not None else frozenset()
@@ -239,9 +246,9 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     statement = [
         f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {_unformatted(target.ref.sql)} AS t",
         f"USING {{source}} AS s ON {_unformatted(on)}",
-        f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if rows.belonging else "",
+        f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if parted else "",
         f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
-        f"WHEN NOT MATCHED {f'AND s.{belongs}' if rows.belonging else ''} THEN INSERT",
+        f"WHEN NOT MATCHED {f'AND s.{belongs}' if parted else ''} THEN INSERT",
         f"({', '.join(quote(name) for name in columns)})",
         f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
     ]
@@ -267,13 +274,12 @@ def _unformatted(sql: str) -> str:
     return sql.replace("{", "{{").replace("}", "}}")
 
 
-def _replaced_part(target: Target, facts: RunFacts, replaced: Sequence[str]) -> str | None:
+def _replaced_part(target: Target, facts: RunFacts, replaced: str | None) -> str | None:
     """The condition of the rows that the write replaces; None for all, or for none."""
     if target.schema is None:
         return None
     if target.writing.mode == "append":
-        runs = ", ".join(literal(run) for run in (*replaced, facts.run_id))
-        return f"{quote(facts.run_column)} IN ({runs})" if replaced else None
+        return f"({replaced}) OR {quote(facts.run_column)} = {literal(facts.run_id)}" if replaced else None
     if target.writing.replace_where is None and target.clustered:
         return "true"  # a plain overwrite would forget the clustering
     return target.writing.replace_where
@@ -404,7 +410,7 @@ def _holds_foreign_files(spark: SparkSession, folder: str) -> bool:
         place = Path(folder)
         if (place / "_delta_log").is_dir():  # a first run that died before its commit
             return False
-        return place.is_file() or (place.is_dir() and any(place.iterdir()))
+        return place.is_file() or (place.is_dir() and any(file.name != CHECKPOINTS for file in place.iterdir()))
     try:
         files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(folder)
         return not files.select("path").isEmpty()

@@ -26,6 +26,8 @@ class PinnedSource:
     version: int
     where: str | None
     frame: DataFrame
+    removed: DataFrame | None = None
+    """Of a micro-batch of changes: the keys of rows that are gone."""
 
 
 def pin_source(

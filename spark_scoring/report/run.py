@@ -1,16 +1,19 @@
-"""The facts of one finished run."""
+"""The facts of one finished run, or of all micro-batches of an incremental one."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.report.bad_rows import ReasonCount
+
 if TYPE_CHECKING:
-    from spark_scoring.report.bad_rows import ReasonCount
+    from collections.abc import Sequence
 
 _SHOWN_REASONS = 10
 
@@ -22,7 +25,7 @@ class MergeChanges:
     inserted: int
     updated: int
     deleted: int
-    """Their new row is in quarantine."""
+    """Their new row is in quarantine, or their source row is gone."""
     unchanged: int
     """They keep the lineage of the run that last changed them."""
 
@@ -31,7 +34,8 @@ class MergeChanges:
 class RunReport:
     """A run that has committed: rows in equal rows out, or it would have been an error."""
 
-    run_id: str
+    run_id: str | None
+    """Of several micro-batches, the last one's; None where there was nothing new."""
     skipped: bool
     """Whether the run had been made before and its rows are there: nothing was scored, this is its report."""
     job: str
@@ -42,8 +46,8 @@ class RunReport:
     source: str
     source_version: int
     output: str
-    output_version: int
-    """The version of the output table that this run's commit made."""
+    output_version: int | None
+    """The version of the output table that this run's commit made; None where there was nothing new."""
     output_location: str
     rows_in: int
     rows_out: int
@@ -64,6 +68,30 @@ class RunReport:
     """UTC, ISO 8601."""
     seconds: float
     """Wall time of scoring and writing; 0 for a skipped run."""
+    batches: int = 0
+    """Micro-batches of an incremental job that had rows for it."""
+    recovered: int = 0
+    """Those of them that an earlier run had committed before it died; their rows are counted here."""
+
+    def with_batch(self, batch: RunReport) -> RunReport:
+        """This report and the next micro-batch's as one."""
+        changes = [report.changes for report in (self, batch) if report.changes is not None]
+        return replace(
+            batch,
+            skipped=self.skipped and batch.skipped,
+            rows_in=self.rows_in + batch.rows_in,
+            rows_out=self.rows_out + batch.rows_out,
+            bad_rows=self.bad_rows + batch.bad_rows,
+            quarantine=batch.quarantine or self.quarantine,
+            quarantined=self.quarantined + batch.quarantined,
+            reasons=_sum_of_reasons([*self.reasons, *batch.reasons]),
+            changes=MergeChanges(*map(sum, zip(*map(astuple, changes), strict=True))) if changes else None,
+            touched=tuple((Counter(dict(self.touched)) + Counter(dict(batch.touched))).items()),
+            scored_at=self.scored_at,
+            seconds=self.seconds + batch.seconds,
+            batches=self.batches + 1,
+            recovered=self.recovered + batch.skipped,
+        )
 
     @property
     def rows_per_second(self) -> float:
@@ -73,6 +101,10 @@ class RunReport:
     def _rows(self) -> str:
         counts = f"{self.rows_in:,} in, {self.rows_out:,} out"
         return f"{counts}, {self.quarantined:,} quarantined" if self.quarantine else f"{counts}, {self.bad_rows:,} bad"
+
+    def _batches(self) -> str:
+        recovered = f", {self.recovered} of them committed by a run that died" if self.recovered else ""
+        return f"{self.batches}{recovered}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
@@ -91,9 +123,12 @@ class RunReport:
         if not self.skipped:
             table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
         table.add_row("source", Text(f"{self.source} at version {self.source_version}"))
-        table.add_row("output", Text(f"{self.output} version {self.output_version}"))
-        table.add_row("", Text(self.output_location))
-        table.add_row("run", self.run_id)
+        if self.output_version is not None:
+            table.add_row("output", Text(f"{self.output} version {self.output_version}"))
+            table.add_row("", Text(self.output_location))
+        if self.batches:
+            table.add_row("batches", self._batches())
+        table.add_row("run", self.run_id or "none: the source holds nothing new")
         if self.changes is not None:
             table.add_row("merged", ", ".join(f"{rows:,} {what}" for what, rows in asdict(self.changes).items()))
         if self.quarantine is not None:
@@ -104,7 +139,16 @@ class RunReport:
             table.add_row("", f"and {rest} more reasons")
         for feature, values in self.touched:
             table.add_row("filled", Text(f"{values:,} values of {feature}"))
-        if self.skipped:
+        if self.skipped and not self.batches and self.run_id is not None:
             table.add_row("", "this run was made before and its rows are there; force: true scores again")
         title = "nothing to do" if self.skipped else "scored"
         return Group(Text(title, style="bold green"), table)
+
+
+def _sum_of_reasons(reasons: Sequence[ReasonCount]) -> tuple[ReasonCount, ...]:
+    """One count for each reason, the most frequent first."""
+    rows: Counter[ReasonCount] = Counter()
+    for reason in reasons:
+        rows[replace(reason, rows=0)] += reason.rows
+    summed = [replace(reason, rows=n) for reason, n in rows.items()]
+    return tuple(sorted(summed, key=lambda r: (-r.rows, r.text)))

@@ -146,7 +146,7 @@ def test_a_mark_that_outlives_the_history_is_not_trusted(place: Place) -> None:
         again = replace(facts, run_id=mode, idempotency_key=f"forgotten {mode}", mode=mode)
 
         def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
-            return standing(place.spark, target, again.idempotency_key, whole_history=whole_history)
+            return standing(place.spark, target, again, whole_history=whole_history)
 
         return write_once(Rows(rows.limit(5)), target, again, Standing(), refresh=lambda: target, look=look)
 

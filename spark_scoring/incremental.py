@@ -1,0 +1,178 @@
+"""Scores what is new in a source, micro-batch by micro-batch: each one is a run of its own, counted and committed.
+
+A job that keeps going is this again and again, not a stream without an end: what is new is looked for with the
+model, the feature tables and the source as they then are, and it stops where a batch ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pyspark.errors import StreamingQueryException
+
+from spark_scoring.delta.failures import explain_failure
+from spark_scoring.delta.sink import session_settings
+from spark_scoring.delta.stream import (
+    check_change_feed,
+    checkpoint_home,
+    checkpoint_id,
+    find_checkpoint,
+    has_rows,
+    new_rows,
+    newest_version,
+    open_stream,
+    start_query,
+)
+from spark_scoring.errors import RunError, StreamError
+from spark_scoring.job_plan import Increments
+from spark_scoring.running import carry_out, report_of_nothing
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from pyspark.sql import DataFrame
+
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.job_plan import JobPlan
+    from spark_scoring.report.run import RunReport
+
+_ONE_AT_A_TIME = {"spark.sql.streaming.stopActiveRunOnRestart": "false"}
+"""Else a second run of a job in one session would stop the first, which would then seem to have ended."""
+_KEY_LENGTH = 12
+
+
+def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
+    """How an incremental job goes on from its last run; None for any other job.
+
+    Asks the checkpoint, and the output where there is none.
+
+    Raises:
+        RequestError: there is no place for a checkpoint, or going on would add rows a second time.
+
+    """
+    settings = job.increments
+    if settings is None:
+        return None
+    spark = plan.source.frame.sparkSession
+    stream = _stream_key(plan, job)
+    home = f"{checkpoint_home(spark, plan.target, settings.checkpoint, plan.source)}/{stream}"
+    checkpoint, begun = find_checkpoint(spark, home, anew=job.force)
+    if settings.changes == "follow":
+        check_change_feed(spark, plan.source)
+    doubles = begun is None and not job.force and plan.target.writing.mode == "append"
+    if doubles and has_rows(spark, plan.target, plan.added["run_id"], stream):
+        raise StreamError.would_double(plan.target.ref.text, checkpoint)
+    return Increments(
+        job=job,
+        stream=stream,
+        checkpoint=checkpoint,
+        checkpoint_id=begun,
+        changes=settings.changes,
+        files_per_batch=settings.files_per_batch,
+        interval=settings.interval,
+    )
+
+
+def _stream_key(plan: JobPlan, job: ScoringJob) -> str:
+    """What tells incremental jobs apart: the name, or for want of one what the job reads, scores with and writes to.
+
+    A job with a name may so change its model, its filter or its columns, and goes on from where it was.
+    """
+    model, source, writing = plan.scoring.model, plan.source, plan.target.writing
+    of_its_own = [source.where, model.name or model.uri, writing.mode, writing.key]
+    follows = job.increments is not None and job.increments.changes == "follow"
+    decisive = [source.table_id, follows, plan.name, None if plan.name else of_its_own]
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:_KEY_LENGTH]
+
+
+def score_increments(
+    plan: JobPlan,
+    increments: Increments,
+    *,
+    at_present: Callable[[JobPlan, bool], JobPlan],
+    on_progress: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[RunReport], None] | None = None,
+    until: threading.Event | None = None,
+) -> RunReport:
+    """Score what is new, or whatever is new until an event is set; the report sums the batches.
+
+    Args:
+        plan: the job's plan.
+        increments: of the plan.
+        at_present: the plan with the feature tables as they are now and, if so asked, the model.
+        on_progress: called now and then with (finished tasks, all tasks) of a batch.
+        on_batch: called with the report of each batch once it is committed.
+        until: keeps going until it is set; None: until nothing is new.
+
+    Raises:
+        RunError: a batch failed; those before it are committed, and the next run begins with it.
+
+    """
+    started, total = time.perf_counter(), report_of_nothing(plan)
+
+    def score(number: int, rows: DataFrame) -> None:
+        nonlocal plan, total
+        if until is not None and until.is_set():
+            raise _StoppedError
+        spark = rows.sparkSession
+        plan = at_present(plan, until is not None)
+        source = new_rows(rows, plan.source, increments.changes, plan.target.writing.key)
+        if source.frame.isEmpty() and (source.removed is None or source.removed.isEmpty()):
+            return  # the source was optimized or altered, or its filter passes none of the rows
+        source = replace(source, version=newest_version(spark, increments.checkpoint, number))
+        known = increments.checkpoint_id or checkpoint_id(spark, increments.checkpoint)
+        part = replace(plan, source=source, batch=number, force=False)
+        report = carry_out(replace(part, increments=replace(increments, checkpoint_id=known)), on_progress)
+        total = total.with_batch(report)
+        if on_batch is not None:
+            on_batch(report)
+
+    while True:
+        _score_new(plan, increments, score)
+        if until is None or until.wait(increments.interval):
+            return replace(total, seconds=time.perf_counter() - started)
+
+
+class _StoppedError(Exception):
+    """The job was told to stop before a batch was begun."""
+
+
+def _score_new(plan: JobPlan, increments: Increments, score: Callable[[int, DataFrame], None]) -> None:
+    """Hand what is new to a function, batch by batch. What the function raises comes out as it is."""
+    spark = plan.source.frame.sparkSession
+    raised: list[BaseException] = []
+
+    def batch(rows: DataFrame, number: int) -> None:
+        try:
+            score(number, rows)
+        except BaseException as error:
+            raised.append(error)  # Spark brings back no more than its text
+            raise
+
+    try:
+        stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
+        with session_settings(spark, _ONE_AT_A_TIME):
+            query = start_query(stream, increments.checkpoint, batch)
+        try:
+            query.awaitTermination()
+        finally:
+            if query.isActive:
+                query.stop()
+    except Exception as error:
+        if not raised:
+            raise explain_failure(error, plan.target.ref.text, plan.source.ref.text) from error
+        if not isinstance(error, StreamingQueryException):
+            raise
+    if raised and not isinstance(raised[0], _StoppedError):
+        raise _in_our_words(raised[0], plan) from raised[0].__cause__
+
+
+def _in_our_words(error: BaseException, plan: JobPlan) -> BaseException:
+    if isinstance(error, RunError) or not isinstance(error, Exception):
+        return error
+    return explain_failure(error, plan.target.ref.text, plan.source.ref.text)
