@@ -71,6 +71,15 @@ def test_a_job_scores_from_keys_alone(airline: Airline, spark: SparkSession) -> 
     assert json.loads(row["userMetadata"])["spark_scoring"]["feature_tables"][WEATHER] == 1
 
 
+def test_a_run_is_another_one_once_a_feature_table_has_changed(airline: Airline, spark: SparkSession) -> None:
+    airline.flights.drop("late").write.format("delta").saveAsTable("air.again")
+    output = {"table": "main.air.scored_again", "keep": ["flight_id"], "mode": "overwrite"}
+    job = ScoringJob.from_dict({"model": airline.uri, "source": {"table": "main.air.again"}, "output": output})
+    assert [run_job(job).skipped, run_job(job).skipped] == [False, True]
+    spark.sql("UPDATE air.planes SET seats = seats + 1 WHERE tailnum = 'N1'")
+    assert [run_job(job).skipped, run_job(job).skipped] == [False, True]
+
+
 def test_a_feature_that_the_table_has_is_not_looked_up(airline: Airline) -> None:
     own = airline.flights.selectExpr("*", "-99D AS temperature", "true AS gusty")
     plan = plan_scoring(airline.uri, own)
