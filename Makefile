@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint unit docs bench lock clean
+.PHONY: help setup demo test lint unit test-faults fuzz docs bench bench-job lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,12 +24,23 @@ lint: setup
 unit: setup ## the tests that need no Spark
 	$(BIN)/python -m pytest tests/unit
 
+test-faults: setup ## kill, fill and crowd runs at many points, and compare what they leave; half an hour
+	@PYTHONPATH=. $(BIN)/python -m tests.faults
+
+SEED ?= 1
+COUNT ?= 400
+fuzz: setup ## odd requests from a seed: make fuzz SEED=7 COUNT=1000
+	@PYTHONPATH=. $(BIN)/python -W ignore -m tests.fuzz --seed $(SEED) --count $(COUNT)
+
 docs: setup ## the tables of docs/conversions.md, from the code
 	$(BIN)/python tools/conversions_page.py
 
 bench: setup ## the README's figures, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
 	$(BIN)/python benchmarks/planning.py
+
+bench-job: setup ## 10 million rows through a whole job: time, memory, and what each guarantee costs
+	$(BIN)/python benchmarks/job.py
 
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
 	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"

@@ -125,7 +125,9 @@ def table(lines: Sequence[Line]) -> str:
     rows = [(x.fault, *map(str, (x.tried, x.missed, x.lost, x.doubled, x.wrong))) for x in lines]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in (head, *rows)
     )
 

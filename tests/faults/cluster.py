@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 import threading
 import time
@@ -17,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from spark_scoring import run_job
 from spark_scoring.errors import RunError
+from tests.faults.processes import kill, living
 from tests.faults.workload import MARK, SETTINGS, Run
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def worker_killed_once(run: Run) -> None:
     """In the middle of a batch; its task is tried again."""
     job = start(run)
     job.wait_for(lambda: len(run.batches()) > 20)
-    os.kill(run.batches()[-1], signal.SIGKILL)
+    kill(run.batches()[-1])
     assert not job.succeed().skipped
 
 
@@ -117,7 +117,7 @@ def workers_killed_always(run: Run) -> None:
     while job.is_running:
         batches = run.batches()
         for pid in set(batches[killed:]):
-            _kill(pid)
+            kill(pid)
         killed = len(batches)
         time.sleep(_POLL)
     job.fail("Python worker")
@@ -126,7 +126,7 @@ def workers_killed_always(run: Run) -> None:
 def executor_killed(run: Run) -> None:
     job = start(run)
     job.wait_for(lambda: len(run.batches()) > 20)
-    _kill(_executors(run.workload.spark)[0])
+    kill(_executors(run.workload.spark)[0])
     assert not job.succeed().skipped
 
 
@@ -134,7 +134,7 @@ def executor_killed_between_commits(run: Run) -> None:
     """With the scored rows that it holds for the second commit."""
     job = start(run)
     job.wait_for(lambda: run.new_commits(run.quarantine) > 0)
-    _kill(_executors(run.workload.spark)[0])
+    kill(_executors(run.workload.spark)[0])
     assert not job.succeed().skipped
 
 
@@ -204,17 +204,4 @@ def _driver(spark: SparkSession) -> int:
 
 def _executors(spark: SparkSession) -> list[int]:
     driver = _driver(spark)
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)  # noqa: S607
-    found = [line.split(None, 3) for line in listed.stdout.splitlines()]
-    return [
-        int(pid)
-        for pid, parent, state, *command in found
-        if int(parent) == driver and not state.startswith("Z") and "ExecutorBackend" in " ".join(command)
-    ]
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    return [p.pid for p in living() if p.parent == driver and "ExecutorBackend" in p.command]

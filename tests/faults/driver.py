@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.faults.processes import kill, living
 from tests.faults.workload import BATCHES, ROOT, SETTINGS, Run, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _POLL = 0.003
 _LONGEST = 300.0
@@ -96,7 +96,9 @@ def start(run: Run) -> subprocess.Popen[bytes]:
     }
     command = [str(Path(sys.executable).with_name("spark-scoring")), "score", str(run.job_file)]
     with (run.folder / "stdout").open("wb") as out, (run.folder / "stderr").open("wb") as err:
-        return subprocess.Popen(command, cwd=run.folder, env=environment, stdout=out, stderr=err, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=run.folder, env=environment, stdout=out, stderr=err, start_new_session=True
+        )
 
 
 def finish(run: Run, process: subprocess.Popen[bytes]) -> None:
@@ -126,32 +128,21 @@ def kill_at(run: Run, point: Point) -> bool:
         assert time.monotonic() - begin < _LONGEST, f"not reached: {point.text}"
         time.sleep(_POLL)
     if point.alone:
-        os.kill(process.pid, signal.SIGKILL)
+        kill(process.pid)
     else:
         for pid in (process.pid, *_processes(process.pid)):
-            _kill(pid)
+            kill(pid)
     process.wait()
     deadline = time.monotonic() + _LEAVE
-    while left := list(_processes(process.pid)):
+    while left := _processes(process.pid):
         if not point.alone:
             for pid in left:  # a process that was just starting
-                _kill(pid)
+                kill(pid)
         assert time.monotonic() < deadline, f"{len(left)} processes are left"
         time.sleep(0.1)
     return True
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def _processes(session: int) -> Iterator[int]:
-    """Processes, all but the dead ones, of a session: Python workers have a process group of their own."""
-    listed = subprocess.run(["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True)  # noqa: S607
-    for line in listed.stdout.splitlines():
-        pid, own, state = line.split()
-        if int(own) == session and not state.startswith("Z"):
-            yield int(pid)
+def _processes(session: int) -> list[int]:
+    """Of a session: Python workers have a process group of their own."""
+    return [p.pid for p in living() if p.session == session]

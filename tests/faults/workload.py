@@ -139,8 +139,6 @@ class Workload:
         self.tracking_uri = f"sqlite:///{folder / 'mlflow.db'}"
         self.model = self._register()
         _source(spark).write.format("delta").save(str(self.source))
-        self._seed("seed", {})
-        self._seed("seed_quarantine", {"bad_rows": "quarantine"})
         self._undisturbed: dict[str, Run] = {}
 
     def _register(self) -> str:
@@ -160,14 +158,15 @@ class Workload:
         )
         return f"models:/main.ml.slow/{info.registered_model_version}"
 
-    def _seed(self, name: str, fields: dict[str, Any]) -> None:
-        source = {"path": str(self.source), "where": f"id < {SEEDED}"}
-        output = {"path": str(self.folder / name / "out")}
-        job = self.job(source, output, Path(os.devnull), pause=0.0, columns={"x": "x + 1"}, **fields)
-        run_job(job, self.spark)
-
     def seed_of(self, kind: str) -> Path:
-        return self.folder / ("seed_quarantine" if "bad_rows" in KINDS[kind].fields else "seed")
+        """A folder with an output of another run, and its quarantine where the kind has one."""
+        apart = {"bad_rows": "quarantine"} if "bad_rows" in KINDS[kind].fields else {}
+        folder = self.folder / "-".join(["seed", *apart.values()])
+        if not folder.is_dir():
+            source = {"path": str(self.source), "where": f"id < {SEEDED}"}
+            output = {"path": str(folder / "out")}
+            run_job(self.job(source, output, Path(os.devnull), pause=0.0, columns={"x": "x + 1"}, **apart), self.spark)
+        return folder
 
     def job(
         self, source: dict[str, Any], output: dict[str, Any], log: Path, *, pause: float | None = None, **fields: Any
