@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults import cluster, driver
-from tests.faults.workload import BATCHES, KINDS, ROOT, ROWS, Run, Workload
+from tests.faults.workload import BATCHES, JAVA, KINDS, ROOT, ROWS, Run, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _PAUSE = 0.1
 """Seconds that the model takes for a batch."""
 _AT_A_TIME = 2
-_SHARES = (0.1, 0.3, 0.5, 0.65, 0.75, 0.85)
+_SHARES = (0.2, 0.45, 0.65, 0.85)
 """Of the time that an undisturbed run takes."""
 
 KILLS: dict[str, tuple[Point, ...]] = {
@@ -66,6 +67,7 @@ FAULTS: dict[str, _Fault] = {
     "Python worker killed in a batch": (cluster.worker_killed_once, ("append", "quarantine", "merge")),
     "Python workers killed in every batch": (cluster.workers_killed_always, ("append", "quarantine", "merge")),
     "executor killed": (cluster.executor_killed, ("append", "overwrite", "quarantine", "merge")),
+    "executors killed again and again": (cluster.executors_killed_always, ("append",)),
     "executor killed between two commits": (cluster.executor_killed_between_commits, ("quarantine",)),
     "file system full": (cluster.disk_full, ("append", "quarantine")),
     "data files stop growing midway": (cluster.no_more_written_midway, ("append", "overwrite", "merge")),
@@ -76,6 +78,7 @@ FAULTS: dict[str, _Fault] = {
 SHORT_FAULTS: dict[str, tuple[str, ...]] = {
     "Python worker killed in a batch": ("append",),
     "Python workers killed in every batch": ("append",),
+    "executors killed again and again": (cluster.executors_killed_always, ("append",)),
     "executor killed between two commits": ("quarantine",),
     "commit file cannot be written": ("append",),
     "same job twice at a time": ("append",),
@@ -104,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        os.environ |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+        os.environ |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "JDK_JAVA_OPTIONS": JAVA}
         os.environ["SPARK_SCORING_CACHE"] = str(Path(folder, "cache"))
         spark = cluster.start_cluster(Path(folder))
         try:
@@ -112,9 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             suite.kill_drivers()
             suite.make_faults()
         finally:
-            spark.stop()
+            cluster.stop_cluster(spark)
     print(table(suite.lines))
-    kills = sum(line.tried for line in suite.lines if line.fault.startswith("driver killed"))
+    kills = sum(line.tried - line.missed for line in suite.lines if line.fault.startswith("driver killed"))
     print(f"{kills} kills of a driver; runs of {ROWS:,} rows; {time.monotonic() - begin:.0f} s in all")
     return int(any(line.lost or line.doubled or line.wrong for line in suite.lines))
 
@@ -138,7 +141,7 @@ class _Suite:
     def __init__(self, workload: Workload, *, short: bool, only: str) -> None:
         self.workload, self.short, self.only = workload, short, only
         self.lines: list[Line] = []
-        self._runs = 0
+        self._numbers = itertools.count(1)
 
     def kill_drivers(self) -> None:
         """A driver's process at each point of each kind of run, some at a time."""
@@ -147,12 +150,14 @@ class _Suite:
         if not self.short and "append" in kills:
             seconds = self._seconds_undisturbed()
             kills["append"] += [driver.after_seconds(share * seconds) for share in _SHARES]
-        for kind, points in kills.items():
-            for_kind = Line(_killed(kind))
-            self.lines.append(for_kind)
+        lines = {kind: Line(_killed(kind)) for kind in kills}
+        self.lines += lines.values()
+        for kind in kills:
             self.workload.undisturbed(kind)
-            with ThreadPoolExecutor(_AT_A_TIME) as pool:
-                list(pool.map(lambda point, kind=kind, line=for_kind: self._kill(kind, point, line), points))
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            chosen = [(kind, point) for kind, points in kills.items() for point in points]
+            for made in [pool.submit(self._kill, kind, point, lines[kind]) for kind, point in chosen]:
+                made.result()
 
     def make_faults(self) -> None:
         """Each fault inside the cluster, with each kind of run that it is for."""
@@ -186,8 +191,7 @@ class _Suite:
             self._compare(run, line)
 
     def _run(self, kind: str) -> Run:
-        self._runs += 1
-        return self.workload.run(kind, str(self._runs))
+        return self.workload.run(kind, str(next(self._numbers)))
 
     def _compare(self, run: Run, line: Line, times: int = 1) -> None:
         """Run the job again, and once more, and compare its rows to those of an undisturbed run."""

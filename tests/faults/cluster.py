@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import resource
+import shutil
 import subprocess
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from delta import configure_spark_with_delta_pip
+from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
 from spark_scoring import run_job
@@ -21,7 +23,6 @@ from tests.faults.workload import MARK, SETTINGS, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from spark_scoring import RunReport, ScoringJob
 
@@ -32,7 +33,6 @@ _CLUSTER = "local-cluster[2,1,1024]"
 
 def start_cluster(folder: Path) -> SparkSession:
     """A driver with two executors in processes of their own."""
-    os.environ["SPARK_WORKER_DIR"] = str(folder / "work")
     settings = {
         **SETTINGS,
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -40,12 +40,20 @@ def start_cluster(folder: Path) -> SparkSession:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.sql.shuffle.partitions": "4",
+        "spark.deploy.maxExecutorRetries": "-1",  # the cluster outlives the executors that are killed
         "spark.log.level": "OFF",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
     builder = SparkSession.builder.master(_CLUSTER).config(map=settings)
     return configure_spark_with_delta_pip(builder).getOrCreate()
+
+
+def stop_cluster(spark: SparkSession) -> None:
+    """Its executors' folders, which lie in Spark's own, go with it."""
+    folder = Path(_find_spark_home(), "work", str(spark.sparkContext.applicationId))
+    spark.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -136,6 +144,18 @@ def executor_killed_between_commits(run: Run) -> None:
     job.wait_for(lambda: run.new_commits(run.quarantine) > 0)
     kill(_executors(run.workload.spark)[0])
     assert not job.succeed().skipped
+
+
+def executors_killed_always(run: Run) -> None:
+    """Each after its first batches, until Spark gives up."""
+    job, batches = start(run), 0
+    while job.is_running:
+        if len(run.batches()) > batches + 2:
+            for pid in _executors(run.workload.spark):
+                kill(pid)
+            batches = len(run.batches())
+        time.sleep(_POLL)
+    job.fail("executor")
 
 
 def disk_full(run: Run) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.processes import kill, living
-from tests.faults.workload import BATCHES, ROOT, SETTINGS, Run, is_whole
+from tests.faults.workload import BATCHES, JAVA, ROOT, SETTINGS, Run, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +87,7 @@ def start(run: Run) -> subprocess.Popen[bytes]:
     temporary.mkdir(exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK", "MLFLOW"))}
     environment |= {
+        "JDK_JAVA_OPTIONS": JAVA,
         "PYTHONPATH": str(ROOT),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_SUBMIT_ARGS": f"{settings} pyspark-shell",

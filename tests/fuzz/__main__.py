@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--shrink", action="store_true", help="search for a smaller case; takes minutes")
     chosen = parser.parse_args()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as folder:
@@ -28,7 +29,7 @@ def main() -> None:
         for n in range(0, chosen.count, _PER_ROUND):
             count = min(_PER_ROUND, chosen.count - n)
             start = chosen.seed + n
-            counts = fuzz(spark, Path(folder, str(n)), start=start, count=count, models=5, shrink=True)
+            counts = fuzz(spark, Path(folder, str(n)), start=start, count=count, models=5, shrink=chosen.shrink)
             told = ", ".join(f"{value} {name}" for name, value in counts.items())
             print(f"seed {start}, {count} cases: {told}; {time.monotonic() - begin:.0f} s", flush=True)
         spark.stop()
