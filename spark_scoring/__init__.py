@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
     from spark_scoring.report.run import RunReport
+    from spark_scoring.runs import RunRecord, roll_back, run_history
     from spark_scoring.session import get_session
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "PreparedFeatures": "engine.pandas_casts",
     "RequestError": "errors",
     "RunError": "errors",
+    "RunRecord": "runs",
     "RunReport": "report.run",
     "ScoringError": "errors",
     "ScoringJob": "job",
@@ -38,6 +40,8 @@ _HOMES = {
     "plan_job": "pipeline",
     "plan_scoring": "pipeline",
     "prepare_features": "engine.pandas_casts",
+    "roll_back": "runs",
+    "run_history": "runs",
     "run_job": "pipeline",
     "score_batch": "pipeline",
 }
@@ -50,6 +54,7 @@ __all__ = [
     "PreparedFeatures",
     "RequestError",
     "RunError",
+    "RunRecord",
     "RunReport",
     "ScoringError",
     "ScoringJob",
@@ -59,6 +64,8 @@ __all__ = [
     "plan_job",
     "plan_scoring",
     "prepare_features",
+    "roll_back",
+    "run_history",
     "run_job",
     "score_batch",
 ]

@@ -72,6 +72,55 @@ def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
         _console().print(report.view())
 
 
+_Table = Annotated[str, typer.Argument(metavar="TABLE", help="The output's name, or its path (with a slash).")]
+_Warehouse = Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")]
+
+
+@app.command()
+def history(
+    table: _Table,
+    *,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Commits to look at; default: all.")] = None,
+    warehouse: _Warehouse = None,
+    json_: _Json = False,
+) -> None:
+    """List the runs that a table has seen, newest first: models, rows, times, who."""
+    from spark_scoring.session import get_session, require_spark
+
+    require_spark()
+    from spark_scoring.runs import history_view, record_dict, run_history
+
+    records = run_history(table, get_session(warehouse), limit=limit)
+    if json_:
+        typer.echo(json.dumps([record_dict(record) for record in records], indent=2))
+    else:
+        _console().print(history_view(records))
+
+
+@app.command()
+def rollback(
+    table: _Table,
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; its first eight characters will do.")],
+    *,
+    warehouse: _Warehouse = None,
+    json_: _Json = False,
+) -> None:
+    """Take one run back: remove its rows, or put back what they replaced. Refused where others changed them since."""
+    from dataclasses import asdict
+
+    from spark_scoring.session import get_session, require_spark
+
+    require_spark()
+    from spark_scoring.runs import roll_back
+
+    done = roll_back(table, run_id, get_session(warehouse))
+    if json_:
+        typer.echo(json.dumps([asdict(step) for step in done], indent=2))
+        return
+    for step in done:
+        _console().print(f"run {step.run_id} rolled back in {step.table} ({step.way}), version {step.version}")
+
+
 def _write(file: Path, page: str) -> None:
     try:
         file.write_text(page, encoding="utf-8")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spark_scoring.redact import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -25,6 +27,10 @@ class Problem:
     thing: str
     cause: str
     fix: str
+
+    def __post_init__(self) -> None:
+        for name in ("thing", "cause", "fix"):
+            object.__setattr__(self, name, redact(getattr(self, name)))
 
     def __str__(self) -> str:
         return f"{self.thing}: {self.cause}\n   fix: {self.fix}"
@@ -217,6 +223,17 @@ class ModelError(RequestError):
     def not_loadable(cls, uri: str, cause: str) -> ModelError:
         fix = "install what the model's requirements.txt lists, in the versions it lists"
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
+
+    @classmethod
+    def not_allowed(cls, name: str, origin: str, patterns: Sequence[str]) -> ModelError:
+        fix = f"score one that they match ({listed(patterns)}), or ask whoever set them"
+        return cls([Problem(f"model {name!r}", f"the patterns of {origin} do not allow it; it was not loaded", fix)])
+
+    @classmethod
+    def other_digest(cls, name: str, expected: str, digest: str) -> ModelError:
+        cause = f"its artifact's digest is {digest}, not {expected}; it was not loaded"
+        fix = "find out who changed it; if it is right, set expect_digest to the new one"
+        return cls([Problem(f"model {name!r}", cause, fix)])
 
 
 class PlanError(RequestError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -144,6 +144,10 @@ class ScoringJob(_Fields):
     name: str | None = None
     """What the job is called in the ledger; two jobs of other names never stand in for each other."""
     model: str
+    expect_digest: Annotated[str, Field(pattern="^[0-9a-fA-F]{12,64}$")] | None = None
+    """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""
+    allow_models: tuple[str, ...] | None = None
+    """Patterns of names or URIs; the job loads no other model. ``SPARK_SCORING_ALLOW_MODELS`` holds besides."""
     source: SourceSettings
     output: OutputSettings
     columns: dict[str, str] = {}

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.explain import as_text, plan_page, plan_view
+from spark_scoring.redact import redact
 from spark_scoring.sql import changing_functions
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class JobPlan:
         condition = f" where {source.where}" if source.where else ""
         existing = "the table is new" if target.schema is None else "the table exists"
         return {
-            "source": f"{source.ref.text} at version {source.version}{condition}",
+            "source": redact(f"{source.ref.text} at version {source.version}{condition}"),
             "output": f"{target.ref.text}, {target.writing.text} ({existing})",
             "keeps": ", ".join(self.keep),
             **self._bad_row_places(),
@@ -93,7 +94,11 @@ class JobPlan:
         source, target = self.source, self.target
         return {
             "plan": self.scoring.to_dict(),
-            "source": {"table": source.ref.text, "version": source.version, "where": source.where},
+            "source": {
+                "table": source.ref.text,
+                "version": source.version,
+                "where": source.where and redact(source.where),
+            },
             "output": {
                 "table": target.ref.text,
                 "mode": target.writing.mode,

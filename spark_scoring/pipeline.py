@@ -159,7 +159,14 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
         if job.bad_rows == "quarantine":
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
     with problems.attempt():
-        spec = read_spec(resolve_model(job.model, tracking_uri=job.tracking_uri, registry_uri=job.registry_uri))
+        model = resolve_model(
+            job.model,
+            tracking_uri=job.tracking_uri,
+            registry_uri=job.registry_uri,
+            allow_models=job.allow_models,
+            expect_digest=job.expect_digest,
+        )
+        spec = read_spec(model)
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
     return _plan_between(job, source, target, quarantine, spec)

@@ -23,9 +23,10 @@ from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError
+from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError, RunError
 from spark_scoring.job_plan import allowed_text, changing_expressions
 from spark_scoring.plan.outputs import ERROR_COLUMN
+from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import RowCounts, count_rows
 from spark_scoring.report.run import MergeChanges, RunReport
 from spark_scoring.sql import quote
@@ -49,6 +50,7 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
     """
     run_id, started = uuid.uuid4().hex, time.time()
     try:
+        plan = _at_present(plan)
         facts = _facts(plan, run_id, started)
         before = standing(_session(plan), plan.target, facts.idempotency_key, force=plan.force)
         if before.whole is not None:
@@ -63,14 +65,17 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
             else:
                 outcome = _Outcome(_write(plan, _rows(plan, frame), facts, before))
         seconds = time.perf_counter() - begin
+        if outcome.written.is_earlier:
+            return _earlier_report(plan, outcome.written.commit)
+        _check_rows(plan, facts, outcome)
+        commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
+        counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
+        return _report(plan, commit, facts, counts, observed.counts(), seconds=seconds)
     except Exception as error:
-        raise _explained(plan, run_id, error) from error
-    if outcome.written.is_earlier:
-        return _earlier_report(plan, outcome.written.commit)
-    _check_rows(plan, facts, outcome)
-    commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
-    counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
-    return _report(plan, commit, facts, counts, observed.counts(), seconds=seconds)
+        explained = _explained(plan, run_id, error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def check_output(plan: JobPlan, target: Target) -> None:
@@ -203,6 +208,16 @@ def _write_apart(plan: JobPlan, quarantine: Target, bad: Rows, facts: RunFacts) 
     return write_once(bad, quarantine, facts, before, refresh=lambda: _now(plan, quarantine), look=look).commit
 
 
+def _at_present(plan: JobPlan) -> JobPlan:
+    """The plan on its tables as they are now: it may have been made a while ago."""
+    tables = {"target": plan.target, "quarantine": plan.quarantine}
+    seen = {name: inspect_again(_session(plan), table) for name, table in tables.items() if table is not None}
+    for name, table in seen.items():
+        if table != tables[name]:
+            check_output(plan, table)
+    return replace(plan, target=seen["target"], quarantine=seen.get("quarantine"))
+
+
 def _now(plan: JobPlan, target: Target) -> Target:
     """A table as other writers have left it, if it still takes what the run writes."""
     target = inspect_again(_session(plan), target)
@@ -239,6 +254,8 @@ def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
 def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     """What a failed run is told: what went wrong, and what it has committed all the same."""
     if committed := _found(plan, plan.target, run_id):
+        if isinstance(error, RunError):  # it says so itself
+            return error
         return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
     explained = explain_failure(error, plan.target.ref.text, plan.source.ref.text)
     if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
@@ -273,7 +290,7 @@ class _Observed:
         if not self._names:
             return ()
         found = self._observation.get
-        return tuple((name, int(n)) for i, name in enumerate(self._names) if (n := found[f"c{i}"]))
+        return tuple((name, int(n)) for i, name in enumerate(self._names) if (n := found.get(f"c{i}")))
 
 
 def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed) -> DataFrame:
@@ -412,7 +429,7 @@ def _report(
         source_version=plan.source.version,
         output=ref.text,
         output_version=commit.version,
-        output_location=without_file_scheme(str(location)),
+        output_location=redact(without_file_scheme(str(location))),
         rows_in=facts.rows_in,
         rows_out=facts.rows_in - facts.quarantined,  # checked when it was made
         bad_rows=facts.quarantined if facts.quarantine else counts.bad,

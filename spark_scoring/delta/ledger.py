@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.source import history
+from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import Row, SparkSession
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 Mode = Literal["append", "overwrite", "merge"]
 Part = Literal["predictions", "quarantine"]
 
-_KEY = "spark_scoring"
+LEDGER_KEY = "spark_scoring"
+"""Of our part of a commit's user metadata."""
 _LOOK_BACK = 1000
 """Commits that are read to find a run; a table with more of them since is asked for all only where it matters."""
 
@@ -82,7 +84,10 @@ class RunFacts:
 
     def to_json(self) -> str:
         """For the commit's ``userMetadata``."""
-        return json.dumps({_KEY: asdict(self)}, sort_keys=True)
+        facts = asdict(self)
+        for name in ("job", "model_uri", "model_name", "source", "where", "quarantine"):
+            facts[name] = facts[name] and redact(facts[name])
+        return json.dumps({LEDGER_KEY: facts}, sort_keys=True)
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -107,6 +112,8 @@ class Commit:
     parameters: dict[str, Any]
     metrics: dict[str, str]
     facts: RunFacts | None
+    rolled_back: str | None
+    """The run that it takes back, where it does."""
 
     @property
     def rows(self) -> int:
@@ -155,24 +162,28 @@ def find_commit(spark: SparkSession, ref: TableRef, run_id: str) -> Commit | Non
 
 
 def _commit(row: Row) -> Commit:
+    ours = _ours(row["userMetadata"])
     return Commit(
         version=int(row["version"]),
         committed=row["micros"] / 1e6,
         operation=str(row["operation"]),
         parameters=row["operationParameters"] or {},
         metrics=row["operationMetrics"] or {},
-        facts=_facts(row["userMetadata"]),
+        facts=_facts(ours) if ours.get("run_id") else None,
+        rolled_back=ours.get("rolled_back"),
     )
 
 
-def _facts(metadata: str | None) -> RunFacts | None:
-    """The run in a commit's user metadata; None for a commit that is not ours."""
+def _ours(metadata: str | None) -> dict[str, Any]:
+    """Our part of a commit's user metadata; empty for a commit that is not ours."""
     try:
         outer = json.loads(metadata or "null")
     except json.JSONDecodeError:
-        return None
-    inner = outer.get(_KEY) if isinstance(outer, dict) else None
-    if not isinstance(inner, dict) or not inner.get("run_id"):
-        return None
-    values = {name: inner.get(name, default) for name, default in _DEFAULTS.items()}
+        return {}
+    inner = outer.get(LEDGER_KEY) if isinstance(outer, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _facts(ours: dict[str, Any]) -> RunFacts:
+    values = {name: ours.get(name, default) for name, default in _DEFAULTS.items()}
     return RunFacts(**{**values, "key": tuple(values["key"])})

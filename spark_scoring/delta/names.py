@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import TableNameError
+from spark_scoring.redact import redact
 from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class TableRef:
     """A Delta table as SQL addresses it: by name or by path."""
 
     text: str
-    """What the user wrote."""
+    """What the user wrote, without secrets."""
     sql: str
     """Quoted, ready for SQL: ``` `flights`.`delay` ``` or ``` delta.`/data/delay` ```."""
     parts: tuple[str, ...] = ()
@@ -64,6 +65,12 @@ def split_name(name: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def place_of(text: str) -> dict[str, str | None]:
+    """A table's name, or its path if it has a slash, as ``resolve`` takes it."""
+    is_path = "/" in text and not text.startswith("`")
+    return {"table": None if is_path else text, "path": text if is_path else None}
+
+
 def with_suffix(suffix: str, *, table: str | None = None, path: str | None = None) -> dict[str, str | None]:
     """The table or path beside another one: ``main.ml.delay`` -> ``main.ml.delay_quarantine``."""
     if path is not None:
@@ -83,7 +90,7 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
     if path is not None:
         plain = without_file_scheme(path)
         located = plain if re.match(r"[a-z][a-z0-9+.-]*:", plain) else str(Path(plain).absolute())
-        return TableRef(text=path, sql=f"delta.{quote(located)}", path=located)
+        return TableRef(text=redact(path), sql=f"delta.{quote(located)}", path=located)
     table = table or ""
     parts = split_name(table)
     note = None

@@ -41,6 +41,8 @@ class Standing:
     """Of the next write."""
     remains: tuple[str, ...] = ()
     """Runs of this key of whose appended rows some are gone and some are not."""
+    may_add: bool = False
+    """Whether an append may add to rows that an earlier run has left, should the history not tell of it."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def standing(
     commits = read_commits(spark, target.ref, **({"limit": None} if whole_history else {}))
     own = [(i, c, c.facts) for i, c in enumerate(commits) if c.facts is not None and c.facts.idempotency_key == key]
     generation = 1 + max((facts.generation for _, _, facts in own), default=0)
-    remains: list[str] = []
     if force:
-        return Standing(None, generation)
+        return Standing(None, generation, may_add=True)
+    remains: list[str] = []
     for i, commit, facts in own:
         left = _rows_left(spark, target, commit, facts, commits[:i])
         if left == commit.rows:
@@ -93,13 +95,14 @@ def standing_apart(
     gone. A forced run adds to those whose output was written.
     """
     if quarantine.schema is None:
-        return Standing()
+        return Standing(may_add=True)
     runs = _runs_of(key, spark, quarantine, whole_history=whole_history)
     kept: set[str] = set()
     if force and output.schema is not None:
         kept = {facts.run_id for facts in _runs_of(key, spark, output, whole_history=whole_history)}
     generation = 1 + max((facts.generation for facts in runs), default=0)
-    return Standing(None, generation, tuple(facts.run_id for facts in runs if facts.run_id not in kept))
+    remains = tuple(facts.run_id for facts in runs if facts.run_id not in kept)
+    return Standing(None, generation, remains, may_add=True)
 
 
 def _runs_of(key: str, spark: SparkSession, target: Target, *, whole_history: bool) -> list[RunFacts]:
@@ -167,6 +170,6 @@ def _beyond_the_mark(target: Target, before: Standing, now: Standing) -> Standin
     """The next generation where the history no longer holds the one that the mark is of."""
     if now.generation > before.generation:
         return now
-    if target.writing.mode == "append":
+    if target.writing.mode == "append" and not now.may_add:
         raise CommitError.before_history(target.ref.text)
     return replace(now, generation=int(time.time()))

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import ModelError, first_line
+from spark_scoring.model.trust import check_trust
+from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
@@ -48,18 +50,33 @@ class PinnedModel:
     """sha256 over the relative names and bytes of the artifact's files."""
 
 
-def resolve_model(uri: str, *, tracking_uri: str | None = None, registry_uri: str | None = None) -> PinnedModel:
+def resolve_model(
+    uri: str,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_models: Sequence[str] | None = None,
+    expect_digest: str | None = None,
+) -> PinnedModel:
     """Pin the model that a URI means now and fetch its artifact into the local cache.
 
     Args:
         uri: ``models:/name/3``, ``models:/name@alias``, ``models:/name/latest`` or ``models:/name`` (both the
             highest version number), ``models:/m-<id>``, ``runs:/<run id>/<path>`` or a model folder.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings (``MLFLOW_TRACKING_URI``, ...).
+        allow_models, expect_digest: see ``spark_scoring.model.trust``.
 
     Raises:
-        ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists.
+        ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists. Or a model
+            that may not be loaded.
 
     """
+    model = _resolve(uri, tracking_uri, registry_uri)
+    check_trust(model, allow_models=allow_models, expect_digest=expect_digest)
+    return model
+
+
+def _resolve(uri: str, tracking_uri: str | None, registry_uri: str | None) -> PinnedModel:
     try:
         import mlflow  # noqa: F401
     except ImportError as error:
@@ -227,10 +244,10 @@ def _model_names(client: MlflowClient) -> list[str]:
 
 
 def _registry_name() -> str:
-    """The registry's URI without user and password."""
+    """The registry's URI without secrets."""
     import mlflow
 
-    return re.sub(r"//[^/@]*@", "//", str(mlflow.get_registry_uri()))
+    return redact(str(mlflow.get_registry_uri()))
 
 
 def _resolve_folder(uri: str) -> PinnedModel:
@@ -241,7 +258,7 @@ def _resolve_folder(uri: str) -> PinnedModel:
     if not (folder / "MLmodel").is_file():
         cause = f"{folder} holds no MLmodel file" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelError.no_artifact(uri, cause)
-    return PinnedModel(uri=uri, name=None, version=None, path=str(folder), digest=digest_of(folder))
+    return PinnedModel(uri=redact(uri), name=None, version=None, path=str(folder), digest=digest_of(folder))
 
 
 def _fetch(
@@ -270,7 +287,7 @@ def _fetch(
             target = target or cache / digest_of(model)[:32]
             _move_into_place(model, target)
         target.touch()
-        pinned = PinnedModel(uri=uri, name=name, version=version, path=str(target), digest=digest_of(target))
+        pinned = PinnedModel(uri=redact(uri), name=name, version=version, path=str(target), digest=digest_of(target))
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     _drop_oldest(cache)

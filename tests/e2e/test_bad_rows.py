@@ -95,6 +95,13 @@ def test_a_quarantine_follows_the_mode_of_its_output(place: Place) -> None:
     assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2], [7, 7])
 
 
+def test_replaced_values_are_counted_once(place: Place) -> None:
+    policy = {"n": {"nulls": {"fill": 0}}}
+    assert place.run(policy=policy, max_bad_rows=0).touched == (("n", 2),)
+    merge = {"mode": "merge", "key": ["id"]}
+    assert place.run(merge, policy=policy, bad_rows="quarantine").touched == (("n", 2),)
+
+
 def test_an_output_with_other_columns_than_its_quarantine_is_refused(place: Place) -> None:
     place.spark.range(1).write.format("delta").save(f"{place.output}_quarantine")
     with pytest.raises(RequestError, match=r"(?s)out_quarantine: its columns differ from the run's"):

@@ -1,0 +1,136 @@
+"""Looks back: the runs that a table has seen, and taking one of them back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from spark_scoring.delta.ledger import read_commits
+from spark_scoring.delta.names import place_of, resolve
+from spark_scoring.delta.rollback import RolledBack
+from spark_scoring.delta.rollback import roll_back as take_back
+from spark_scoring.delta.source import describe_table
+from spark_scoring.errors import HistoryError
+from spark_scoring.session import get_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import SparkSession
+
+    from spark_scoring.delta.ledger import Commit, RunFacts
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run in a table's history."""
+
+    run_id: str
+    version: int
+    """The table's version that it made."""
+    committed: str
+    """UTC, ISO 8601."""
+    seconds: float | None
+    """From the run's start to its commit."""
+    user: str | None
+    job: str | None
+    mode: str
+    model: str | None
+    model_version: str | None
+    source: str | None
+    source_version: int | None
+    rows_in: int
+    rows_written: int
+    """Of a merge: those that it inserted or updated."""
+    quarantined: int
+    rolled_back: bool
+
+
+def run_history(table: str, spark: SparkSession | None = None, *, limit: int | None = None) -> list[RunRecord]:
+    """The runs of a table, newest first; as far as its log reaches back.
+
+    Args:
+        table: its name, or its path (with a slash).
+        spark: the session; default: the active one, else a new local one.
+        limit: commits to look at, those of others included; default: all.
+
+    Raises:
+        HistoryError: there is no such Delta table.
+
+    """
+    spark = spark or get_session()
+    ref = resolve(spark, **place_of(table))
+    detail = describe_table(spark, ref)
+    if detail is None or detail["format"] != "delta":
+        raise HistoryError.no_table(ref.text)
+    commits = read_commits(spark, ref, limit)
+    taken_back = {commit.rolled_back for commit in commits}
+    return [
+        _record(commit, commit.facts, rolled_back=commit.facts.run_id in taken_back)
+        for commit in commits
+        if commit.facts is not None
+    ]
+
+
+def roll_back(table: str, run_id: str, spark: SparkSession | None = None) -> list[RolledBack]:
+    """Take one run back: remove its rows, or put back what they replaced; in its quarantine, too.
+
+    Args:
+        table: the output's name, or its path (with a slash).
+        run_id: of the run; its first eight characters or more will do.
+        spark: the session; default: the active one, else a new local one.
+
+    Raises:
+        HistoryError: no such table or run, or others changed or replaced its rows since; nothing was changed.
+        RollbackFailedError: Delta refused, or another writer came between.
+
+    """
+    spark = spark or get_session()
+    return take_back(spark, resolve(spark, **place_of(table)), run_id)
+
+
+def history_view(records: Sequence[RunRecord]) -> Table:
+    """Runs as a rich renderable, one a line."""
+    table = Table("when (UTC)", "run", "version", "job", "model", "mode", "rows", "seconds", "by", box=None)
+    for record in records:
+        model = record.model if record.model_version is None else f"{record.model} {record.model_version}"
+        rows = f"{record.rows_written:,} of {record.rows_in:,}"
+        if record.quarantined:
+            rows += f", {record.quarantined:,} quarantined"
+        mode = f"{record.mode}, rolled back" if record.rolled_back else record.mode
+        seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
+        cells = (record.committed[:19], record.run_id[:12], record.version, record.job, model, mode, rows, seconds)
+        table.add_row(*[Text("" if cell is None else str(cell)) for cell in (*cells, record.user)])
+    return table
+
+
+def record_dict(record: RunRecord) -> dict[str, Any]:
+    """A run as JSON types."""
+    return asdict(record)
+
+
+def _record(commit: Commit, facts: RunFacts, *, rolled_back: bool) -> RunRecord:
+    seconds = None
+    if facts.started:
+        seconds = round(commit.committed - dt.datetime.fromisoformat(facts.started).timestamp(), 3)
+    return RunRecord(
+        run_id=facts.run_id,
+        version=commit.version,
+        committed=dt.datetime.fromtimestamp(commit.committed, tz=dt.timezone.utc).isoformat(),
+        seconds=seconds,
+        user=facts.user,
+        job=facts.job,
+        mode=facts.mode,
+        model=facts.model_name or facts.model_uri,
+        model_version=facts.model_version,
+        source=facts.source,
+        source_version=facts.source_version,
+        rows_in=facts.rows_in,
+        rows_written=commit.rows,
+        quarantined=facts.quarantined if facts.part == "predictions" else 0,
+        rolled_back=rolled_back,
+    )

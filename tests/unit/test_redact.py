@@ -1,0 +1,74 @@
+"""No secret of a URI is seen; what is none stays."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_scoring.errors import ModelError, Problem
+from spark_scoring.redact import redact
+
+TEMPLATES = (
+    "s3a://AKIDEXAMPLE:{}@bucket/table",
+    "postgresql://user:{}@db.example:5432/mlflow",
+    "https://user:{}@mlflow.example/path?x=1",
+    "https://{}@git.example/repo",
+    "abfss://c@account.dfs.example/t?sv=2020&sig={}",
+    "https://host/t?sig={}&se=2030",
+    "https://host/t?X-Amz-Security-Token={}",
+    "https://host/t?X-Amz-Credential={}&X-Amz-Signature=a",
+    "https://host/t?access_token={}#part",
+    "jdbc:sqlserver://host;user=u;password={};encrypt=true",
+    "jdbc:postgresql://host/db?user=u&password={}",
+    "DefaultEndpointsProtocol=https;AccountName=n;AccountKey={};Suffix=x",
+)
+SECRETS = st.text(string.ascii_letters + string.digits + "+/=_-.~%!", min_size=12, max_size=60).filter(
+    lambda secret: not secret[:6].isdigit() and "/" not in secret[:6]
+)
+
+
+@given(
+    st.sampled_from(TEMPLATES), SECRETS, st.sampled_from(("", "model ", "cannot read ")), st.sampled_from(("", ": x"))
+)
+def test_a_secret_is_never_seen(template: str, secret: str, before: str, behind: str) -> None:
+    if template.startswith("https://{}") or ";" in template:
+        secret = secret.replace("/", "-")
+    shown = redact(before + template.format(secret) + behind)
+    assert secret not in shown
+    assert secret[-8:] not in shown
+    assert redact(shown) == shown
+
+
+@given(st.from_regex(r"(AKIA|ASIA)[A-Z0-9]{16}", fullmatch=True))
+def test_access_keys_are_known_by_their_form(key: str) -> None:
+    assert key not in redact(f"s3a://{key}@bucket and {key}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models:/main.ml.delay@champion",
+        "models:/main.ml.delay/3",
+        "abfss://container@account.dfs.example/table",
+        "hdfs://namenode:8020/data/user@corp/table",
+        "sqlite:////tmp/a@b/mlflow.db",
+        "dbfs:/mnt/key=1/table",
+        "s3://bucket/partition=2026-01-31/sig=4",
+        "token: null; api_key: unknown level",
+        "where: 'key = 5 AND month >= 10' does not fit it",
+        "http://localhost:5000/?page=2&sort=name",
+        "did you mean price? columns: ratio",
+        "3/4 @ 5:00",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_no_error_shows_a_secret() -> None:
+    uri = "postgresql://me:hunter22222@db/mlflow"
+    for error in (ModelError.registry_failed("models:/a/1", uri, f"no {uri}"), ModelError([Problem(uri, uri, uri)])):
+        assert "hunter22222" not in str(error) + repr(error) + repr(error.problems)
