@@ -25,7 +25,7 @@ from lightgbm import LGBMRegressor
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, Schema
 from pyspark.sql import types as T  # noqa: N812
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from spark_scoring import ScoringJob, run_job, score_batch
 from spark_scoring.delta.failures import explain_failure
@@ -77,6 +77,13 @@ class Fickle(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return texts.str.len().astype("float64")
 
 
+_ESTIMATORS: dict[str, Callable[[], Any]] = {
+    "sklearn": LinearRegression,
+    "classes": lambda: LogisticRegression(max_iter=20),
+    "lightgbm": lambda: LGBMRegressor(n_estimators=3, verbose=-1),
+}
+
+
 @dataclass(frozen=True)
 class Model:
     """A saved model and what it wants."""
@@ -87,7 +94,7 @@ class Model:
 
 def make_model(folder: Path, rng: random.Random) -> Model:
     """A small model of random inputs, trained here."""
-    kind = rng.choice(["sklearn", "lightgbm", "python", "python"])
+    kind = rng.choice(["sklearn", "classes", "lightgbm", "python", "python"])
     plain = [f"f{i}" for i in range(4)]
     names = plain if kind == "lightgbm" else rng.sample([*ODD_NAMES, *plain], 4)
     names = names[: rng.randint(1, 4)]
@@ -104,10 +111,9 @@ def make_model(folder: Path, rng: random.Random) -> Model:
     if kind == "lightgbm" and rng.random() < 0.5:
         types[names[0]] = "category"
         frame[names[0]] = pd.Categorical(values.choice(["a", "b", TEXT], 40))
-    model = (LinearRegression() if kind == "sklearn" else LGBMRegressor(n_estimators=3, verbose=-1)).fit(
-        frame, frame.drop(columns=[n for n, t in types.items() if t == "category"]).sum(axis=1)
-    )
-    flavor = mlflow.sklearn if kind == "sklearn" else mlflow.lightgbm
+    numeric = frame.drop(columns=[name for name, type_ in types.items() if type_ == "category"])
+    model = _ESTIMATORS[kind]().fit(frame, numeric.sum(axis=1).mod(3).astype("int64"))
+    flavor = mlflow.lightgbm if kind == "lightgbm" else mlflow.sklearn
     signature = infer_signature(frame, model.predict(frame))
     flavor.save_model(model, path, signature=signature, pip_requirements=["mlflow"])
     return Model(path, tuple((name, str(t)) for name, t in types.items()))
@@ -234,6 +240,8 @@ def _jobs(draw: Any, model: Model, columns: list[tuple[str, str]]) -> dict[str, 
     job["bad_rows"] = draw(st.sampled_from(["keep", "keep", "quarantine", "fail"]))
     if job["bad_rows"] != "fail":
         job |= draw(st.sampled_from([{}, {}, {"max_bad_rows": 0}, {"max_bad_rows": 0.5}, {"max_bad_rows": 3}]))
+    job["predict"] = draw(st.sampled_from([["predict"], ["predict"], ["predict", "predict_proba"]]))
+    job["per_class"] = draw(st.sampled_from(["array", "columns"]))
     job["stage"] = draw(st.sampled_from(["udf", "map"]))
     job["output"] = draw(
         st.sampled_from(
@@ -249,6 +257,10 @@ def _jobs(draw: Any, model: Model, columns: list[tuple[str, str]]) -> dict[str, 
         )
     )
     return job
+
+
+_OF_BOTH = ("policy", "columns", "predict", "per_class", "stage")
+"""Settings of a job that ``score_batch`` takes, too."""
 
 
 class Checks:
@@ -275,7 +287,13 @@ class Checks:
                 {"model": case.model.path, "source": {"path": "x"}, "output": {"path": "y"}, **_request(case)}
             )
             scored = score_batch(
-                frame, case.model.path, policy=job.scoring_policy(), columns=job.columns, stage=job.stage
+                frame,
+                case.model.path,
+                policy=job.scoring_policy(),
+                columns=job.columns,
+                predict=job.predict,
+                per_class=job.per_class,
+                stage=job.stage,
             )
         except ScoringError as error:
             self._refused(error)
@@ -343,7 +361,7 @@ class Checks:
 
 
 def _request(case: Case) -> dict[str, Any]:
-    return {name: case.job[name] for name in ("policy", "columns", "stage") if name in case.job}
+    return {name: case.job[name] for name in _OF_BOTH if name in case.job}
 
 
 def _no_value(texts: Sequence[str | None]) -> None:
