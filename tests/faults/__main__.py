@@ -200,8 +200,11 @@ class _Suite:
             assert all(report.skipped for report in run.again()), "the third run was made, too"
         expected = Counter({row: n * times for row, n in self.workload.undisturbed(run.kind).rows().items()})
         found = run.rows()
-        line.lost += (expected - found).total()
-        line.doubled += (found - expected).total()
+        lost, doubled = (expected - found).total(), (found - expected).total()
+        if lost or doubled:
+            print(f"{lost} rows lost, {doubled} doubled: {line.fault}, {run.kind}", flush=True)
+        line.lost += lost
+        line.doubled += doubled
 
 
 class _Watched:
@@ -214,11 +217,15 @@ class _Watched:
         self.begin = time.monotonic()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        self.line.tried += 1
-        outcome = "ok"
-        if isinstance(error, Exception):
-            self.line.wrong += 1
-            outcome = "".join(traceback.format_exception_only(error)).strip()[:2000]
+        self.line.tried += not isinstance(error, cluster.UnavailableError)
+        match error:
+            case None:
+                outcome = "ok"
+            case cluster.UnavailableError():
+                outcome = f"left out: {error}"
+            case _:
+                self.line.wrong += 1
+                outcome = "".join(traceback.format_exception_only(error)).strip()[:2000]
         print(f"{time.monotonic() - self.begin:5.0f} s  {self.text}: {outcome}", flush=True)
         return isinstance(error, Exception)
 

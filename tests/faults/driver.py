@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _POLL = 0.003
-_LONGEST = 300.0
+_LONGEST = 600.0
 _LEAVE = 60.0
 """Seconds in which the processes of a killed driver must be gone."""
 
