@@ -58,7 +58,7 @@ KILLS: dict[str, tuple[Point, ...]] = {
     "quarantine, merge": (driver.between(), driver.first_file(), driver.committed()),
 }
 SHORT_KILLS: dict[str, tuple[Point, ...]] = {
-    "append": (driver.written(), driver.committed()),
+    "append": (driver.written(),),
     "quarantine": (driver.between(),),
 }
 
@@ -76,7 +76,6 @@ FAULTS: dict[str, _Fault] = {
     "two jobs at a time": (cluster.two_jobs, ("append", "merge")),
 }
 SHORT_FAULTS: dict[str, tuple[str, ...]] = {
-    "Python worker killed in a batch": ("append",),
     "Python workers killed in every batch": ("append",),
     "executors killed again and again": (cluster.executors_killed_always, ("append",)),
     "executor killed between two commits": ("quarantine",),

