@@ -11,6 +11,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -82,13 +83,13 @@ class Bench:
     def guarantees(self, rounds: int) -> None:
         """Each guarantee in turn, some times over, as a ratio to a plain append."""
         seconds: dict[str, list[float]] = {}
-        for _ in range(rounds):
+        for n in range(rounds):
             for name, run in self.ways().items():
                 seconds.setdefault(name, []).append(run())
-        base = statistics.median(seconds["keep"])
+                print(f"round {n + 1}: {name}, {seconds[name][-1]:.1f} s", file=sys.stderr)
         for name, times in seconds.items():
             middle = statistics.median(times)
-            print(f"{name:44} {middle:7.1f} s  {middle / base:5.2f}")
+            print(f"{name:44} {middle:7.1f} s  {middle / statistics.median(seconds['keep']):5.2f}")
 
     def ways(self) -> dict[str, Callable[[], float]]:
         """What is timed, each into an output of its own."""
