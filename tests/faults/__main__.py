@@ -74,6 +74,8 @@ FAULTS: dict[str, _Fault] = {
     "commit file cannot be written": (cluster.commit_not_written, ("append", "overwrite", "merge", "quarantine")),
     "same job twice at a time": (cluster.same_job_twice, ("append", "overwrite", "merge", "quarantine")),
     "two jobs at a time": (cluster.two_jobs, ("append", "merge")),
+    "same job in two processes": (driver.same_job_in_two_processes, ("append", "quarantine, merge")),
+    "two jobs in two processes": (driver.two_jobs_in_two_processes, ("append", "merge")),
 }
 SHORT_FAULTS: dict[str, tuple[str, ...]] = {
     "Python workers killed in every batch": ("append",),
@@ -167,7 +169,7 @@ class _Suite:
                 run = self._run(kind)
                 with _Watched(line, f"{text}, {kind}"), run.undo:
                     fault(run)
-                    self._compare(run, line, times=2 if fault is cluster.two_jobs and kind == "append" else 1)
+                    self._compare(run, line, times=len(run.jobs) if kind == "append" else 1)
             if line.tried:
                 self.lines.append(line)
 

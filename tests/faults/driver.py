@@ -80,8 +80,8 @@ def alone(point: Point) -> Point:
     return Point(f"{point.text}, driver's Python alone", point.reached, alone=True)
 
 
-def start(run: Run) -> subprocess.Popen[bytes]:
-    """``spark-scoring score`` in a session of processes of its own."""
+def start(run: Run, job_file: Path | None = None, name: str = "std") -> subprocess.Popen[bytes]:
+    """``spark-scoring score`` in a session of processes of its own; the name is for the files of its output."""
     settings = " ".join(f"--conf {key}={value}" for key, value in SETTINGS.items())
     temporary = run.folder / "tmp"
     temporary.mkdir(exist_ok=True)
@@ -95,14 +95,14 @@ def start(run: Run) -> subprocess.Popen[bytes]:
         "TMPDIR": str(temporary),
         "SPARK_SCORING_CACHE": str(run.folder / "cache"),
     }
-    command = [str(Path(sys.executable).with_name("spark-scoring")), "score", str(run.job_file)]
-    with (run.folder / "stdout").open("wb") as out, (run.folder / "stderr").open("wb") as err:
+    command = [str(Path(sys.executable).with_name("spark-scoring")), "score", str(job_file or run.job_file)]
+    with (run.folder / f"{name}out").open("wb") as out, (run.folder / f"{name}err").open("wb") as err:
         return subprocess.Popen(
             command, cwd=run.folder, env=environment, stdout=out, stderr=err, start_new_session=True
         )
 
 
-def finish(run: Run, process: subprocess.Popen[bytes]) -> None:
+def finish(run: Run, process: subprocess.Popen[bytes], name: str = "std") -> None:
     """Wait for a run that is left alone.
 
     Raises:
@@ -110,7 +110,27 @@ def finish(run: Run, process: subprocess.Popen[bytes]) -> None:
 
     """
     status = process.wait(timeout=_LONGEST)
-    assert status == 0, (run.folder / "stderr").read_text()[-3000:]
+    assert status == 0, (run.folder / f"{name}err").read_text()[-3000:]
+
+
+def same_job_in_two_processes(run: Run) -> None:
+    """At the same time, with one model cache that is empty."""
+    _together(run, {"first": run.job_file, "second": run.job_file})
+
+
+def two_jobs_in_two_processes(run: Run) -> None:
+    """Two jobs that write the same output at the same time."""
+    run.jobs = (run.job(name="a"), run.job(name="b"))
+    files = {str(job.name): run.folder / f"{job.name}.yml" for job in run.jobs}
+    for job in run.jobs:
+        files[str(job.name)].write_text(job.to_yaml())
+    _together(run, files)
+
+
+def _together(run: Run, job_files: dict[str, Path]) -> None:
+    processes = {name: start(run, file, name) for name, file in job_files.items()}
+    for name, process in processes.items():
+        finish(run, process, name)
 
 
 def kill_at(run: Run, point: Point) -> bool:
