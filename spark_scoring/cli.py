@@ -118,7 +118,8 @@ def rollback(
         typer.echo(json.dumps([asdict(step) for step in done], indent=2))
         return
     for step in done:
-        _console().print(f"run {step.run_id} rolled back in {step.table} ({step.way}), version {step.version}")
+        text = f"run {step.run_id} rolled back in {step.table} ({step.way}), version {step.version}"
+        _console().print(text, markup=False, soft_wrap=True)
 
 
 def _write(file: Path, page: str) -> None:

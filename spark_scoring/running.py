@@ -399,10 +399,11 @@ def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
 
 
 def _counts_in(plan: JobPlan, facts: RunFacts, ref: TableRef, version: int | None = None) -> RowCounts:
-    """The run's rows in a table, counted."""
+    """The run's bad rows in a table, counted."""
     spark = _session(plan)
     table = spark.table(ref.sql) if version is None else read_version(spark, ref, version)
-    own = table.where(F.col(quote(facts.run_column)) == facts.run_id)
+    bad = F.col(quote(plan.added[ERROR_COLUMN])).isNotNull()
+    own = table.where((F.col(quote(facts.run_column)) == facts.run_id) & bad)
     return count_rows(own, plan.added[ERROR_COLUMN], plan.scoring)
 
 

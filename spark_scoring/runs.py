@@ -13,7 +13,7 @@ from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import place_of, resolve
 from spark_scoring.delta.rollback import RolledBack
 from spark_scoring.delta.rollback import roll_back as take_back
-from spark_scoring.delta.source import describe_table
+from spark_scoring.delta.source import is_delta
 from spark_scoring.errors import HistoryError
 from spark_scoring.session import get_session
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from spark_scoring.delta.ledger import Commit, RunFacts
+    from spark_scoring.delta.names import TableRef
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,7 @@ def run_history(table: str, spark: SparkSession | None = None, *, limit: int | N
 
     """
     spark = spark or get_session()
-    ref = resolve(spark, **place_of(table))
-    detail = describe_table(spark, ref)
-    if detail is None or detail["format"] != "delta":
-        raise HistoryError.no_table(ref.text)
+    ref = _table(spark, table)
     commits = read_commits(spark, ref, limit)
     taken_back = {commit.rolled_back for commit in commits}
     return [
@@ -90,7 +88,14 @@ def roll_back(table: str, run_id: str, spark: SparkSession | None = None) -> lis
 
     """
     spark = spark or get_session()
-    return take_back(spark, resolve(spark, **place_of(table)), run_id)
+    return take_back(spark, _table(spark, table), run_id)
+
+
+def _table(spark: SparkSession, table: str) -> TableRef:
+    ref = resolve(spark, **place_of(table))
+    if not is_delta(spark, ref):
+        raise HistoryError.no_table(ref.text)
+    return ref
 
 
 def history_view(records: Sequence[RunRecord]) -> Table:

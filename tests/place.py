@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from spark_scoring import RunReport
 
 ROWS = 12
-BAD = {3}
+BAD = {3, 7}
+GOOD = [i for i in range(ROWS) if i not in BAD]
 
 
 class Place:

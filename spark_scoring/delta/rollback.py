@@ -11,7 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
 from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.sink import METADATA_SETTING, session_settings
-from spark_scoring.delta.source import describe_table, read_version
+from spark_scoring.delta.source import is_delta, read_version
 from spark_scoring.errors import HistoryError, RollbackFailedError
 from spark_scoring.sql import literal, quote
 
@@ -71,14 +71,12 @@ def roll_back(spark: SparkSession, ref: TableRef, run_id: str) -> list[RolledBac
         RollbackFailedError: Delta refused, or another writer came between.
 
     """
-    if describe_table(spark, ref) is None:
-        raise HistoryError.no_table(ref.text)
     commits = read_commits(spark, ref, limit=None)
     facts = _run(commits, ref, run_id)
     steps = [_step(spark, ref, commits, facts)]
     if facts.quarantine is not None:
         apart = resolve(spark, **with_suffix("_quarantine", table=None if ref.path else ref.text, path=ref.path))
-        if describe_table(spark, apart) is not None:
+        if is_delta(spark, apart):
             steps.append(_step(spark, apart, read_commits(spark, apart, limit=None), facts))
     done = [_take(spark, step) for step in steps if step is not None]
     if not done:

@@ -81,6 +81,12 @@ def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
         raise
 
 
+def is_delta(spark: SparkSession, ref: TableRef) -> bool:
+    """Whether a Delta table is there."""
+    detail = describe_table(spark, ref)
+    return detail is not None and detail["format"] == "delta"
+
+
 def history(spark: SparkSession, ref: TableRef, limit: int | None = None) -> DataFrame:
     """The table's history, newest first."""
     tail = "" if limit is None else f" LIMIT {int(limit)}"

@@ -14,8 +14,8 @@ from mlflow.types import ColSpec, Schema
 
 from spark_scoring import ScoringJob
 from spark_scoring.errors import JobError, RequestError, RunError
-from tests.models import line_rows, save_line
-from tests.place import ROWS, Place
+from tests.models import line_rows
+from tests.place import BAD, GOOD, ROWS, Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
-
-BAD = {3, 7}
-GOOD = [i for i in range(ROWS) if i not in BAD]
 
 
 class Counting(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -41,16 +38,6 @@ class Counting(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         with open(self.log, "a") as file:  # noqa: PTH123
             file.writelines(f"{x:.0f}\n" for x in model_input["x"])
         return model_input["x"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_line(str(tmp_path_factory.mktemp("bad_rows") / "line"))
-
-
-@pytest.fixture
-def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
-    return Place(spark, model, tmp_path, BAD)
 
 
 def test_a_quarantine_takes_the_bad_rows_once(place: Place) -> None:
@@ -108,15 +95,14 @@ def test_an_output_with_other_columns_than_its_quarantine_is_refused(place: Plac
         place.run(bad_rows="quarantine")
 
 
-@pytest.mark.parametrize("bad_rows", ["keep", "quarantine"])
-def test_more_bad_rows_than_allowed_stop_the_run_before_its_commit(place: Place, bad_rows: str) -> None:
+def test_more_bad_rows_than_allowed_stop_the_run_before_its_commit(place: Place) -> None:
     message = r"bad rows: 2 of 12 rows cannot be scored, max_bad_rows allows {} \(n: null in 2\); nothing was committed"
     with pytest.raises(RunError, match=message.format("1 rows")):
-        place.run(bad_rows=bad_rows, max_bad_rows=1)
+        place.run(bad_rows="quarantine", max_bad_rows=1)
     with pytest.raises(RunError, match=message.format("16% of the rows")):
-        place.run(bad_rows=bad_rows, max_bad_rows=0.16)
+        place.run(max_bad_rows=0.16)
     assert not list(place.folder.glob("out*"))
-    report = place.run(bad_rows=bad_rows, max_bad_rows=0.17)
+    report = place.run(max_bad_rows=0.17)
     assert (report.rows_in, report.bad_rows, report.reasons[0].rows) == (ROWS, 2, 2)
 
 

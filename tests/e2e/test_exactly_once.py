@@ -13,23 +13,13 @@ from spark_scoring.delta.names import resolve
 from spark_scoring.delta.once import Standing, Written, standing, write_once
 from spark_scoring.delta.sink import Rows, Target, Writing, inspect_target
 from spark_scoring.errors import RequestError, RunError
-from tests.models import line_rows, save_line
+from tests.models import line_rows
 from tests.place import BAD, ROWS, Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pyspark.sql import SparkSession
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_line(str(tmp_path_factory.mktemp("once") / "line"))
-
-
-@pytest.fixture
-def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
-    return Place(spark, model, tmp_path)
 
 
 def test_a_repeated_run_scores_nothing_and_gives_the_same_report(place: Place) -> None:
@@ -57,15 +47,12 @@ def test_force_scores_again(place: Place) -> None:
     assert place.run().skipped
 
 
-@pytest.mark.parametrize(
-    "taken", ["DELETE FROM {out}", "RESTORE TABLE {out} TO VERSION AS OF 0"], ids=["deleted", "restored"]
-)
-def test_a_run_whose_rows_are_gone_is_made_again(place: Place, taken: str) -> None:
+def test_a_run_whose_rows_are_gone_is_made_again(place: Place) -> None:
     place.run(source={"where": "id < 2"})
     place.run(source={"where": "id >= 2"})
-    place.sql(taken)
+    place.sql("RESTORE TABLE {out} TO VERSION AS OF 0")
     assert not place.run(source={"where": "id >= 2"}).skipped
-    assert [i for i in place.ids() if i >= 2] == list(range(2, ROWS))
+    assert place.ids() == list(range(ROWS))
     assert place.run(source={"where": "id >= 2"}).skipped
 
 
@@ -123,22 +110,17 @@ def test_replace_where_guards_a_table_that_is_new(place: Place) -> None:
     assert place.run(part, source={"where": "id < 4"}).rows_out == 4
 
 
-def test_a_run_of_today_is_another_one_tomorrow(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    today = {"where": "id >= 0 AND current_date() > DATE '2020-01-01'"}
-    place.run(source=today)
-    assert place.run(source=today).skipped
-    place.spark.conf.set("spark.sql.session.timeZone", "UTC+14")
+def test_a_run_of_today_is_another_one_tomorrow(place: Place) -> None:
+    today = {"where": "id < 2 AND current_date() > DATE '2020-01-01'"}
+    runs = []
     try:
-        there = place.spark.sql("SELECT CAST(current_date() AS STRING)").first()
-        place.spark.conf.set("spark.sql.session.timeZone", "UTC-12")
-        here = place.spark.sql("SELECT CAST(current_date() AS STRING)").first()
-        assert there != here  # 26 hours lie between
-        days = {place.run(source=today).run_id}
-        place.spark.conf.set("spark.sql.session.timeZone", "UTC+14")
-        days.add(place.run(source=today).run_id)
-        assert len(days) == 2
+        for zone in ("UTC+14", "UTC-12", "UTC+14"):  # 26 hours lie between: never the same day
+            place.spark.conf.set("spark.sql.session.timeZone", zone)
+            runs.append(place.run(source=today))
     finally:
         place.spark.conf.unset("spark.sql.session.timeZone")
+    assert [run.skipped for run in runs] == [False, False, True]
+    assert runs[0].run_id == runs[2].run_id
 
 
 def test_what_depends_on_the_moment_is_never_the_same_run(place: Place) -> None:
@@ -174,13 +156,13 @@ def test_a_mark_that_outlives_the_history_is_not_trusted(place: Place) -> None:
 
 
 def test_a_catalogs_own_table_is_written_once_too(
-    spark: SparkSession, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Databricks, where only the catalog knows where a table lies."""
     line_rows(spark, range(ROWS), BAD).write.format("delta").save(str(tmp_path / "in"))
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
     spark.sql("CREATE SCHEMA IF NOT EXISTS once")
-    fields: dict[str, Any] = {"model": model, "source": {"path": str(tmp_path / "in")}}
+    fields: dict[str, Any] = {"model": line, "source": {"path": str(tmp_path / "in")}}
     for mode in ("append", "overwrite"):
         output = {"table": f"once.{mode}", "mode": mode}
         job = ScoringJob.from_dict({**fields, "output": output})

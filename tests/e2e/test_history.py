@@ -10,27 +10,13 @@ import pytest
 from spark_scoring import roll_back, run_history
 from spark_scoring.cli import main
 from spark_scoring.errors import HistoryError
-from tests.models import line_rows, save_line
-from tests.place import ROWS, Place
+from tests.models import line_rows
+from tests.place import GOOD, ROWS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.place import Place
 
-    from pyspark.sql import SparkSession
-
-BAD = {3, 7}
-GOOD = [i for i in range(ROWS) if i not in BAD]
 MERGE = {"mode": "merge", "key": ["id"]}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_line(str(tmp_path_factory.mktemp("history") / "line"))
-
-
-@pytest.fixture
-def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
-    return Place(spark, model, tmp_path, BAD)
 
 
 def refusal(place: Place, run_id: str) -> str:

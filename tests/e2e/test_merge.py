@@ -13,7 +13,7 @@ from mlflow.types import ColSpec, Schema
 from pyspark.errors import AnalysisException
 
 from spark_scoring.errors import JobError, RequestError, RunError
-from tests.models import line_rows, save_line
+from tests.models import line_rows
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -39,16 +39,6 @@ class Counting(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return model_input["x"] * 2
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_line(str(tmp_path_factory.mktemp("merge") / "line"))
-
-
-@pytest.fixture
-def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
-    return Place(spark, model, tmp_path, ())
-
-
 def rows(place: Place, suffix: str = "") -> dict[int, Any]:
     return {row["id"]: row for row in place.spark.read.format("delta").load(place.output + suffix).collect()}
 
@@ -57,45 +47,45 @@ def change(place: Place, assignment: str, where: str) -> None:
     place.spark.sql(f"UPDATE delta.`{place.source}` SET {assignment} WHERE {where}")  # noqa: S608
 
 
-def test_a_merge_updates_what_differs_and_inserts_what_is_new(place: Place) -> None:
-    first = place.run(MERGE)
+def test_a_merge_updates_what_differs_and_inserts_what_is_new(clean: Place) -> None:
+    first = clean.run(MERGE)
     assert (first.rows_out, first.changes) == (ROWS, None)
-    change(place, "x = x + 100", "id < 3")
-    change(place, "n = NULL", "id = 4")
-    line_rows(place.spark, range(ROWS, ROWS + 2)).write.format("delta").mode("append").save(place.source)
-    second = place.run(MERGE)
+    change(clean, "x = x + 100", "id < 3")
+    change(clean, "n = NULL", "id = 4")
+    line_rows(clean.spark, range(ROWS, ROWS + 2)).write.format("delta").mode("append").save(clean.source)
+    second = clean.run(MERGE)
     assert (second.rows_in, second.rows_out, second.bad_rows) == (ROWS + 2, ROWS + 2, 1)
     assert vars(second.changes) == {"inserted": 2, "updated": 4, "deleted": 0, "unchanged": ROWS - 4}
-    after = rows(place)
+    after = rows(clean)
     assert sorted(after) == list(range(ROWS + 2))
     assert {i for i, row in after.items() if row["run_id"] == second.run_id} == {0, 1, 2, 4, ROWS, ROWS + 1}
     assert [round(after[i]["prediction"]) for i in (0, 5)] == [200, 12]
     assert (after[4]["prediction"], after[4]["scoring_error"]) == (None, "n: null")
-    again = place.run(MERGE)
+    again = clean.run(MERGE)
     assert (again.skipped, again.changes, again.bad_rows) == (True, second.changes, 1)
 
 
-def test_a_merge_is_made_again_after_someone_changed_the_table(place: Place) -> None:
-    place.run(MERGE)
-    place.sql("UPDATE {out} SET prediction = 0 WHERE id = 1")
-    place.sql("DELETE FROM {out} WHERE id = 2")
-    again = place.run(MERGE)
+def test_a_merge_is_made_again_after_someone_changed_the_table(clean: Place) -> None:
+    clean.run(MERGE)
+    clean.sql("UPDATE {out} SET prediction = 0 WHERE id = 1")
+    clean.sql("DELETE FROM {out} WHERE id = 2")
+    again = clean.run(MERGE)
     assert not again.skipped
     assert vars(again.changes) == {"inserted": 1, "updated": 1, "deleted": 0, "unchanged": ROWS - 2}
-    assert round(rows(place)[1]["prediction"]) == 3
+    assert round(rows(clean)[1]["prediction"]) == 3
 
 
-def test_a_key_is_in_the_output_or_in_the_quarantine(place: Place) -> None:
+def test_a_key_is_in_the_output_or_in_the_quarantine(clean: Place) -> None:
     """A prediction does not outlive the row that it was made from."""
-    change(place, "n = NULL", "id IN (3, 7)")
-    place.run(MERGE, bad_rows="quarantine")
-    assert place.ids("_quarantine") == [3, 7]
-    change(place, "n = 1", "id = 3")
-    change(place, "n = NULL", "id = 5")
-    report = place.run(MERGE, bad_rows="quarantine")
+    change(clean, "n = NULL", "id IN (3, 7)")
+    clean.run(MERGE, bad_rows="quarantine")
+    assert clean.ids("_quarantine") == [3, 7]
+    change(clean, "n = 1", "id = 3")
+    change(clean, "n = NULL", "id = 5")
+    report = clean.run(MERGE, bad_rows="quarantine")
     assert (report.rows_out, report.quarantined) == (ROWS - 2, 2)
     assert vars(report.changes) == {"inserted": 1, "updated": 0, "deleted": 1, "unchanged": ROWS - 3}
-    assert (place.ids(), place.ids("_quarantine")) == ([i for i in range(ROWS) if i not in (5, 7)], [5, 7])
+    assert (clean.ids(), clean.ids("_quarantine")) == ([i for i in range(ROWS) if i not in (5, 7)], [5, 7])
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -133,30 +123,30 @@ def _refuse_caching(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Frame, "persist", persist)
 
 
-def test_keys_that_do_not_tell_rows_apart_stop_the_run_before_its_commit(place: Place) -> None:
-    change(place, "note = 'same'", "id IN (1, 2, 3)")
-    change(place, "note = NULL", "id = 4")
+def test_keys_that_do_not_tell_rows_apart_stop_the_run_before_its_commit(clean: Place) -> None:
+    change(clean, "note = 'same'", "id IN (1, 2, 3)")
+    change(clean, "note = NULL", "id = 4")
     with pytest.raises(RunError) as raised:
-        place.run({"mode": "merge", "key": ["note"]})
+        clean.run({"mode": "merge", "key": ["note"]})
     assert [p.cause for p in raised.value.problems] == [
         "it is null in 1 rows; nothing was committed",
         "1 of its values stand in more than one row, 3 rows in all; nothing was committed",
     ]
-    assert not (place.folder / "out").exists()
-    assert place.run({"mode": "merge", "key": ["id", "note"]}, source={"where": "id <> 4"}).rows_out == ROWS - 1
+    assert not (clean.folder / "out").exists()
+    assert clean.run({"mode": "merge", "key": ["id", "note"]}, source={"where": "id <> 4"}).rows_out == ROWS - 1
 
 
-def test_a_key_must_be_kept_and_goes_with_merge_only(place: Place) -> None:
+def test_a_key_must_be_kept_and_goes_with_merge_only(clean: Place) -> None:
     with pytest.raises(RequestError, match=r"output\.key: x: the run does not write this column"):
-        place.run({"mode": "merge", "key": ["x"]})
+        clean.run({"mode": "merge", "key": ["x"]})
     with pytest.raises(JobError, match="mode: merge needs a key"):
-        place.job({"mode": "merge"})
+        clean.job({"mode": "merge"})
     with pytest.raises(JobError, match="key goes with mode: merge"):
-        place.job({"key": ["id"]})
+        clean.job({"key": ["id"]})
 
 
-def test_odd_names_and_nested_columns_are_merged(spark: SparkSession, model: str, tmp_path: Path) -> None:
-    place = Place(spark, model, tmp_path, ())
+def test_odd_names_and_nested_columns_are_merged(clean: Place, spark: SparkSession, tmp_path: Path) -> None:
+    place = clean
     odd = (
         spark.read.format("delta")
         .load(place.source)

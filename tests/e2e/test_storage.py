@@ -10,24 +10,11 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
-from tests.models import save_line
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from pyspark.sql import SparkSession
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_line(str(tmp_path_factory.mktemp("storage") / "line"))
-
-
-@pytest.fixture
-def place(spark: SparkSession, model: str, tmp_path: Path) -> Place:
-    return Place(spark, model, tmp_path, ())
 
 
 def columns(place: Place) -> dict[str, str]:
@@ -41,25 +28,25 @@ def refusal(place: Place, output: dict[str, Any], **fields: Any) -> str:
 
 
 @pytest.mark.parametrize("mode", [{"mode": "append"}, {"mode": "overwrite"}, {"mode": "merge", "key": ["id"]}])
-def test_evolve_lets_the_table_take_columns_that_it_lacks(place: Place, mode: dict[str, Any]) -> None:
-    place.run({**mode, "keep": ["id"]}, source={"where": "id < 2"})
+def test_evolve_lets_the_table_take_columns_that_it_lacks(clean: Place, mode: dict[str, Any]) -> None:
+    clean.run({**mode, "keep": ["id"]}, source={"where": "id < 2"})
     wider = {**mode, "keep": ["id", "note"]}
-    assert "or let the table take the run's: output.evolve: true" in refusal(place, wider)
-    place.run({**wider, "evolve": True})
-    assert columns(place)["note"] == "string"
-    notes = place.spark.read.format("delta").load(place.output).where("note IS NOT NULL")
+    assert "or let the table take the run's: output.evolve: true" in refusal(clean, wider)
+    clean.run({**wider, "evolve": True})
+    assert columns(clean)["note"] == "string"
+    notes = clean.spark.read.format("delta").load(clean.output).where("note IS NOT NULL")
     assert notes.count() == ROWS
 
 
-def test_evolve_replaces_columns_only_with_all_rows_and_only_of_predictions(place: Place) -> None:
+def test_evolve_replaces_columns_only_with_all_rows_and_only_of_predictions(clean: Place) -> None:
     wide = {"mode": "overwrite", "keep": ["id", "note", "x"]}
-    place.run(wide)
-    place.sql("REPLACE TABLE {out} USING delta PARTITIONED BY (note) AS SELECT * FROM {out} VERSION AS OF 0")
+    clean.run(wide)
+    clean.sql("REPLACE TABLE {out} USING delta PARTITIONED BY (note) AS SELECT * FROM {out} VERSION AS OF 0")
     names = {"prediction": "model_name", "model_name": "prediction"}
     other = {"mode": "append", "keep": ["id", "note"], "names": names, "evolve": True}
-    assert "evolve adds columns, but the types of these differ" in refusal(place, other)
-    place.run({**other, "mode": "overwrite"})
-    assert columns(place) == {
+    assert "evolve adds columns, but the types of these differ" in refusal(clean, other)
+    clean.run({**other, "mode": "overwrite"})
+    assert columns(clean) == {
         "id": "bigint",
         "note": "string",
         "model_name": "double",
@@ -69,30 +56,30 @@ def test_evolve_replaces_columns_only_with_all_rows_and_only_of_predictions(plac
         "scored_at": "timestamp",
         "run_id": "string",
     }
-    detail = place.spark.sql(f"DESCRIBE DETAIL delta.`{place.output}`").collect()[0]
+    detail = clean.spark.sql(f"DESCRIBE DETAIL delta.`{clean.output}`").collect()[0]
     assert detail["partitionColumns"] == ["note"]
-    place.spark.range(1).write.format("delta").save(str(place.folder / "theirs"))
-    theirs = {"path": str(place.folder / "theirs"), "mode": "overwrite", "evolve": True}
-    assert "it has no column run_id, so it holds something else than predictions" in refusal(place, theirs)
+    clean.spark.range(1).write.format("delta").save(str(clean.folder / "theirs"))
+    theirs = {"path": str(clean.folder / "theirs"), "mode": "overwrite", "evolve": True}
+    assert "it has no column run_id, so it holds something else than predictions" in refusal(clean, theirs)
 
 
-def test_a_constraint_that_a_row_violates_is_named_without_its_value(place: Place) -> None:
-    place.run(source={"where": "id < 2"})
-    place.sql("ALTER TABLE {out} ADD CONSTRAINT few CHECK (id < 11)")
+def test_a_constraint_that_a_row_violates_is_named_without_its_value(clean: Place) -> None:
+    clean.run(source={"where": "id < 2"})
+    clean.sql("ALTER TABLE {out} ADD CONSTRAINT few CHECK (id < 11)")
     with pytest.raises(RunError) as raised:
-        place.run(source={"where": "id >= 2"})
+        clean.run(source={"where": "id >= 2"})
     cause = raised.value.problems[0].cause
     assert cause == "a row of the run violates its constraint few (id < 11); nothing was committed"
-    place.sql("ALTER TABLE {out} DROP CONSTRAINT few")
+    clean.sql("ALTER TABLE {out} DROP CONSTRAINT few")
     table = "id BIGINT, note STRING NOT NULL, prediction DOUBLE, scoring_error STRING, model_name STRING"
-    strict = str(place.folder / "strict")
-    place.spark.sql(
+    strict = str(clean.folder / "strict")
+    clean.spark.sql(
         f"CREATE TABLE delta.`{strict}` ({table}, model_version STRING, scored_at TIMESTAMP, run_id STRING) USING delta"
     )
     with pytest.raises(
         RunError, match=r"a row of the run has no note, which the table wants \(NOT NULL\); nothing was"
     ):
-        place.run({"path": strict}, columns={"x": "id"}, source={"path": no_notes(place)})
+        clean.run({"path": strict}, columns={"x": "id"}, source={"path": no_notes(clean)})
 
 
 def no_notes(place: Place) -> str:
@@ -103,16 +90,16 @@ def no_notes(place: Place) -> str:
     return folder
 
 
-def test_a_source_whose_files_are_gone_is_told_so(place: Place) -> None:
+def test_a_source_whose_files_are_gone_is_told_so(clean: Place) -> None:
     """As after a VACUUM; Delta still counts the rows, from its log."""
-    plan = plan_job(place.job())
-    for file in place.folder.glob("in/*.parquet"):
+    plan = plan_job(clean.job())
+    for file in clean.folder.glob("in/*.parquet"):
         file.unlink()
     with pytest.raises(
         RunError, match=r"files of the version that is read are gone: it was vacuumed.*nothing was comm"
     ):
         run_job(plan)
-    assert not list(place.folder.glob("out/_delta_log/*.json"))
+    assert not list(clean.folder.glob("out/_delta_log/*.json"))
 
 
 @pytest.fixture
@@ -131,13 +118,13 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     subprocess.run(["umount", "-l", folder], check=False, capture_output=True)  # noqa: S607
 
 
-def test_a_full_disk_commits_nothing(place: Place, small_disk: Callable[[str], Path]) -> None:
+def test_a_full_disk_commits_nothing(clean: Place, small_disk: Callable[[str], Path]) -> None:
     full = small_disk("size=16k")
     with pytest.raises(RunError, match=r"there is no space left where the run writes.*nothing was committed"):
-        place.run({"path": str(full / "out")})
+        clean.run({"path": str(full / "out")})
     assert not list(full.glob("out/_delta_log/*.json"))
 
 
-def test_storage_that_cannot_be_written_is_told_so(place: Place, small_disk: Callable[[str], Path]) -> None:
+def test_storage_that_cannot_be_written_is_told_so(clean: Place, small_disk: Callable[[str], Path]) -> None:
     with pytest.raises(RunError, match="its folder cannot be made: the storage is read-only"):
-        place.run({"path": str(small_disk("ro") / "out")})
+        clean.run({"path": str(small_disk("ro") / "out")})

@@ -1,0 +1,77 @@
+"""Spark Connect: the same runs where there is no JVM to reach into, only SQL and DataFrames."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.models import save_line
+
+ROOT = Path(__file__).parents[2]
+
+_USE = """
+import sys
+from importlib.metadata import version
+from pyspark.sql import SparkSession
+import spark_scoring as ss
+
+folder, model = sys.argv[1:]
+settings = {
+    "spark.jars.packages": f"io.delta:delta-spark_4.1_2.13:{version('delta-spark')}",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.warehouse.dir": f"{folder}/warehouse",
+    "spark.ui.enabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.shuffle.partitions": "2",
+}
+builder = SparkSession.builder.remote("local[2]")
+for name, value in settings.items():
+    builder = builder.config(name, value)
+spark = builder.getOrCreate()
+assert not hasattr(spark, "_sc")
+table = spark.range(12).selectExpr("id", "CAST(id AS double) AS x", "IF(id = 3, NULL, id % 3) AS n")
+table.write.format("delta").save(f"{folder}/in")
+
+def run(output, **fields):
+    place = {"path": f"{folder}/{output.pop('path')}", **output}
+    job = {"model": model, "source": {"path": f"{folder}/in"}, "output": place, **fields}
+    report = ss.run_job(ss.ScoringJob.from_dict(job))
+    return report.rows_out, report.quarantined, report.skipped
+
+print("append", run({"path": "a"}), run({"path": "a"}), run({"path": "a"}, policy={"n": {"nulls": {"fill": 0}}}))
+print("overwrite", run({"path": "o", "mode": "overwrite"}, max_bad_rows=1), run({"path": "o", "mode": "overwrite"}))
+merge = {"path": "m", "mode": "merge", "key": ["id"]}
+print("merge", run({**merge}, bad_rows="quarantine"), run({**merge}, bad_rows="quarantine", columns={"x": "x + 1"}))
+newest = ss.run_history(f"{folder}/m")[0]
+print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
+spark.stop()
+"""
+
+
+def test_runs_over_spark_connect(tmp_path: Path) -> None:
+    for name in ("grpc", "grpc_status", "zstandard"):
+        pytest.importorskip(name)
+    model = save_line(str(tmp_path / "line"))
+    (tmp_path / "use.py").write_text(_USE)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
+    environment |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+    environment["SPARK_SCORING_CACHE"] = str(tmp_path / "cache")
+    command = [sys.executable, "use.py", str(tmp_path), model]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
+    shown = [
+        line for line in done.stdout.splitlines() if line.split(" ")[0] in ("append", "overwrite", "merge", "rollback")
+    ]
+    assert shown == [
+        "append (12, 0, False) (12, 0, True) (12, 0, False)",
+        "overwrite (12, 0, False) (12, 0, True)",
+        "merge (11, 1, False) (11, 1, False)",
+        "rollback 11 ['restore', 'restore']",
+    ]
