@@ -184,6 +184,7 @@ class _Suite:
         with _Watched(line, f"{line.fault}, {point.text}"):
             if not driver.kill_at(run, point):
                 line.missed += 1
+                print(f"       {line.fault}, {point.text}: it had ended before", flush=True)
             elif point.commits_before is not None:
                 found = run.new_commits(run.output)
                 assert found == point.commits_before, f"{found} commits when killed"
