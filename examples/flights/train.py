@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -10,12 +11,15 @@ import mlflow
 from lightgbm import LGBMClassifier
 from mlflow.models import infer_signature
 
-from examples.flights.prepare import DATA, DEPARTURES, LATE, TRAINING
+import spark_scoring as ss
+from examples.flights.prepare import DATA, DEPARTURES, LATE, PLANE_FEATURES, TRAINING, WEATHER_FEATURES
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
     from pyspark.sql import SparkSession
+
+    from spark_scoring.features.local_client import TrainingSet
 
 MODEL = "main.flights.delay"
 ALIAS = "champion"
@@ -46,6 +50,19 @@ FEATURES = {
 """Feature to the SQL type that the model is trained on, in its order. An integer or boolean one is never null."""
 COLUMNS = {"dep_hour": "sched_dep_time div 100"}
 """Features that are no column of the table: their SQL expression, as in score.yml."""
+LOOKUPS = (
+    ss.FeatureLookup(PLANE_FEATURES, "tailnum", feature_names=["seats", "engines", "built"]),
+    ss.FeatureLookup(
+        WEATHER_FEATURES,
+        "origin",
+        timestamp_lookup_key="sched_dep",
+        lookback_window=dt.timedelta(hours=3),
+    ),
+    ss.FeatureFunction(
+        udf_name="flights.plane_age", input_bindings={"flown": "year", "built": "built"}, output_name="plane_age"
+    ),
+)
+_PLANE_AGE = "(flown INT, built INT) RETURNS INT RETURN flown - built"
 
 
 def use_registry() -> None:
@@ -60,19 +77,32 @@ def use_registry() -> None:
 
 def train(spark: SparkSession) -> tuple[str, str]:
     """Train on the flights with a known arrival, make that model the champion; its registered name and version."""
-    frame = _training_frame(spark)
+    training_set = _training_set(spark)
+    frame = _training_frame(training_set)
     features, late = frame[list(FEATURES)], frame["late"]
     model = _classifier().fit(features, late)
-    number = _register(model, features)
+    number = _register(model, features, training_set)
     mlflow.MlflowClient().set_registered_model_alias(MODEL, ALIAS, number)
     return MODEL, number
 
 
-def _training_frame(spark: SparkSession) -> pd.DataFrame:
+def _training_set(spark: SparkSession) -> TrainingSet:
+    """The flights with a known arrival, their features looked up; the model is given ``FEATURES`` alone."""
+    spark.sql(f"CREATE OR REPLACE FUNCTION flights.plane_age{_PLANE_AGE}")
+    known = spark.table(DEPARTURES).where(TRAINING).where("arr_delay IS NOT NULL")
+    own = known.selectExpr("*", *[f"{sql} AS {name}" for name, sql in COLUMNS.items()], f"CAST({LATE} AS INT) AS late")
+    others = [name for name in (*own.columns, "built") if name not in (*FEATURES, "late")]
+    training_set: TrainingSet = ss.feature_client().create_training_set(
+        df=own, feature_lookups=list(LOOKUPS), label="late", exclude_columns=others
+    )
+    return training_set
+
+
+def _training_frame(training_set: TrainingSet) -> pd.DataFrame:
     """Features in the model's types and ``late`` as 0 or 1, sorted: the order of the rows is part of the result."""
-    columns = [f"CAST({COLUMNS.get(name, name)} AS {type_}) AS {name}" for name, type_ in FEATURES.items()]
-    known = spark.table(DEPARTURES).where(TRAINING).where("arr_delay IS NOT NULL").orderBy("flight_id")
-    frame: pd.DataFrame = known.selectExpr(*columns, f"CAST({LATE} AS INT) AS late").toArrow().to_pandas()
+    columns = [f"CAST({name} AS {type_}) AS {name}" for name, type_ in FEATURES.items()]
+    rows = training_set.load_df().selectExpr(*columns, "late").orderBy(*FEATURES, "late")
+    frame: pd.DataFrame = rows.toArrow().to_pandas()
     return frame
 
 
@@ -94,12 +124,14 @@ def _classifier() -> LGBMClassifier:
     )
 
 
-def _register(model: LGBMClassifier, features: pd.DataFrame) -> str:
+def _register(model: LGBMClassifier, features: pd.DataFrame, training_set: TrainingSet) -> str:
     example = features.head(5)
     with mlflow.start_run():
-        info = mlflow.lightgbm.log_model(
-            model,
-            name="model",
+        info = ss.feature_client().log_model(
+            model=model,
+            artifact_path="model",
+            flavor=mlflow.lightgbm,
+            training_set=training_set,
             signature=_signature(model, example),
             input_example=example,
             pip_requirements=_requirements(),
