@@ -102,7 +102,7 @@ def test_the_artifact_loads_with_mlflow_and_says_what_it_needs(airline: Airline)
 def test_the_plan_names_each_features_origin(airline: Airline) -> None:
     plan = plan_scoring(airline.uri, airline.flights.schema)
     text = plan.explain()
-    assert "temperature   main.air.weather at 1: temp   origin    sched_dep >= hour, at most 10800 s old" in text
+    assert "temperature   main.air.weather at 1: temp   origin    sched_dep >= hour, at most 3 h old" in text
     assert "age           main.air.planes at 1          tailnum" in text
     assert "main.air.weather at 1: temp" in plan.to_html()
     assert [entry["table"] for entry in plan.to_dict()["lookups"]] == ["main.air.planes", "main.air.weather"]
