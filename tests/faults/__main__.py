@@ -79,7 +79,6 @@ FAULTS: dict[str, _Fault] = {
 }
 SHORT_FAULTS: dict[str, tuple[str, ...]] = {
     "Python workers killed in every batch": ("append",),
-    "executors killed again and again": (cluster.executors_killed_always, ("append",)),
     "executor killed between two commits": ("quarantine",),
     "commit file cannot be written": ("append",),
     "same job twice at a time": ("append",),
