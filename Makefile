@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test contract lint unit docs bench bench-features lock clean
+.PHONY: help setup demo test contract lint unit test-faults fuzz docs bench bench-features bench-job lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,6 +27,14 @@ lint: setup
 unit: setup ## the tests that need no Spark
 	$(BIN)/python -m pytest tests/unit
 
+test-faults: setup ## kill, fill and crowd runs at many points, and compare what they leave; half an hour
+	@PYTHONPATH=. $(BIN)/python -m tests.faults
+
+SEED ?= 1
+COUNT ?= 400
+fuzz: setup ## odd requests from a seed: make fuzz SEED=7 COUNT=1000
+	@PYTHONPATH=. $(BIN)/python -W ignore -m tests.fuzz --seed $(SEED) --count $(COUNT)
+
 docs: setup ## the tables of docs/, from the code
 	PYTHONPATH=. $(BIN)/python tools/conversions_page.py
 	PYTHONPATH=. $(BIN)/python tools/registration_page.py
@@ -39,6 +47,9 @@ bench-features: setup ## our point-in-time joins against dbl-tempo's, as ratios 
 	@test -d benchmarks/.tempo || \
 	  $(BIN)/python -m pip install --quiet --no-deps --target benchmarks/.tempo -r benchmarks/tempo.txt
 	$(BIN)/python benchmarks/features.py
+
+bench-job: setup ## 10 million rows through a whole job: time, memory, and what each guarantee costs
+	$(BIN)/python benchmarks/job.py
 
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
 	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"

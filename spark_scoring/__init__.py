@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from spark_scoring.registration.findings import Diagnosis, Finding
     from spark_scoring.registration.register import RegisteredModel, register_model
     from spark_scoring.registration.repair import repair_model
-    from spark_scoring.registration.training import TrainingJob, run_training, training_frame
+    from spark_scoring.registration.training import TrainingJob, run_training
+    from spark_scoring.registration.training_rows import training_frame
     from spark_scoring.report.run import RunReport
     from spark_scoring.runs import RunRecord, roll_back, run_history
     from spark_scoring.session import get_session
@@ -74,7 +75,7 @@ _HOMES = {
     "run_job": "pipeline",
     "run_training": "registration.training",
     "score_batch": "pipeline",
-    "training_frame": "registration.training",
+    "training_frame": "registration.training_rows",
 }
 
 __all__ = [

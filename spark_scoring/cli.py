@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.registration.register import RegisteredModel
+    from spark_scoring.report.run import RunReport
 
 _TRACEBACK = "SPARK_SCORING_TRACEBACK"
 
@@ -62,15 +65,27 @@ def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False, html: _Html 
 
 
 @app.command()
-def score(job: _JobFile, set_: _Set = None, *, json_: _Json = False) -> None:
-    """Score the source and write the predictions, in one commit."""
+def score(
+    job: _JobFile,
+    set_: _Set = None,
+    *,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
+    ] = False,
+    json_: _Json = False,
+) -> None:
+    """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
     planned = _planned(job, set_)
     from spark_scoring.pipeline import run_job
 
     if not json_:
         _console().print(planned.view())
-    with progress_bar() as on_progress:
-        report = run_job(planned, on_progress=on_progress)
+    if continuous:
+        with _until_told() as until:
+            report = run_job(planned, on_batch=_show_batch, until=until)
+    else:
+        with progress_bar() as on_progress:
+            report = run_job(planned, on_progress=on_progress)
     if json_:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
@@ -232,6 +247,33 @@ def rollback(
     for step in done:
         text = f"run {step.run_id} rolled back in {step.table} ({step.way}), version {step.version}"
         _console().print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _until_told() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second one stops the process as it would anyway."""
+    told = threading.Event()
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def tell(number: int, _: object) -> None:
+        told.set()
+        Console(stderr=True).print("stopping once the batch is committed")
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, tell)
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_batch(report: RunReport) -> None:
+    """A line on standard error for each batch."""
+    text = f"{report.scored_at[:19]} {report.rows_text()}: {report.output} version {report.output_version}"
+    version = "" if report.model_version is None else f" by version {report.model_version}"
+    Console(stderr=True, soft_wrap=True).print(f"{text}{version}", markup=False, highlight=False)
 
 
 def _write(file: Path, page: str) -> None:

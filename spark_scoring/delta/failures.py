@@ -165,6 +165,17 @@ def _delta(found: re.Match[str], places: _Places) -> RunError:
     return CommitError.failed(f"output {places.output}", f"Delta refused the write ({found[1]})", "see Spark's log")
 
 
+def _worker_died(found: re.Match[str], places: _Places) -> RunError:
+    cause = "it died each time that a task was tried: it ran out of memory, or the model's native code crashed"
+    fix = "give the executors more memory beside the JVM's, or score in smaller Arrow batches; Spark's log has more"
+    return CommitError.failed("Python worker", cause, fix)
+
+
+def _executor_died(found: re.Match[str], places: _Places) -> RunError:
+    cause = "executors were lost each time that a task was tried, as where they run out of memory"
+    return CommitError.failed("executor", cause, "give the executors more memory; the cluster's log says why they died")
+
+
 def _missing_module(found: re.Match[str], places: _Places) -> RunError:
     fix = "install it where the executors run; the model's requirements.txt lists what it needs"
     return CommitError.failed("Python worker", found[1], fix)
@@ -182,7 +193,7 @@ _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = 
     (_CONFLICT, _conflict),
     (r"spark_scoring: a row is outside of replace_where", _outside),
     (r"NOT_SUPPORTED_WITH_SERVERLESS\] PERSIST", _no_caching),
-    (r"No space left on device|Disk quota exceeded", _full),
+    (r"No space left on device|Disk quota exceeded|File too large", _full),
     (r"(Read-only file system|Permission denied|AccessDenied\w*|AccessControlException)", _not_allowed),
     (r"(AuthorizationPermissionMismatch|INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED|403 Forbidden)", _not_allowed),
     (r"DELTA_CANNOT_CREATE_LOG_PATH", _no_folder),
@@ -192,6 +203,8 @@ _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = 
     (r"FAILED_READ_FILE\.FILE_NOT_EXIST|DELTA_FILE_NOT_FOUND\w*|FileNotFoundException", _files_gone),
     (r"\[DELTA_REPLACE_WHERE_MISMATCH\]", _outside),
     (r"\[(DELTA_[A-Z_.]+)\]", _delta),
+    (r"Python worker exited unexpectedly|Python worker failed to connect back", _worker_died),
+    (r"ExecutorLostFailure", _executor_died),
     (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),
 )
 """Patterns in the error's text, the most telling first."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql.streaming.query import StreamingQuery
 
     from spark_scoring.delta.sink import Target
     from spark_scoring.delta.source import PinnedSource
@@ -95,7 +95,7 @@ def newest_version(spark: SparkSession, folder: str, batch: int) -> int:
     lines = _lines(spark, f"{folder}/offsets/{batch}") or [""]
     try:
         offset = json.loads(lines[-1])
-        return int(offset["reservoirVersion"]) - (offset["index"] < 0)
+        return int(offset["reservoirVersion"]) - int(offset["index"] < 0)
     except (ValueError, KeyError, TypeError) as error:
         raise StreamError.bad_checkpoint(folder) from error
 

@@ -106,7 +106,9 @@ def by_sorting(spine: DataFrame, joins: Sequence[AsOfJoin], prefix: str) -> Data
         f"shiftleft(shiftright({hashed}, {_TIME_BITS}), {_TIME_BITS})"
         f" | least(greatest(shiftright({time}, {_UNIT_BITS}), 0L), {2**_TIME_BITS - 1}L)"
     )
-    near = union.repartition(F.col(hashed)).withColumn(code, F.expr(coded)).sortWithinPartitions(code)
+    # The hash is made anew behind the shuffle, which is cheaper than that it travels.
+    spread = union.repartition(F.expr(shape.hash_sql)).withColumn(hashed, F.expr(shape.hash_sql))
+    near = spread.withColumn(code, F.expr(coded)).sortWithinPartitions(code)
     window = Window.partitionBy(hashed, *shape.keys).orderBy(time, *shape.feature_order())
     to_here = window.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     latest = [F.last(column, ignorenulls=True).over(to_here).alias(column) for column in shape.latest]
@@ -136,14 +138,14 @@ class _Union:
         self._places = {c: f"{prefix}_own{i}" for i, c in enumerate(carried)}
         self._types = [_struct_type(join) for join in joins]
         self.kept = [*self.keys, self.time, *self._places.values()]
+        lost = " OR ".join(f"{key} IS NULL" for key in self.keys)
+        self.hash_sql = f"CASE WHEN {lost} THEN {self._salt()} ELSE xxhash64({', '.join(self.keys)}) END"
 
     def spine_rows(self) -> DataFrame:
         keys = [_cast(quote(m.source), m.cast) for m in self._matches]
-        lost = " OR ".join(f"{key} IS NULL" for key in keys)
         return self._spine.select(
             *[F.expr(sql).alias(name) for sql, name in zip(keys, self.keys, strict=True)],
             F.expr(time_micros(quote(self._as_of.source), self._as_of.source_type)).alias(self.time),
-            F.expr(f"CASE WHEN {lost} THEN {self._salt()} ELSE xxhash64({', '.join(keys)}) END").alias(self.hashed),
             *[F.col(quote(c)).alias(place) for c, place in self._places.items()],
             *[F.lit(None).cast(t).alias(name) for t, name in zip(self._types, self.latest, strict=True)],
         )
@@ -155,7 +157,6 @@ class _Union:
         return rows.select(
             *[F.expr(sql).alias(name) for sql, name in zip(keys, self.keys, strict=True)],
             F.expr(micros).alias(self.time),
-            F.expr(f"xxhash64({', '.join(keys)})").alias(self.hashed),
             *[F.lit(None).cast(schema[c].dataType).alias(name) for c, name in self._places.items()],
             *[
                 _struct(lookup, micros).alias(name) if i == place else F.lit(None).cast(t).alias(name)
@@ -202,9 +203,9 @@ class _Union:
 
     def _salt(self) -> str:
         """What spreads rows without a key, which match nothing; the same at each try of a task."""
-        atomic = [f.name for f in self._spine.schema.fields if not isinstance(f.dataType, _NESTED)]
-        names = [quote(name) for name in atomic if name not in self._as_key][:_ATOMIC_SALT]
-        return f"xxhash64({', '.join(names or ['0'])})"
+        types = {field.name: field.dataType for field in self._spine.schema.fields}
+        names = [place for c, place in self._places.items() if not isinstance(types[c], _NESTED)]
+        return f"xxhash64({', '.join([self.time, *names[:_ATOMIC_SALT]])})"
 
 
 _NESTED = (ArrayType, MapType, StructType)
@@ -261,8 +262,8 @@ def _findable(join: AsOfJoin) -> DataFrame:
 def _needed_rows(spine: DataFrame, join: AsOfJoin) -> DataFrame:
     """The findable feature rows; where the scored table is small and may be read twice, those of its keys only."""
     rows = _findable(join)
-    plan = _optimized(spine)
-    if plan is None or not _reads_alike(plan) or not _bytes(plan) <= min(_MOST_BYTES, _bytes(_optimized(rows))):
+    plan = _analyzed(spine)
+    if plan is None or not _reads_alike(plan) or not _bytes(plan) <= min(_MOST_BYTES, _bytes(_analyzed(rows))):
         return rows
     matches = join.lookup.matches
     keys = spine.select(*[F.expr(_cast(quote(m.source), m.cast)).alias(f"k{i}") for i, m in enumerate(matches)])
@@ -272,20 +273,20 @@ def _needed_rows(spine: DataFrame, join: AsOfJoin) -> DataFrame:
     return own.join(F.broadcast(keys.distinct().alias("k")), F.expr(" AND ".join(same)), "left_semi")
 
 
-def _optimized(df: DataFrame) -> Any | None:
-    """Spark's plan of a query; None on Spark Connect, which does not show it."""
-    return df._jdf.queryExecution().optimizedPlan() if hasattr(df, "_jdf") else None  # noqa: SLF001
+def _analyzed(df: DataFrame) -> Any | None:
+    """Spark's plan of a query, not optimized: that would ask Delta for files. None on Spark Connect, which has none."""
+    return df._jdf.queryExecution().analyzed() if hasattr(df, "_jdf") else None  # noqa: SLF001
 
 
 def _bytes(plan: Any) -> int:
-    """Spark's estimate of the result's size, as EXPLAIN COST prints it."""
+    """Spark's estimate of the result's size, by the size of the files and the columns that are read."""
     return int(plan.stats().sizeInBytes())
 
 
 def _reads_alike(plan: Any) -> bool:
     """Whether a second run of the query gives the same rows: it reads files, filters and projects, no more."""
     nodes = {line.lstrip(" :+-").partition(" ")[0] for line in str(plan.toString()).splitlines()}
-    return bool(plan.deterministic()) and nodes <= {"Project", "Filter", "Relation"}
+    return bool(plan.deterministic()) and nodes <= {"Project", "Filter", "Relation", "SubqueryAlias"}
 
 
 def by_intervals(spine: DataFrame, join: AsOfJoin, prefix: str) -> DataFrame | None:
@@ -318,7 +319,7 @@ def by_intervals(spine: DataFrame, join: AsOfJoin, prefix: str) -> DataFrame | N
 def _is_small(join: AsOfJoin) -> bool:
     """Whether a feature table is known to be small, and its values go to the driver and back as they are."""
     columns = _columns_of(join)
-    plan = _optimized(columns)
+    plan = _analyzed(columns)
     plain = all(f.dataType.simpleString().partition("(")[0] in _PLAIN for f in columns.schema.fields)
     return plan is not None and plain and hasattr(columns, "toArrow") and _bytes(plan) <= _MOST_BYTES
 

@@ -304,8 +304,7 @@ def _described(
     for label in labels:
         with problems.attempt():
             if label not in df.columns:
-                msg = "label"
-                raise FeatureTableError.no_column(msg, label, df.columns)
+                raise FeatureTableError.no_column(label, df.columns, setting="label")
     for lookup in lookups:
         with problems.attempt():
             if isinstance(lookup, FeatureLookup):
@@ -325,8 +324,7 @@ def _described(
     for name in excluded:
         with problems.attempt():
             if name not in names:
-                msg = "exclude_columns"
-                raise FeatureTableError.no_column(msg, name, names)
+                raise FeatureTableError.no_column(name, names, setting="exclude_columns")
     problems.raise_all()
     kept = tuple(replace(column, include=column.name not in excluded) for column in columns)
     return FeatureSpec(kept, tuple(tables.values()), tuple(d for d in definitions if d is not None))
@@ -343,8 +341,8 @@ def _add_table(tables: dict[str, InputTable], table: FeatureTable, lookup: Featu
     )
     if tables.setdefault(table.name, entry) != entry:
         cause = "two lookups in it have different lookback windows, and the format knows one for each table"
-        msg = f"feature table {table.name}"
-        raise FeatureTableError.bad_lookup(msg, cause, "give both the same one")
+        thing = f"feature table {table.name}"
+        raise FeatureTableError.bad_lookup(thing, cause, "give both the same one")
 
 
 def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
@@ -352,8 +350,7 @@ def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
     keys = () if table.primary_keys is None else row_keys(table)
     names = lookup.names or [name for name in table.schema.fieldNames() if name not in keys]
     if stray := [name for name in lookup.default_values if name not in names]:
-        msg = f"default_values of {table.name}"
-        raise FeatureTableError.no_column(msg, stray[0], names)
+        raise FeatureTableError.no_column(stray[0], names, setting=f"default_values of {table.name}")
     return [
         LookupColumn(
             name=lookup.rename_outputs.get(name, name),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering, ModelError, first_line
-from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
+from spark_scoring.model.categories import RECORDED, OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,
@@ -45,6 +45,14 @@ _NUMPY_TO_MLFLOW = {
     "bytes": "binary",
     "datetime64[ns]": "datetime",
 }
+_TRAINED_TYPES = {
+    **{name: type_ for name, type_ in _NUMPY_TO_MLFLOW.items() if type_ in ("double", "float", "long", "integer")},
+    "bool": "boolean",
+    "float16": "float",
+    **dict.fromkeys(("int8", "int16", "uint8", "uint16"), "integer"),
+    "uint32": "long",
+}
+"""numpy's numbers of a training frame -> MLflow's data types."""
 _WIDENED = {"int8": "integer", "int16": "integer", "uint8": "integer", "uint16": "integer", "uint32": "long"}
 """What a column of results holds numpy's other integers in."""
 
@@ -137,6 +145,8 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         takes, inputs = signature_inputs(signature)
     else:
         takes, inputs = "frame", _trained_inputs(pinned, features)
+    if features is not None:
+        inputs = _as_trained(inputs, mlmodel)
     own_names = own_feature_names(raw, [f.name for f in inputs])
     types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
     levels = own_levels(raw, own_names or [f.name for f in inputs], types)
@@ -197,6 +207,17 @@ def _trained_inputs(pinned: PinnedModel, features: FeatureSpec | None) -> tuple[
             inputs.append(Feature(column.name, type_))
     problems.raise_all(ModelError)
     return tuple(inputs)
+
+
+def _as_trained(inputs: tuple[Feature, ...], mlmodel: Model) -> tuple[Feature, ...]:
+    """A feature model's inputs in the dtypes of the frame that it was trained on, where registration recorded them.
+
+    A feature client infers the raw model's signature from an example that it makes anew: a flag that training had as
+    a float, for its nulls, would be a flag again.
+    """
+    dtypes = ((mlmodel.metadata or {}).get(RECORDED) or {}).get("dtypes")
+    known = dtypes if isinstance(dtypes, dict) else {}
+    return tuple(replace(f, type=_TRAINED_TYPES.get(str(known.get(f.name)), f.type)) for f in inputs)
 
 
 def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:

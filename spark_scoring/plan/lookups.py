@@ -96,11 +96,11 @@ class TableLookup:
 
     @property
     def time_text(self) -> str:
-        """``sched_dep >= hour, at most 3600 s old``; nothing for a plain lookup."""
+        """``sched_dep >= hour, at most 3 h old``; nothing for a plain lookup."""
         if self.as_of is None:
             return ""
         age = self.as_of.lookback_micros
-        limit = "" if age is None else f", at most {age / 1e6:g} s old"
+        limit = "" if age is None else f", at most {_duration(age)} old"
         return f"{self.as_of.source} >= {self.as_of.column}{limit}"
 
 
@@ -193,6 +193,14 @@ class LookupPlan:
             else:
                 kept.append(repr((step.table.name, step.matches, step.as_of, step.features)))
         return kept
+
+
+def _duration(micros: int) -> str:
+    """Microseconds in the largest unit of which they are a whole number: ``3 h``."""
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000)):
+        if micros and micros % size == 0:
+            return f"{micros // size} {unit}"
+    return f"{micros / 1e6:g} s"
 
 
 def _step_dict(step: Step) -> dict[str, Any]:

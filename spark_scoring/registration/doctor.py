@@ -14,6 +14,7 @@ from spark_scoring.engine.worker import LoadedModel
 from spark_scoring.errors import ModelOutputError, RegistrationError, RequestError, ScoringError, first_line, listed
 from spark_scoring.model.categories import own_levels
 from spark_scoring.model.environment import environment_differences
+from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
     model_requirements,
@@ -133,6 +134,11 @@ def _read(pinned: PinnedModel) -> _Files:
         raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
     has_inputs = signature is not None and signature.inputs is not None
     takes, inputs = signature_inputs(signature) if has_inputs else ("frame", ())
+    folder = feature_folder(pinned.path)
+    if folder is not None:  # the signature has all columns of the lookups; the model inside takes some of them
+        known = {feature.name: feature for feature in inputs}
+        inputs = tuple(known[c.name] for c in read_feature_spec(folder, pinned.uri).included if c.name in known)
+        mlmodel = Model.load(str(folder / RAW_MODEL))
     is_frame = takes == "frame" and all(feature.name for feature in inputs)
     return _Files(pinned, mlmodel, signature, inputs, is_frame, recorded(mlmodel.metadata), native_flavor(mlmodel))
 
@@ -321,8 +327,8 @@ def _loaded_findings(files: _Files, example: Any, task: str | None, *, is_clear:
 
 def _scored_folder(files: _Files) -> Path:
     """Of a model with feature lookups the raw model inside, which needs no client to load."""
-    inside = Path(files.pinned.path, "data", "feature_store", "raw_model")
-    return inside if (inside / "MLmodel").is_file() else Path(files.pinned.path)
+    folder = feature_folder(files.pinned.path)
+    return Path(files.pinned.path) if folder is None else folder / RAW_MODEL
 
 
 def _trained_findings(own: list[str], names: list[str]) -> Iterator[Finding]:

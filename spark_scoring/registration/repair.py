@@ -35,7 +35,7 @@ from spark_scoring.registration.tasks import (
     output_type,
 )
 from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, run_of
-from spark_scoring.registration.training import read_rows
+from spark_scoring.registration.training_rows import read_rows
 from spark_scoring.registration.verification import prediction_difference, verify
 from spark_scoring.sql import quote
 

@@ -10,10 +10,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from spark_scoring.report.bad_rows import ReasonCount
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from spark_scoring.report.bad_rows import ReasonCount
 
 _SHOWN_REASONS = 10
 
@@ -74,7 +74,7 @@ class RunReport:
     """Those of them that an earlier run had committed before it died; their rows are counted here."""
 
     def with_batch(self, batch: RunReport) -> RunReport:
-        """This report and the next micro-batch's as one."""
+        """Add the next micro-batch's report."""
         changes = [report.changes for report in (self, batch) if report.changes is not None]
         return replace(
             batch,
@@ -98,7 +98,8 @@ class RunReport:
         """Rows scored and written per second of wall time."""
         return self.rows_out / self.seconds if self.seconds else 0.0
 
-    def _rows(self) -> str:
+    def rows_text(self) -> str:
+        """For people: rows in, out, and bad or quarantined."""
         counts = f"{self.rows_in:,} in, {self.rows_out:,} out"
         return f"{counts}, {self.quarantined:,} quarantined" if self.quarantine else f"{counts}, {self.bad_rows:,} bad"
 
@@ -119,7 +120,7 @@ class RunReport:
         version = f" version {self.model_version}" if self.model_version else ""
         table = Table.grid(padding=(0, 2))
         table.add_row("model", Text(f"{self.model}{version}"))
-        table.add_row("rows", self._rows())
+        table.add_row("rows", self.rows_text())
         if not self.skipped:
             table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
         table.add_row("source", Text(f"{self.source} at version {self.source_version}"))

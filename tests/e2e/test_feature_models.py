@@ -71,6 +71,15 @@ def test_a_job_scores_from_keys_alone(airline: Airline, spark: SparkSession) -> 
     assert json.loads(row["userMetadata"])["spark_scoring"]["feature_tables"][WEATHER] == 1
 
 
+def test_a_run_is_another_one_once_a_feature_table_has_changed(airline: Airline, spark: SparkSession) -> None:
+    airline.flights.drop("late").write.format("delta").saveAsTable("air.again")
+    output = {"table": "main.air.scored_again", "keep": ["flight_id"], "mode": "overwrite"}
+    job = ScoringJob.from_dict({"model": airline.uri, "source": {"table": "main.air.again"}, "output": output})
+    assert [run_job(job).skipped, run_job(job).skipped] == [False, True]
+    spark.sql("UPDATE air.planes SET seats = seats + 1 WHERE tailnum = 'N1'")
+    assert [run_job(job).skipped, run_job(job).skipped] == [False, True]
+
+
 def test_a_feature_that_the_table_has_is_not_looked_up(airline: Airline) -> None:
     own = airline.flights.selectExpr("*", "-99D AS temperature", "true AS gusty")
     plan = plan_scoring(airline.uri, own)
@@ -90,11 +99,12 @@ def test_the_artifact_loads_with_mlflow_and_says_what_it_needs(airline: Airline)
     assert "temperature (from main.air.weather by origin as of sched_dep)" in str(raised.value)
 
 
-def test_the_plan_names_each_features_origin(airline: Airline) -> None:
+def test_the_plan_names_each_features_origin(airline: Airline, spark: SparkSession) -> None:
     plan = plan_scoring(airline.uri, airline.flights.schema)
     text = plan.explain()
-    assert "temperature   main.air.weather at 1: temp   origin    sched_dep >= hour, at most 10800 s old" in text
-    assert "age           main.air.planes at 1          tailnum" in text
+    planes = spark.sql("DESCRIBE HISTORY air.planes LIMIT 1").collect()[0]["version"]
+    assert "temperature   main.air.weather at 1: temp   origin    sched_dep >= hour, at most 3 h old" in text
+    assert f"age           main.air.planes at {planes}          tailnum" in text
     assert "main.air.weather at 1: temp" in plan.to_html()
     assert [entry["table"] for entry in plan.to_dict()["lookups"]] == ["main.air.planes", "main.air.weather"]
 

@@ -83,7 +83,7 @@ def test_rows_that_a_type_cannot_hold_are_counted(table: Any) -> None:
         ({"x": "double"}, {"x": "prize + 1"}, "columns: x: 'prize + 1' does not fit the source"),
         ({"price": "dubble"}, {}, "feature 'price': 'dubble' is no type\n   fix: did you mean double"),
         ({"tags": None}, {}, "no type by default for array<double>"),
-        ({"tags": "category"}, {}, "levels are of one type"),
+        ({"tags": "category"}, {}, "ARRAY values are no levels"),
         ({"day": "long"}, {}, "feature 'day' (long): no meaningful conversion from DATE"),
     ],
 )

@@ -13,10 +13,12 @@ from spark_scoring import (
     FeatureLookup,
     LocalFeatureClient,
     RegistrationError,
+    TrainingJob,
     VerificationError,
     check_model,
     log_model_with_feature_engineering,
     register_model,
+    run_training,
     score_batch,
 )
 
@@ -88,6 +90,29 @@ def test_a_model_with_lookups_is_registered_and_scored_from_keys(
     scored = score_batch(keys, f"models:/{NAME}@champion").orderBy("id").toPandas()
     np.testing.assert_allclose(scored["prediction"], model.predict(X), rtol=1e-12)
     assert {f.code for f in check_model(registered.uri).findings if f.severity == "error"} == set()
+
+
+def test_a_training_job_with_lookups(spark: SparkSession, client: LocalFeatureClient, registry: str) -> None:
+    columns = ["id", "concat('N', id % 20) tailnum", "CAST(id AS DECIMAL(9,1)) distance", "id % 7 late"]
+    spark.range(ROWS).selectExpr(*columns).write.format("delta").saveAsTable("looked.departures")
+    job = {
+        "name": "main.looked.job", "task": "regression", "source": {"table": "main.looked.departures"},
+        "features": {"distance": "double", "half": {"sql": "distance / 2"}, "seats": "double", "age": "float"},
+        "lookups": [{"table": "main.looked.planes", "key": "tailnum", "features": ["seats", "age"]}],
+        "label": "late", "order_by": ["id"], "validation": "id >= 70", "estimator": "lightgbm:LGBMRegressor",
+        "params": {"n_estimators": 5, "verbose": -1, "min_child_samples": 5}, "pip_requirements": ["lightgbm"],
+        "alias": "champion", "tags": {"domain": "ops"},
+    }  # fmt: skip
+    registered = run_training(TrainingJob.from_dict(job), spark)
+    assert dict(registered.metrics)["training_rows"] == 70
+    tags = mlflow.MlflowClient().get_model_version("main.looked.job", "1").tags
+    assert (tags["training_data"], tags["domain"], tags["layer"]) == ("main.looked.departures", "ops", "ml")
+    keys = spark.table("looked.departures").select("id", "tailnum", "distance")
+    scored = score_batch(keys, "models:/main.looked.job@champion", columns={"half": "distance / 2"})
+    assert scored.where("scoring_error IS NOT NULL OR prediction IS NULL").isEmpty()
+    reordered = TrainingJob.from_dict({**job, "features": {"seats": "double", "distance": "double", "age": "float"}})
+    with pytest.raises(RegistrationError, match="in another order"):
+        run_training(reordered, spark)
 
 
 def test_the_alternative_signature_goes_the_same_way(

@@ -192,7 +192,7 @@ def test_lookups_come_in_rounds_and_name_their_origin() -> None:
     assert [step.name for step in second if isinstance(step, FunctionCall)] == ["ratio"]
     assert planned.columns == ("temp", "seats_out", "ratio")
     assert [(o.name, o.source, o.keys, o.as_of, o.otherwise) for o in planned.origins] == [
-        ("temp", "main.ml.weather at 3", "origin = station", "time_hour >= hour, at most 21600 s old", "50.0"),
+        ("temp", "main.ml.weather at 3", "origin = station", "time_hour >= hour, at most 6 h old", "50.0"),
         ("seats_out", "main.ml.planes: seats", "TAILNUM = tailnum", "", "null"),
         ("ratio", "main.ml.ratio", "a => temp, b => distance", "", ""),
     ]
