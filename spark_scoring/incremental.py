@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.errors import StreamingQueryException
 
 from spark_scoring.delta.failures import explain_failure
-from spark_scoring.delta.sink import session_settings
+from spark_scoring.delta.sink import inspect_again, session_settings
 from spark_scoring.delta.stream import (
     check_change_feed,
     checkpoint_home,
     checkpoint_id,
+    commits_of_stream,
     find_checkpoint,
     has_rows,
     new_rows,
@@ -27,15 +29,15 @@ from spark_scoring.delta.stream import (
     open_stream,
     start_query,
 )
-from spark_scoring.errors import RunError, StreamError
+from spark_scoring.errors import StreamError
 from spark_scoring.job_plan import Increments
-from spark_scoring.running import carry_out, report_of_nothing
+from spark_scoring.running import carry_out, report_of, report_of_nothing
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
     from spark_scoring.job import ScoringJob
     from spark_scoring.job_plan import JobPlan
@@ -95,6 +97,7 @@ def score_increments(
     increments: Increments,
     *,
     at_present: Callable[[JobPlan, bool], JobPlan],
+    plan_anew: Callable[[ScoringJob, SparkSession], JobPlan],
     on_progress: Callable[[int, int], None] | None = None,
     on_batch: Callable[[RunReport], None] | None = None,
     until: threading.Event | None = None,
@@ -105,6 +108,7 @@ def score_increments(
         plan: the job's plan.
         increments: of the plan.
         at_present: the plan with the feature tables as they are now and, if so asked, the model.
+        plan_anew: the plan of a job; a function that another process can import.
         on_progress: called now and then with (finished tasks, all tasks) of a batch.
         on_batch: called with the report of each batch once it is committed.
         until: keeps going until it is set; None: until nothing is new.
@@ -114,32 +118,108 @@ def score_increments(
 
     """
     started, total = time.perf_counter(), report_of_nothing(plan)
+    has_jvm = hasattr(plan.source.frame.sparkSession, "_sc")
 
-    def score(number: int, rows: DataFrame) -> None:
-        nonlocal plan, total
-        if until is not None and until.is_set():
-            raise _StoppedError
-        try:
-            plan = at_present(plan, until is not None)
-            part = _part(plan, increments, number, rows)
-            if part is None:
-                return
-            report = carry_out(part, on_progress)
-        except RunError:
-            raise
-        except Exception as error:
-            raise explain_failure(error, plan.target.ref.text, plan.source.ref.text) from error
+    def count(report: RunReport) -> None:
+        nonlocal total
         total = total.with_batch(report)
         if on_batch is not None:
             on_batch(report)
 
+    def score(rows: DataFrame, number: int) -> None:
+        nonlocal plan
+        if until is not None and until.is_set():
+            raise _StoppedError
+        with _in_our_words(plan):
+            plan = at_present(plan, until is not None)
+            part = _part(plan, increments, rows, number)
+        if part is not None:
+            count(carry_out(part, on_progress))
+
     while True:
-        _score_new(plan, increments, score)
+        if has_jvm:
+            _score_here(plan, increments, score)
+        else:
+            for report in _score_by_server(plan, increments, plan_anew, keeps_going=until is not None):
+                count(report)
         if until is None or until.wait(increments.interval):
             return replace(total, seconds=time.perf_counter() - started)
 
 
-def _part(plan: JobPlan, increments: Increments, number: int, rows: DataFrame) -> JobPlan | None:
+@contextmanager
+def _in_our_words(plan: JobPlan) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise explain_failure(error, plan.target.ref.text, plan.source.ref.text) from error
+
+
+class _StoppedError(Exception):
+    """Ends the query in a batch: it failed, or the job was told to stop before it was begun."""
+
+
+def _score_here(plan: JobPlan, increments: Increments, score: Callable[[DataFrame, int], None]) -> None:
+    """Hand what is new to a function, batch by batch, in this process. What Spark raises comes out in our words."""
+    spark = plan.source.frame.sparkSession
+    raised: list[BaseException] = []
+
+    def batch(rows: DataFrame, number: int) -> None:
+        try:
+            score(rows, number)
+        except BaseException as error:  # noqa: BLE001  it is raised below
+            raised.append(error)  # Spark brings back no more than a text, and logs it
+            raise _StoppedError from None
+
+    with _in_our_words(plan):
+        stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
+        with session_settings(spark, _ONE_AT_A_TIME):
+            query = start_query(stream, increments.checkpoint, batch)
+        try:
+            query.awaitTermination()
+        except StreamingQueryException:
+            if not raised:
+                raise
+        finally:
+            if query.isActive:
+                query.stop()
+    if raised and not isinstance(raised[0], _StoppedError):
+        raise raised[0]
+
+
+def _score_by_server(
+    plan: JobPlan,
+    increments: Increments,
+    plan_anew: Callable[[ScoringJob, SparkSession], JobPlan],
+    *,
+    keeps_going: bool,
+) -> list[RunReport]:
+    """Over Spark Connect, Python beside the server carries the batches out, each planned there.
+
+    Nothing comes back from it but an error's text: the output's history tells the rest. A batch that an earlier run
+    had committed before it died is so not counted.
+    """
+    spark, model = plan.source.frame.sparkSession, plan.scoring.model
+    settings: dict[str, object] = {"force": False}
+    if not keeps_going:
+        pinned = model.uri if model.version is None else f"models:/{model.name}/{model.version}"
+        settings |= {"model": pinned, "expect_digest": model.digest}
+    job = increments.job.model_copy(update=settings)
+
+    def batch(rows: DataFrame, number: int) -> None:
+        there = plan_anew(job, rows.sparkSession)
+        part = _part(there, increments, rows, number)
+        if part is not None:
+            carry_out(part)
+
+    known = {commit.version for commit in commits_of_stream(spark, plan.target, increments.stream)}
+    with _in_our_words(plan):
+        stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
+        start_query(stream, increments.checkpoint, batch).awaitTermination()
+    made = commits_of_stream(spark, inspect_again(spark, plan.target), increments.stream)
+    return [report_of(plan, commit) for commit in made if commit.version not in known]
+
+
+def _part(plan: JobPlan, increments: Increments, rows: DataFrame, number: int) -> JobPlan | None:
     """The plan of a micro-batch; None where there is nothing in it to do.
 
     The first one is carried out in any case: it replaces what an earlier start of the stream has left.
@@ -156,37 +236,3 @@ def _part(plan: JobPlan, increments: Increments, number: int, rows: DataFrame) -
         batch=number,
         force=False,
     )
-
-
-class _StoppedError(Exception):
-    """Ends the query in a batch: it failed, or the job was told to stop before it was begun."""
-
-
-def _score_new(plan: JobPlan, increments: Increments, score: Callable[[int, DataFrame], None]) -> None:
-    """Hand what is new to a function, batch by batch. What the function raises comes out as it is."""
-    spark = plan.source.frame.sparkSession
-    raised: list[BaseException] = []
-
-    def batch(rows: DataFrame, number: int) -> None:
-        try:
-            score(number, rows)
-        except BaseException as error:  # noqa: BLE001  it is raised below
-            raised.append(error)  # Spark brings back no more than a text, and logs it
-            raise _StoppedError from None
-
-    try:
-        stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
-        with session_settings(spark, _ONE_AT_A_TIME):
-            query = start_query(stream, increments.checkpoint, batch)
-        try:
-            query.awaitTermination()
-        finally:
-            if query.isActive:
-                query.stop()
-    except Exception as error:
-        if not raised:
-            raise explain_failure(error, plan.target.ref.text, plan.source.ref.text) from error
-        if not isinstance(error, StreamingQueryException):
-            raise
-    if raised and not isinstance(raised[0], _StoppedError):
-        raise raised[0]

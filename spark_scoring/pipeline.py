@@ -304,7 +304,13 @@ def run_job(
     plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
     if plan.increments is not None:
         return score_increments(
-            plan, plan.increments, at_present=_at_present, on_progress=on_progress, on_batch=on_batch, until=until
+            plan,
+            plan.increments,
+            at_present=_at_present,
+            plan_anew=plan_job,
+            on_progress=on_progress,
+            on_batch=on_batch,
+            until=until,
         )
     if until is not None:
         raise StreamError.not_incremental()

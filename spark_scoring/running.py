@@ -432,13 +432,19 @@ def _feature_tables(plan: JobPlan) -> Sequence[FeatureTable]:
     return () if plan.scoring.lookups is None else plan.scoring.lookups.tables
 
 
-def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
-    """The report of a run that was made before and whose rows are there."""
+def report_of(plan: JobPlan, commit: Commit) -> RunReport:
+    """The report of a run of this job by its commit; it does not tell how many values were filled."""
     facts = cast("RunFacts", commit.facts)
     place = plan.target.ref
     if plan.quarantine is not None and facts.quarantined:
         place = plan.quarantine.ref
-    return _report(plan, commit, facts, _counts_in(plan, facts, place), (), seconds=0.0, skipped=True)
+    seconds = commit.committed - dt.datetime.fromisoformat(facts.started).timestamp()
+    return _report(plan, commit, facts, _counts_in(plan, facts, place), (), seconds=seconds)
+
+
+def _earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
+    """The report of a run that was made before and whose rows are there."""
+    return replace(report_of(plan, commit), skipped=True, seconds=0.0)
 
 
 def _counts_in(plan: JobPlan, facts: RunFacts, ref: TableRef, version: int | None = None) -> RowCounts:
@@ -458,19 +464,18 @@ def _report(
     touched: tuple[tuple[str, int], ...],
     *,
     seconds: float,
-    skipped: bool = False,
 ) -> RunReport:
     ref = plan.target.ref
     location = _session(plan).sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0]["location"]
     return RunReport(
         run_id=facts.run_id,
-        skipped=skipped,
+        skipped=False,
         job=facts.job,
         model=plan.scoring.model.name or plan.scoring.model.uri,
-        model_version=plan.scoring.model.version,
-        plan_hash=plan.scoring.hash,
+        model_version=facts.model_version,
+        plan_hash=facts.plan_hash,
         source=plan.source.ref.text,
-        source_version=plan.source.version,
+        source_version=facts.source_version,
         output=ref.text,
         output_version=commit.version,
         output_location=redact(without_file_scheme(str(location))),

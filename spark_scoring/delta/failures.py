@@ -11,6 +11,7 @@ from pyspark.errors import PySparkException
 from spark_scoring.errors import (
     BadRowsError,
     CommitError,
+    DuplicateKeyError,
     ModelFailedError,
     ModelOutputError,
     Problem,
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 _FROM_WORKER: dict[str, type[RunError]] = {
     "ModelOutputError": ModelOutputError,
     "ModelFailedError": ModelFailedError,
+    "BadRowsError": BadRowsError,
+    "CommitError": CommitError,
+    "DuplicateKeyError": DuplicateKeyError,
 }
+_NOTHING = "; nothing was committed"
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def explain_failure(error: Exception, output: str, source: str) -> RunError:
 def _worker_error(found: re.Match[str], places: _Places) -> RunError:
     """An error of ours that was raised in a Python worker and came back as a traceback's text."""
     kind, thing, cause, fix = found.groups()
-    return _FROM_WORKER.get(kind, RunError)([Problem(thing, f"{cause}; nothing was committed", fix)])
+    cause = f"{cause.removesuffix(_NOTHING)}{_NOTHING}"  # a micro-batch over Spark Connect has said so itself
+    return _FROM_WORKER.get(kind, RunError)([Problem(thing, cause, fix)])
 
 
 def _policy(found: re.Match[str], places: _Places) -> RunError:

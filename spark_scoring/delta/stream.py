@@ -11,6 +11,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, without_file_scheme
 from spark_scoring.delta.once import rows_of_stream
 from spark_scoring.delta.sink import CHECKPOINTS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
+    from spark_scoring.delta.ledger import Commit
     from spark_scoring.delta.sink import Target
     from spark_scoring.delta.source import PinnedSource
 
@@ -116,6 +118,14 @@ def has_rows(spark: SparkSession, target: Target, run_column: str, stream: str) 
     if target.schema is None or run_column.lower() not in {name.lower() for name in target.schema.names}:
         return False
     return not spark.table(target.ref.sql).where(rows_of_stream(run_column, stream)).isEmpty()
+
+
+def commits_of_stream(spark: SparkSession, target: Target, stream: str) -> list[Commit]:
+    """The output's commits of a stream, the oldest first; as far as its newest thousand commits reach back."""
+    if target.schema is None:
+        return []
+    own = [c for c in read_commits(spark, target.ref) if c.facts is not None and c.facts.stream == stream]
+    return [c for c in reversed(own) if c.facts is not None and c.facts.part == "predictions"]
 
 
 def check_change_feed(spark: SparkSession, source: PinnedSource) -> None:

@@ -47,10 +47,27 @@ print("append", run({"path": "a"}), run({"path": "a"}), run({"path": "a"}, polic
 print("overwrite", run({"path": "o", "mode": "overwrite"}, max_bad_rows=1), run({"path": "o", "mode": "overwrite"}))
 merge = {"path": "m", "mode": "merge", "key": ["id"]}
 print("merge", run({**merge}, bad_rows="quarantine"), run({**merge}, bad_rows="quarantine", columns={"x": "x + 1"}))
+def add(ids, n):
+    new = spark.range(*ids).selectExpr("id", "CAST(id AS double) AS x", f"{n} AS n")
+    new.write.format("delta").mode("append").save(f"{folder}/in")
+
+stream = {"incremental": True, "max_bad_rows": 1}
+print("incremental", run({"path": "i"}, **stream), run({"path": "i"}, **stream))
+add((20, 23), "1L")
+print("incremental", run({"path": "i"}, **stream))
+add((30, 32), "CAST(NULL AS bigint)")
+try:
+    run({"path": "i"}, **stream)
+except ss.RunError as error:
+    print("incremental", type(error).__name__, str(error).splitlines()[0])
+print("incremental", run({"path": "i"}, incremental=True), spark.read.format("delta").load(f"{folder}/i").count())
 newest = ss.run_history(f"{folder}/m")[0]
 print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
 spark.stop()
 """
+
+
+_TOO_MANY = "bad rows: 2 of 2 rows cannot be scored, max_bad_rows allows 1 rows (n: null in 2); nothing was committed"
 
 
 def test_runs_over_spark_connect(tmp_path: Path) -> None:
@@ -67,11 +84,17 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
     shown = [
-        line for line in done.stdout.splitlines() if line.split(" ")[0] in ("append", "overwrite", "merge", "rollback")
+        line
+        for line in done.stdout.splitlines()
+        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "rollback")
     ]
     assert shown == [
         "append (12, 0, False) (12, 0, True) (12, 0, False)",
         "overwrite (12, 0, False) (12, 0, True)",
         "merge (11, 1, False) (11, 1, False)",
+        "incremental (12, 0, False) (0, 0, True)",
+        "incremental (3, 0, False)",
+        f"incremental BadRowsError {_TOO_MANY}",
+        "incremental (2, 0, False) 17",
         "rollback 11 ['restore', 'restore']",
     ]
