@@ -479,9 +479,24 @@ class FeatureTableError(RequestError):
         return cls([Problem(f"feature table {name}", "nothing says which columns are its primary keys", fix)])
 
     @classmethod
+    def other_keys(cls, name: str, now: str, then: str) -> FeatureTableError:
+        cause = f"its keys are now {now}; when the model was logged they were {then}"
+        return cls([Problem(f"feature table {name}", cause, "give it those keys again, or log the model again")])
+
+    @classmethod
+    def empty_key(cls, name: str) -> FeatureTableError:
+        fix = "give primary_keys, with the time among them or not"
+        return cls([Problem(f"feature table {name}", "primary_keys names no column beside the time", fix)])
+
+    @classmethod
     def lacks_columns(cls, name: str, lacking: Sequence[str], columns: Sequence[str]) -> FeatureTableError:
         fix = near_fix(lacking[0], columns, what="columns") or "give a DataFrame with columns"
         return cls([Problem(f"feature table {name}", f"the rows lack its columns {listed(lacking)}", fix)])
+
+    @classmethod
+    def columns_twice(cls, name: str, columns: Sequence[str]) -> FeatureTableError:
+        cause = f"columns of the rows have one name: {listed(columns)}"
+        return cls([Problem(f"feature table {name}", cause, "rename all but one; a table's names know no case")])
 
     @classmethod
     def types_differ(cls, name: str, columns: Sequence[tuple[str, str, str]]) -> FeatureTableError:
@@ -599,6 +614,12 @@ class OutputError(RequestError):
     def no_key(cls, name: str, columns: Sequence[str]) -> OutputError:
         fix = near_fix(name, columns, what="columns written") or "keep it"
         return cls([Problem(f"output.key: {name}", "the run does not write this column", f"{fix}; see output.keep")])
+
+    @classmethod
+    def key_of_run(cls, name: str) -> OutputError:
+        cause = "it is made by the run, and the rows of a key are counted before one is scored"
+        fix = "name kept columns of the source; mode: append writes a row for each model version"
+        return cls([Problem(f"output.key: {name}", cause, fix)])
 
     @classmethod
     def key_type(cls, name: str, type_: str) -> OutputError:
@@ -865,8 +886,9 @@ def first_line(error: Exception) -> str:
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
     """``did you mean ...`` for a name and those that exist, else the list of these, else None."""
     known = sorted(set(others))
-    folded = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.7)
+    schema = f"{name.lower().rpartition('.')[0]}."  # what tables of one schema share says nothing of what was meant
+    folded = {other.lower().removeprefix(schema): other for other in known}
+    near = difflib.get_close_matches(name.lower().removeprefix(schema), folded, n=3, cutoff=0.7)
     if near:
         return "did you mean " + " or ".join(folded[n] for n in near) + "?"
     return f"{what}: {listed(known)}" if known else None
