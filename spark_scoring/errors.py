@@ -8,6 +8,7 @@ exit status 1) has committed nothing unless it says so. Texts name things and re
 from __future__ import annotations
 
 import difflib
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -422,6 +423,11 @@ class SourceError(RequestError):
         fix = "give a Delta table; for anything else, score_batch takes a DataFrame"
         cause = f"it is {found}, which has no version to pin"
         return cls([Problem(f"source {text}", cause, fix)])
+
+    @classmethod
+    def no_storage(cls, text: str, cause: str) -> SourceError:
+        fix = "check the path's scheme, the credentials, and that the session has the storage's jars"
+        return cls([Problem(f"table {text}", f"its storage cannot be asked: {cause}", fix)])
 
     @classmethod
     def no_version(cls, text: str, asked: str, oldest: int, newest: int) -> SourceError:
@@ -879,8 +885,8 @@ class Gathering:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error of Spark or MLflow, without plan dumps and the like."""
-    return str(error).strip().split("\n", maxsplit=1)[0]
+    """The first line of an error of Spark, Java or MLflow, without plan dumps, traces and the like."""
+    return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
 
 
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
