@@ -892,7 +892,9 @@ def first_line(error: Exception) -> str:
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
     """``did you mean ...`` for a name and those that exist, else the list of these, else None."""
     known = sorted(set(others))
-    schema = f"{name.lower().rpartition('.')[0]}."  # what tables of one schema share says nothing of what was meant
+    schema = f"{name.lower().rpartition('.')[0]}."
+    if not all(other.lower().startswith(schema) for other in known):
+        schema = ""  # else it is shared by all, and says nothing of what was meant
     folded = {other.lower().removeprefix(schema): other for other in known}
     near = difflib.get_close_matches(name.lower().removeprefix(schema), folded, n=3, cutoff=0.7)
     if near:

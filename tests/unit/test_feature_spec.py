@@ -275,6 +275,8 @@ def test_a_key_of_a_type_that_no_key_can_have_is_not_to_be_cast_to() -> None:
 def test_a_table_is_near_by_its_own_name_and_not_by_its_schemas() -> None:
     near = ["main.a_long_schema.pl", "main.a_long_schema.x", "main.a_long_schema.plane"]
     assert "did you mean main.a_long_schema.plane?" in str(FeatureTableError.missing("main.a_long_schema.planes", near))
+    elsewhere = [*near, "main.other.planes"]
+    assert "main.other.planes" in str(FeatureTableError.missing("main.othr.planes", elsewhere))
 
 
 def test_columns_that_names_do_not_tell_apart_are_refused() -> None:
