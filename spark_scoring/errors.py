@@ -8,6 +8,7 @@ exit status 1) has committed nothing unless it says so. Texts name things and re
 from __future__ import annotations
 
 import difflib
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -424,6 +425,11 @@ class SourceError(RequestError):
         return cls([Problem(f"source {text}", cause, fix)])
 
     @classmethod
+    def no_storage(cls, text: str, cause: str) -> SourceError:
+        fix = "check the path's scheme, the credentials, and that the session has the storage's jars"
+        return cls([Problem(f"table {text}", f"its storage cannot be asked: {cause}", fix)])
+
+    @classmethod
     def no_version(cls, text: str, asked: str, oldest: int, newest: int) -> SourceError:
         fix = f"versions {oldest} to {newest} are in its history"
         return cls([Problem(f"source {text}", f"it has no {asked}", fix)])
@@ -522,9 +528,24 @@ class FeatureTableError(RequestError):
         return cls([Problem(f"feature table {name}", "nothing says which columns are its primary keys", fix)])
 
     @classmethod
+    def other_keys(cls, name: str, now: str, then: str) -> FeatureTableError:
+        cause = f"its keys are now {now}; when the model was logged they were {then}"
+        return cls([Problem(f"feature table {name}", cause, "give it those keys again, or log the model again")])
+
+    @classmethod
+    def empty_key(cls, name: str) -> FeatureTableError:
+        fix = "give primary_keys, with the time among them or not"
+        return cls([Problem(f"feature table {name}", "primary_keys names no column beside the time", fix)])
+
+    @classmethod
     def lacks_columns(cls, name: str, lacking: Sequence[str], columns: Sequence[str]) -> FeatureTableError:
         fix = near_fix(lacking[0], columns, what="columns") or "give a DataFrame with columns"
         return cls([Problem(f"feature table {name}", f"the rows lack its columns {listed(lacking)}", fix)])
+
+    @classmethod
+    def columns_twice(cls, name: str, columns: Sequence[str]) -> FeatureTableError:
+        cause = f"columns of the rows have one name: {listed(columns)}"
+        return cls([Problem(f"feature table {name}", cause, "rename all but one; a table's names know no case")])
 
     @classmethod
     def types_differ(cls, name: str, columns: Sequence[tuple[str, str, str]]) -> FeatureTableError:
@@ -642,6 +663,12 @@ class OutputError(RequestError):
     def no_key(cls, name: str, columns: Sequence[str]) -> OutputError:
         fix = near_fix(name, columns, what="columns written") or "keep it"
         return cls([Problem(f"output.key: {name}", "the run does not write this column", f"{fix}; see output.keep")])
+
+    @classmethod
+    def key_of_run(cls, name: str) -> OutputError:
+        cause = "it is made by the run, and the rows of a key are counted before one is scored"
+        fix = "name kept columns of the source; mode: append writes a row for each model version"
+        return cls([Problem(f"output.key: {name}", cause, fix)])
 
     @classmethod
     def key_type(cls, name: str, type_: str) -> OutputError:
@@ -901,15 +928,18 @@ class Gathering:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error of Spark or MLflow, without plan dumps and the like."""
-    return str(error).strip().split("\n", maxsplit=1)[0]
+    """The first line of an error of Spark, Java or MLflow, without plan dumps, traces and the like."""
+    return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
 
 
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
     """``did you mean ...`` for a name and those that exist, else the list of these, else None."""
     known = sorted(set(others))
-    folded = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.7)
+    schema = f"{name.lower().rpartition('.')[0]}."
+    if not all(other.lower().startswith(schema) for other in known):
+        schema = ""  # else it is shared by all, and says nothing of what was meant
+    folded = {other.lower().removeprefix(schema): other for other in known}
+    near = difflib.get_close_matches(name.lower().removeprefix(schema), folded, n=3, cutoff=0.7)
     if near:
         return "did you mean " + " or ".join(folded[n] for n in near) + "?"
     return f"{what}: {listed(known)}" if known else None

@@ -23,7 +23,15 @@ from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import BadRowsError, CommitError, DuplicateKeyError, FeatureTableError, RunError
+from spark_scoring.errors import (
+    BadRowsError,
+    CommitError,
+    DuplicateKeyError,
+    FeatureTableError,
+    Gathering,
+    OutputError,
+    RunError,
+)
 from spark_scoring.features.delegate import score_with_client
 from spark_scoring.features.join import add_features, check_keys, schema_with_features
 from spark_scoring.job_plan import allowed_text, changing_expressions
@@ -92,7 +100,16 @@ def check_output(plan: JobPlan, target: Target) -> None:
     """
     holds_bad_rows = plan.bad_rows == "keep" or (plan.quarantine is not None and target.ref == plan.quarantine.ref)
     nullable = [plan.added[o.name] for o in plan.scoring.outputs if holds_bad_rows or o.name == ERROR_COLUMN]
-    check_target(target, plan.source, _schema_frame(plan), nullable, plan.added["run_id"])
+    problems = Gathering()
+    with problems.attempt():
+        check_target(target, plan.source, _schema_frame(plan), nullable, plan.added["run_id"])
+    own = set(plan.source.frame.columns)
+    made = {name.lower() for name in (*plan.added.values(), *(kept for kept in plan.keep if kept not in own))}
+    for name in target.writing.key:
+        with problems.attempt():
+            if name.lower() in made:  # rows per key are counted before they are scored
+                raise OutputError.key_of_run(name)
+    problems.raise_all(OutputError)
 
 
 @dataclass(frozen=True)
@@ -275,10 +292,16 @@ def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
         if isinstance(error, RunError):  # it says so itself
             return error
         return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
-    explained = explain_failure(error, plan.target.ref.text, plan.source.ref.text)
+    explained = explain_failure(error, plan.target.ref.text, _read_text(plan))
     if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
         return CommitError.quarantined_only(explained.problems, plan.quarantine.ref.text, committed.version)
     return explained
+
+
+def _read_text(plan: JobPlan) -> str:
+    """The tables that a run reads."""
+    looked_up = ", ".join(table.name for table in _feature_tables(plan))
+    return f"{plan.source.ref.text} (or a feature table: {looked_up})" if looked_up else plan.source.ref.text
 
 
 def _found(plan: JobPlan, target: Target, run_id: str) -> Commit | None:
@@ -414,6 +437,7 @@ def _idempotency_key(plan: JobPlan, today: str) -> str:
         "source": [source.table_id, source.version, source.where],
         "model": [model.name or model.uri, model.version],
         "plan": plan.scoring.hash,
+        "client": plan.client is not None,
         "feature tables": [[table.table_id or table.name, table.version] for table in _feature_tables(plan)],
         "columns": [plan.keep, sorted(plan.names)],
         "output": [

@@ -35,6 +35,11 @@ def text(value: str) -> str:
     return f"'{value}'"
 
 
+def unformatted(sql: str) -> str:
+    """SQL whose braces are its own, for ``spark.sql`` with DataFrames as arguments."""
+    return sql.replace("{", "{{").replace("}", "}}")
+
+
 def changing_functions(expression: str) -> tuple[frozenset[str], frozenset[str]]:
     """Functions in a SQL expression that give another value at another time: those of the day, and all others.
 

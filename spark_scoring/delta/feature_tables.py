@@ -18,7 +18,7 @@ from spark_scoring.delta.names import TableRef, resolve, warehouse_path
 from spark_scoring.delta.source import describe_table, history, read_version, tables_near
 from spark_scoring.errors import FeatureTableError, first_line
 from spark_scoring.plan.lookups import FeatureTable
-from spark_scoring.sql import literal, quote
+from spark_scoring.sql import literal, quote, unformatted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,12 +47,13 @@ def find_feature_table(spark: SparkSession, name: str) -> FeatureTable:
     if detail["format"] != "delta":
         raise FeatureTableError.not_delta(name, f"a {detail['format']}")
     keys, time = _keys(spark, ref, detail.get("properties") or {})
+    version = int(history(spark, ref, limit=1).collect()[0]["version"])
     return FeatureTable(
         name=name,
-        schema=spark.table(ref.sql).schema,
+        schema=read_version(spark, ref, version).schema,
         sql=ref.sql,
         table_id=str(detail["id"]),
-        version=int(history(spark, ref, limit=1).collect()[0]["version"]),
+        version=version,
         primary_keys=keys,
         timeseries_column=time,
         note=ref.note,
@@ -110,38 +111,48 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
 
     A column that the table lacks is added to it; one that the rows lack keeps its value, or is null in a new row.
     """
-    known = {field.name.lower() for field in table.schema.fields}
-    added = [field for field in df.schema.fields if field.name.lower() not in known]
-    if added:
-        columns = ", ".join(f"{quote(f.name)} {f.dataType.simpleString()}" for f in added)
-        spark.sql(f"ALTER TABLE {table.sql} ADD COLUMNS ({columns})")
+    known = {name.lower() for name in table.schema.fieldNames()}
+    adds = any(name.lower() not in known for name in df.columns)
     keys = row_keys(table)
     folded = {key.lower() for key in keys}
     names = [quote(name) for name in df.columns]
-    changes = [f"t.{quote(name)} = s.{quote(name)}" for name in df.columns if name.lower() not in folded]
-    parts = [
-        f"MERGE INTO {table.sql} t USING {{rows}} s",
-        f"ON {' AND '.join(f't.{quote(key)} = s.{quote(key)}' for key in keys)}",
+    changes = [f"{quote(name)} = s.{quote(name)}" for name in df.columns if name.lower() not in folded]
+    into, *clauses = [
+        f"MERGE {'WITH SCHEMA EVOLUTION ' if adds else ''}INTO {table.sql} t USING",
+        f"s ON {' AND '.join(f't.{quote(key)} = s.{quote(key)}' for key in keys)}",
         f"WHEN MATCHED THEN UPDATE SET {', '.join(changes)}" if changes else "",
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
         f"VALUES ({', '.join(f's.{name}' for name in names)})",
     ]
-    spark.sql(" ".join(parts), rows=df)
+    spark.sql(f"{unformatted(into)} {{rows}} {unformatted(' '.join(clauses))}", rows=df)
 
 
-def replace_rows(table: FeatureTable, df: DataFrame) -> None:
+def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
     """Replace all rows, and the columns by those of the new ones. Runs a job; the rows were checked."""
-    df.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(table.sql)
+    detail = describe_table(spark, TableRef(text=table.name, sql=table.sql)) or {}
+    own = {name.lower() for name in df.columns}
+    partitions = [name for name in detail.get("partitionColumns") or () if name.lower() in own]
+    writer = df.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    (writer.partitionBy(*partitions) if partitions else writer).saveAsTable(table.sql)
+
+
+def drop_feature_table(spark: SparkSession, table: FeatureTable) -> None:
+    """Take a table away with all that it holds."""
+    spark.sql(f"DROP TABLE IF EXISTS {table.sql}")
 
 
 def check_rows(table: FeatureTable, df: DataFrame, *, replaces: bool) -> None:
     """Refuse rows that the table cannot take. Runs one job over their keys.
 
     Raises:
-        FeatureTableError: keys that are missing, null or not unique; columns of another type than the table's.
+        FeatureTableError: keys that are missing, null or not unique; columns of another type than the table's, or
+            of one name.
 
     """
     keys = row_keys(table)
+    names = [name.lower() for name in df.columns]  # Delta's know no case
+    if twice := [name for name in df.columns if names.count(name.lower()) > 1]:
+        raise FeatureTableError.columns_twice(table.name, twice)
     folded = {field.name.lower(): field for field in df.schema.fields}
     if lacking := [key for key in keys if key.lower() not in folded]:
         raise FeatureTableError.lacks_columns(table.name, lacking, df.columns)

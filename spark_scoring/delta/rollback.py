@@ -175,7 +175,11 @@ def _undo(spark: SparkSession, step: _Step) -> None:
         case "merge":
             on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in facts.key)
             columns = read_version(spark, step.ref, before).columns
-            values = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in columns)
+            known = {name.lower() for name in columns}
+            newer = [name for name in spark.table(table).columns if name.lower() not in known]
+            values = ", ".join(
+                [*(f"{quote(n)} = s.{quote(n)}" for n in columns), *(f"{quote(n)} = NULL" for n in newer)]
+            )
             spark.sql(
                 f"MERGE INTO {table} AS t USING (SELECT * FROM {table} VERSION AS OF {before}) AS s ON {on} "  # noqa: S608
                 f"WHEN MATCHED AND t.{own} THEN UPDATE SET {values} "

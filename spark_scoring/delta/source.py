@@ -81,6 +81,8 @@ def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
         if "VIEW" in condition:
             return {"format": "view", "id": None}
         raise
+    except Exception as error:  # what a file system's own classes raise comes through as it is
+        raise SourceError.no_storage(ref.text, first_line(error)) from error
 
 
 def is_delta(spark: SparkSession, ref: TableRef) -> bool:

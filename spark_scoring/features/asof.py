@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
-from pyspark.sql.types import ArrayType, LongType, MapType, StructField, StructType
+from pyspark.sql.types import ArrayType, LongType, StructField, StructType
 
 from spark_scoring.engine.casts import time_micros
 from spark_scoring.sql import quote
@@ -172,7 +172,8 @@ class _Union:
                 columns.append(F.col(name).asc_nulls_last())
             else:
                 columns.append(F.col(name).isNull().asc())
-                columns += [F.col(f"{name}.{f.name}").asc() for f in type_.fields if is_orderable(f.dataType)]
+                values = [(F.col(f"{name}.{f.name}"), is_orderable(f.dataType)) for f in type_.fields]
+                columns += [(v if orderable else F.to_json(F.struct(v))).asc() for v, orderable in values]
         return columns
 
     def own_columns(self) -> list[Column]:
@@ -204,15 +205,19 @@ class _Union:
     def _salt(self) -> str:
         """What spreads rows without a key, which match nothing; the same at each try of a task."""
         types = {field.name: field.dataType for field in self._spine.schema.fields}
-        names = [place for c, place in self._places.items() if not isinstance(types[c], _NESTED)]
+        names = [place for c, place in self._places.items() if _is_plain(types[c])]
         return f"xxhash64({', '.join([self.time, *names[:_ATOMIC_SALT]])})"
 
 
-_NESTED = (ArrayType, MapType, StructType)
 _PLAIN = (
     *("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal"),
     *("string", "binary", "date", "timestamp", "timestamp_ntz"),
 )
+
+
+def _is_plain(type_: DataType) -> bool:
+    """Whether a value is no list, map, struct, variant or the like."""
+    return type_.simpleString().partition("(")[0] in _PLAIN
 
 
 def is_orderable(type_: DataType) -> bool:
@@ -320,7 +325,7 @@ def _is_small(join: AsOfJoin) -> bool:
     """Whether a feature table is known to be small, and its values go to the driver and back as they are."""
     columns = _columns_of(join)
     plan = _analyzed(columns)
-    plain = all(f.dataType.simpleString().partition("(")[0] in _PLAIN for f in columns.schema.fields)
+    plain = all(_is_plain(field.dataType) for field in columns.schema.fields)
     return plan is not None and plain and hasattr(columns, "toArrow") and _bytes(plan) <= _MOST_BYTES
 
 

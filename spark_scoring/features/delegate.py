@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.engine.casts import extend, plain_columns, row_error
 from spark_scoring.errors import FeatureTableError, Gathering
 from spark_scoring.features.client import feature_client
+from spark_scoring.features.planning import is_case_sensitive
 from spark_scoring.model.registry import mlflow_at
 from spark_scoring.model.types import DATA_TYPES
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
@@ -98,7 +99,9 @@ def score_with_client(
     error = f"{prefix}_error"
     extended = extend(df, plan, prefix)
     casts = plain_columns(own, extended)
-    passed = [c for c in df.columns if c not in casts]
+    fold = str if is_case_sensitive(df.sparkSession) else str.lower
+    cast = {fold(name) for name in casts}
+    passed = [c for c in df.columns if fold(c) not in cast]
     given = extended.frame.select(
         *[F.col(quote(column)) for column in passed],
         *[column.alias(name) for name, column in casts.items()],

@@ -109,7 +109,10 @@ def _guarded(rows: DataFrame, lookup: TableLookup, keys: Sequence[str], prefix: 
     """Raise on a key's second row; costs no shuffle beside the join's own."""
     number = F.row_number().over(Window.partitionBy(*keys).orderBy(*keys))
     names = ", ".join(match.column for match in lookup.matches)
-    message = f"spark_scoring: feature table {lookup.table.name} has several rows for one key ({names})"
+    message = (
+        f"spark_scoring: feature table {lookup.table.name} has several rows for one key ({names}), so that a lookup "
+        "would multiply rows; keep one row for each key"
+    )
     numbered = rows.withColumn(f"{prefix}_row", number)
     return numbered.where(F.expr(f"CASE WHEN {prefix}_row > 1 THEN raise_error({text(message)}) ELSE true END"))
 

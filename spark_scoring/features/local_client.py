@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.feature_tables import (
     check_rows,
     create_feature_table,
+    drop_feature_table,
     find_feature_table,
     merge_rows,
     read_feature_table,
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
 
 _EXAMPLE_ROWS = 5
 _WIDENED = ("tinyint", "smallint", "int", "bigint", "decimal")
-_NUMBERS = ("boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
+_NUMBERS = ("boolean", "tinyint", "smallint", "int", "bigint", "float", "double")
+"""Each is held by those behind it, to the nearest value; double by float, too."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,15 @@ class LocalFeatureClient:
 
         Raises:
             FeatureTableError: it exists, or its rows do not fit.
+            Exception: whatever Spark raised while it computed the rows; no table is left behind.
 
         """
         columns = schema or (df.schema if df is not None else None)
         if columns is None:
             raise FeatureTableError.no_schema(name)
         keys = tuple(key for key in _listed(primary_keys) if key != timeseries_column)
+        if not keys:
+            raise FeatureTableError.empty_key(name)
         if df is not None:
             _refuse_stream(df, f"rows of feature table {name}")
             planned = FeatureTable(name, columns, "", primary_keys=keys, timeseries_column=timeseries_column)
@@ -136,7 +142,11 @@ class LocalFeatureClient:
             tags=tags,
         )
         if df is not None:
-            merge_rows(self.spark, table, df)
+            try:
+                merge_rows(self.spark, table, df)
+            except Exception:
+                drop_feature_table(self.spark, table)
+                raise
         return table
 
     def write_table(self, *, name: str, df: DataFrame, mode: str = "merge") -> None:
@@ -159,7 +169,7 @@ class LocalFeatureClient:
         if mode == "merge":
             merge_rows(self.spark, table, df)
         else:
-            replace_rows(table, df)
+            replace_rows(self.spark, table, df)
 
     def read_table(self, *, name: str) -> DataFrame:
         """A feature table's rows, as they are now."""
@@ -272,15 +282,17 @@ class LocalFeatureClient:
         if env_manager != "local":
             raise ModelError.no_environments(env_manager)
         _refuse_stream(df, "df")
-        prediction = METHODS["predict"]
-        for name in (prediction, ERROR_COLUMN):
-            if name in df.columns:
-                raise OutputError.name_taken(name)
         spec = read_spec(resolve_model(model_uri, registry_uri=self._registry))
         lookups = None
         schema = df.schema
         if spec.features is not None:
             lookups, schema = plan_features(df, spec.features)
+        prediction = METHODS["predict"]
+        fold = str if is_case_sensitive(df.sparkSession) else str.lower
+        taken = {fold(name) for name in schema.fieldNames()}
+        for name in (prediction, ERROR_COLUMN):
+            if name in taken:
+                raise OutputError.name_taken(name)
         request = Request(params=params or {}, case_sensitive=is_case_sensitive(df.sparkSession), lookups=lookups)
         plan = make_plan(spec, schema, request)
         _check_result_type(plan.outputs[0].type, result_type)
@@ -318,9 +330,15 @@ def _described(
             else:
                 raise FeatureTableError.not_a_lookup(type(lookup).__name__)
     names = [column.name for column in columns]
-    for name in sorted({name for name in names if names.count(name) > 1 or (name in labels)}):
-        with problems.attempt():
-            raise FeatureTableError.name_twice(name, in_table=name in df.columns)
+    fold = str if is_case_sensitive(spark) else str.lower
+    own = {fold(name) for name in df.columns}
+    seen: set[str] = set()
+    for column in columns:
+        name = fold(column.name)
+        if not isinstance(column, SourceColumn) and (name in own or name in seen):
+            with problems.attempt():
+                raise FeatureTableError.name_twice(column.name, in_table=name in own)
+        seen.add(name)
     for name in excluded:
         with problems.attempt():
             if name not in names:
@@ -349,8 +367,9 @@ def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
     """The lookup's columns; a table's keys are no features unless they are asked for."""
     keys = () if table.primary_keys is None else row_keys(table)
     names = lookup.names or [name for name in table.schema.fieldNames() if name not in keys]
-    if stray := [name for name in lookup.default_values if name not in names]:
-        raise FeatureTableError.no_column(stray[0], names, setting=f"default_values of {table.name}")
+    for setting, given in (("default_values", lookup.default_values), ("rename_outputs", lookup.rename_outputs)):
+        if stray := [name for name in given if name not in names]:
+            raise FeatureTableError.no_column(stray[0], names, setting=f"{setting} of {table.name}")
     return [
         LookupColumn(
             name=lookup.rename_outputs.get(name, name),
@@ -365,9 +384,11 @@ def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
 
 
 def _text(value: Any) -> str | None:
-    """A default as the format has it."""
+    """A default as the format has it; a time without a zone is UTC, whatever the session's is."""
     if value is None:
         return None
+    if isinstance(value, dt.datetime) and value.tzinfo is None:
+        value = value.replace(tzinfo=dt.timezone.utc)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -385,11 +406,11 @@ def _example(training_set: TrainingSet) -> Any:
 
 
 def _check_result_type(own: str, wanted: str | DataType) -> None:
-    """Refuse a type that would lose the prediction."""
+    """Refuse a type that would lose the prediction, not only digits of it."""
     text = (wanted if isinstance(wanted, str) else wanted.simpleString()).lower().replace(" ", "")
     text = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint"}.get(text, text)
-    numbers = own in _NUMBERS and text.partition("(")[0] in _NUMBERS
-    if not (text in (own, "string") or numbers):
+    holds = own in _NUMBERS and text in _NUMBERS[_NUMBERS.index(own) :]
+    if not (text in (own, "string") or holds or (own, text) == ("double", "float")):
         raise ModelError.result_type(own, text)
 
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 
 from spark_scoring.delta.feature_tables import find_feature_table
-from spark_scoring.errors import FeatureTableError, Gathering
+from spark_scoring.errors import FeatureTableError, Gathering, listed
+from spark_scoring.features.functions import known_name, recorded_definition
 from spark_scoring.features.join import schema_with_features
-from spark_scoring.plan.lookups import TableLookup, lookup_tables, plan_lookups
+from spark_scoring.plan.lookups import FunctionCall, TableLookup, lookup_tables, plan_lookups
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
     from spark_scoring.model.feature_spec import FeatureSpec
-    from spark_scoring.plan.lookups import FeatureTable, LookupPlan
+    from spark_scoring.plan.lookups import FeatureTable, LookupPlan, Step
 
 
 def plan_features(df: DataFrame, spec: FeatureSpec) -> tuple[LookupPlan, StructType]:
@@ -39,6 +40,7 @@ def plan_features(df: DataFrame, spec: FeatureSpec) -> tuple[LookupPlan, StructT
         plan = plan_lookups(spec, df.schema, tables, case_sensitive=fold)
     problems.raise_all()
     assert plan is not None  # noqa: S101  else its problems were raised
+    plan = replace(plan, rounds=tuple(tuple(_as_called(spark, step) for step in steps) for steps in plan.rounds))
     with problems.attempt():
         _check_defaults(spark, plan)
     with problems.attempt():
@@ -48,17 +50,42 @@ def plan_features(df: DataFrame, spec: FeatureSpec) -> tuple[LookupPlan, StructT
     return plan, schema
 
 
+def _as_called(spark: SparkSession, step: Step) -> Step:
+    """A function with the text by which this session calls it: another text is another plan."""
+    if isinstance(step, FunctionCall) and known_name(spark, step.function) is not None:
+        return replace(step, definition=recorded_definition(spark, step.function))
+    return step
+
+
 def is_case_sensitive(spark: SparkSession) -> bool:
     """Spark's rule for names."""
     return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
 
 
 def _with_recorded_keys(table: FeatureTable, spec: FeatureSpec) -> FeatureTable:
-    """The table's own keys; else those that were recorded with the model."""
+    """The table with its keys in the order that was recorded with the model: its lookups match them by place.
+
+    Raises:
+        FeatureTableError: the table has other keys now.
+
+    """
     recorded = spec.table(table.name)
-    if table.primary_keys is not None or not recorded.primary_keys:
+    if not recorded.primary_keys:
         return table
-    return replace(table, primary_keys=recorded.primary_keys, timeseries_column=recorded.timeseries_column)
+    trained = replace(table, primary_keys=recorded.primary_keys, timeseries_column=recorded.timeseries_column)
+    if table.primary_keys is not None and _key_names(table) != _key_names(trained):
+        raise FeatureTableError.other_keys(table.name, _keys_text(table), _keys_text(trained))
+    return trained
+
+
+def _key_names(table: FeatureTable) -> tuple[frozenset[str], str]:
+    """A table's keys without an order, and its time; Delta's names know no case."""
+    return frozenset(key.lower() for key in table.primary_keys or ()), (table.timeseries_column or "").lower()
+
+
+def _keys_text(table: FeatureTable) -> str:
+    time = f", by the time {table.timeseries_column}" if table.timeseries_column else ""
+    return f"{listed(table.primary_keys or ())}{time}"
 
 
 def _check_defaults(spark: SparkSession, plan: LookupPlan) -> None:

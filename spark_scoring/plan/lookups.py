@@ -21,6 +21,8 @@ _TEXT = ("string", "char", "varchar")
 _KEYS = (*_WHOLE, *_TEXT, "boolean", "decimal", "binary", "date", "timestamp", "timestamp_ntz")
 """Types of keys: values that are equal or not, without a rounding or a collation between."""
 _TIMES = ("date", "timestamp", "timestamp_ntz")
+_LONGEST_SECONDS = 10_000 * 366 * 86_400
+"""Spark's times are of the years 1 to 9999."""
 
 
 @dataclass(frozen=True)
@@ -353,7 +355,7 @@ class _Planner:
                 if name not in self._names and self._names.fold(name) not in own:
                     needers.setdefault(name, []).append(column.name)
         for name, features in needers.items():
-            cause = f"the table has no such column, by which the model's {listed(features)} are looked up or computed"
+            cause = f"the table has no such column, by which the model looks up or computes {listed(features)}"
             near = near_fix(name, self._columns, what="columns") or "the table has no columns"
             self.problems.append(Problem(f"lookup key {name!r}", cause, f"{near}; add it, or the features themselves"))
         if columns and not needers:
@@ -389,6 +391,8 @@ class _Planner:
         if cast is None:
             cause = f"the scored table's is {ours}, that of feature table {table.name} ({column.name}) is {theirs}"
             fix = f"cast it as it was in training: CAST({source} AS {theirs}) AS {source}"
+            if theirs.partition("(")[0] not in _KEYS:
+                fix = f"write {table.name} with another key: no {theirs} is compared; integers, text and times are"
             self.problems.append(Problem(f"lookup key {source!r}", cause, fix))
             return None
         return Match(self._names[source], column.name, None if ours == theirs else cast)
@@ -406,7 +410,8 @@ class _Planner:
                 fix = f"make it a DATE or TIMESTAMP: to_timestamp({name})"
                 self.problems.append(Problem(f"timestamp lookup key {name!r}", cause, fix))
         seconds = self._spec.table(table.name).lookback_seconds
-        micros = None if seconds is None else round(seconds * 1e6)
+        # No two times are farther apart than the longest of them: more would be more than a long holds.
+        micros = None if seconds is None or seconds > _LONGEST_SECONDS else round(seconds * 1e6)
         return AsOf(self._names[source], ours, column.name, theirs, micros)
 
     def _feature(self, table: FeatureTable, column: LookupColumn) -> LookedUp | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -23,13 +24,12 @@ from spark_scoring import (
     run_job,
     score_batch,
 )
-from spark_scoring.errors import FeatureTableError, ModelError, RequestError
+from spark_scoring.errors import FeatureTableError, ModelError, OutputError, RequestError, RunError
 from spark_scoring.features.delegate import Delegation
 from tests.features import FLIGHTS, PLANES, WEATHER, Airline, create_tables, flight_rows, model_frame, train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -225,7 +225,7 @@ def test_all_that_is_wrong_with_the_keys_comes_at_once(airline: Airline, spark: 
         plan_scoring(airline.uri, wrong)
     text = str(raised.value)
     assert "lookup key 'tailnum': the scored table's is bigint, that of feature table main.air.planes" in text
-    assert "lookup key 'origin': the table has no such column, by which the model's temperature, gusty" in text
+    assert "lookup key 'origin': the table has no such column, by which the model looks up or computes" in text
     assert "did you mean orign?" in text
 
 
@@ -237,6 +237,23 @@ def test_a_feature_table_that_is_gone_is_named(airline: Airline, spark: SparkSes
     finally:
         spark.sql("ALTER TABLE air.wether RENAME TO air.weather")
     assert "feature table main.air.weather: no such table\n   fix: did you mean main.air.wether" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("type_", "holds"), [("smallint", False), ("boolean", False), ("bigint", True), ("double", True)]
+)
+def test_a_prediction_is_cast_to_what_holds_it_only(airline: Airline, type_: str, holds: bool) -> None:  # noqa: FBT001
+    assert plan_scoring(airline.uri, airline.flights).outputs[0].type in ("int", "bigint")
+    if holds:
+        assert airline.client.score_batch(model_uri=airline.uri, df=airline.flights, result_type=type_).columns
+        return
+    with pytest.raises(ModelError, match=f"result_type {type_}: it cannot hold the model's predictions"):
+        airline.client.score_batch(model_uri=airline.uri, df=airline.flights, result_type=type_)
+
+
+def test_a_column_of_the_predictions_name_is_refused_whatever_its_case(airline: Airline) -> None:
+    with pytest.raises(OutputError, match="output column prediction: two columns would have this name"):
+        airline.client.score_batch(model_uri=airline.uri, df=airline.flights.selectExpr("*", "1 AS Prediction"))
 
 
 class Recorder:
@@ -278,6 +295,32 @@ def test_both_engines_give_the_same_predictions(airline: Airline, spark: SparkSe
         columns = ("flight_id", "age", "distance", "prediction", "scoring_error")
         tables[engine] = sorted(map(str, spark.table(f"air.by_{engine}").select(*columns).collect()))
     assert tables["spark_scoring"] == tables["databricks"]
+
+
+def test_another_engine_is_another_run_and_columns_may_differ_in_case(airline: Airline, spark: SparkSession) -> None:
+    spark.table("air.keys").withColumnRenamed("distance", "DISTANCE").write.format("delta").saveAsTable("air.loud")
+    job = {**job_of(airline, spark).model_dump(), "source": {"table": "main.air.loud"}}
+    output = {"table": "main.air.by_turns", "mode": "overwrite"}
+    runs = [
+        run_job(ScoringJob.from_dict({**job, "engine": engine, "output": output}))
+        for engine in ("spark_scoring", "databricks", "databricks")
+    ]
+    assert [run.skipped for run in runs] == [False, False, True]
+
+
+def test_files_that_are_gone_may_be_a_feature_tables(airline: Airline, spark: SparkSession) -> None:
+    rows = spark.table("air.planes")
+    try:
+        plan = plan_job(job_of(airline, spark))
+        gone = Path(spark.sql("DESCRIBE DETAIL air.planes").collect()[0]["location"].removeprefix("file:"))
+        for file in gone.glob("*.parquet"):
+            file.rename(file.with_suffix(".gone"))
+        with pytest.raises(RunError, match=r"\(or a feature table: main.air.planes, main.air.weather\): files"):
+            run_job(plan)
+    finally:
+        for file in gone.glob("*.gone"):
+            file.rename(file.with_suffix(".parquet"))
+    assert rows.count() == 20
 
 
 def test_databricks_engine_says_what_it_cannot(airline: Airline, spark: SparkSession) -> None:

@@ -98,6 +98,15 @@ def test_a_merge_is_undone_row_by_row(place: Place) -> None:
     assert predictions(place) == before
 
 
+def test_a_column_that_a_merge_brought_is_empty_again(place: Place) -> None:
+    place.run({**MERGE, "keep": ["id"]})
+    second = place.run({**MERGE, "evolve": True})
+    place.sql("INSERT INTO {out} (id, note) VALUES (100, 'another writer')")
+    assert [step.way for step in roll_back(place.output, second.run_id)] == ["merge"]
+    rows = place.spark.read.format("delta").load(place.output).where("note IS NOT NULL").collect()
+    assert [row["id"] for row in rows] == [100]
+
+
 def test_a_wrong_table_or_run_is_told_what_exists(place: Place) -> None:
     with pytest.raises(HistoryError, match="there is no such Delta table"):
         run_history(place.output)

@@ -139,6 +139,9 @@ def test_keys_that_do_not_tell_rows_apart_stop_the_run_before_its_commit(clean: 
 def test_a_key_must_be_kept_and_goes_with_merge_only(clean: Place) -> None:
     with pytest.raises(RequestError, match=r"output\.key: x: the run does not write this column"):
         clean.run({"mode": "merge", "key": ["x"]})
+    for made in ("model_version", "PREDICTION"):
+        with pytest.raises(RequestError, match=rf"output\.key: {made}: it is made by the run"):
+            clean.run({"mode": "merge", "key": ["id", made]})
     with pytest.raises(JobError, match="mode: merge needs a key"):
         clean.job({"mode": "merge"})
     with pytest.raises(JobError, match="key goes with mode: merge"):

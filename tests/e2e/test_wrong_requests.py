@@ -47,6 +47,10 @@ def message(job: dict[str, Any], **changes: Any) -> str:
             "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders",
         ),
         ({"path": "/no/such/table"}, "source /no/such/table: no such table"),
+        (
+            {"path": "nosuchfs://user:secret@bucket/x"},
+            "table nosuchfs://***@bucket/x: its storage cannot be asked: org.apache.hadoop.fs.Unsupported",
+        ),
         ({"table": "a.b.c.d"}, "table 'a.b.c.d': not a table name of one to three parts"),
         ({"table": "main.wrong.seen"}, "it is a view, which has no version to pin"),
         (

@@ -228,6 +228,25 @@ def test_far_times_odd_names_and_features_of_any_type_are_kept(spark: SparkSessi
     assert [(key, found) for key, _, found, _ in got] == [("j", None), ("k", {"a": 1}), ("k", {"a": 2})]
 
 
+def test_a_variant_in_the_scored_table_is_carried(spark: SparkSession) -> None:
+    if spark.version < "4":
+        pytest.skip("VARIANT came with Spark 4")
+    spine = spark.sql("SELECT 'k' AS key, TIMESTAMP '2024-01-01' AS t, parse_json('7') AS x")
+    rows = spark.createDataFrame([("k", time(0), 1.0, None)], FEATURES)
+    found = by_sorting(spine, [join_of(rows, {"a": "a"})], "_p").selectExpr("CAST(x AS int) AS x", "a").collect()
+    assert [tuple(row) for row in found] == [(7, 1.0)]
+
+
+def test_of_maps_of_one_time_the_same_is_taken_whatever_their_order(spark: SparkSession) -> None:
+    spine = spark.createDataFrame([("k", time(9), 0)], SPINE)
+    maps = [("k", time(1), {"a": n}) for n in range(4)]
+    found = set()
+    for order in (maps, maps[::-1], [*maps[2:], *maps[:2]]):
+        rows = spark.createDataFrame(order, "key string, t timestamp, m map<string,int>").coalesce(1)
+        found |= {str(row["m"]) for row in by_sorting(spine, [join_of(rows, {"m": "m"})], "_p").collect()}
+    assert found == {"{'a': 3}"}
+
+
 def test_several_tables_of_one_key_share_one_shuffle_of_the_scored_table(spark: SparkSession) -> None:
     spine = spark.range(2000).selectExpr("CAST(id % 5 AS string) AS key", "timestamp_seconds(id) AS t", "id")
     tables = [

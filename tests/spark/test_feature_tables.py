@@ -6,9 +6,12 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.errors.exceptions.captured import SparkRuntimeException as SparkRuntimeError
 
 from spark_scoring import FeatureFunction, FeatureLookup, LocalFeatureClient, feature_client
 from spark_scoring.errors import FeatureTableError, RequestError
+from spark_scoring.features.join import add_features
+from spark_scoring.features.planning import plan_features
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -56,12 +59,44 @@ def test_overwrite_replaces_rows_and_columns_and_keeps_the_keys(
         )
 
 
+def test_an_overwrite_keeps_the_tables_partitions(client: LocalFeatureClient, spark: SparkSession) -> None:
+    client.create_table(
+        name="main.ft.parted", primary_keys="k", df=spark.table("ft.things"), partition_columns=["note"]
+    )
+    new = spark.createDataFrame([(9, "x", 1)], "k bigint, note string, w int")
+    client.write_table(name="main.ft.parted", df=new, mode="overwrite")
+    assert spark.sql("DESCRIBE DETAIL ft.parted").collect()[0]["partitionColumns"] == ["note"]
+
+
+FAILING = "SELECT id AS k, IF(id > 2, CAST(raise_error('no') AS INT), 1) AS w FROM range(5)"
+
+
+def test_rows_that_cannot_be_computed_leave_no_table_and_no_column(
+    client: LocalFeatureClient, spark: SparkSession
+) -> None:
+    with pytest.raises(SparkRuntimeError):
+        client.create_table(name="main.ft.half", primary_keys="k", df=spark.sql(FAILING))
+    assert not spark.catalog.tableExists("ft.half")
+    with pytest.raises(SparkRuntimeError):
+        client.write_table(name="main.ft.things", df=spark.sql(FAILING))
+    assert client.read_table(name="main.ft.things").columns == ["k", "v", "note"]
+
+
+def test_columns_of_odd_names_are_merged(client: LocalFeatureClient, spark: SparkSession) -> None:
+    tags = {"delta.columnMapping.mode": "name"}
+    odd = spark.sql("SELECT 1L AS k, 2 AS `{x}`")
+    client.create_table(name="main.ft.odd", primary_keys="k", df=odd, tags=tags)
+    client.write_table(name="main.ft.odd", df=spark.sql("SELECT 1L AS k, 3 AS `{x}`, named_struct('a b', 4) AS `s.t`"))
+    assert [tuple(row) for row in client.read_table(name="main.ft.odd").collect()] == [(1, 3, (4,))]
+
+
 @pytest.mark.parametrize(
     ("columns", "data", "expected"),
     [
         (COLUMNS, [(5, 1.0, "a"), (5, 2.0, "b")], "several rows have the same key (k)"),
         (COLUMNS, [(None, 1.0, "a")], "rows have a null in its keys (k)"),
         ("v double", [(1.0,)], "the rows lack its columns k"),
+        ("k bigint, v double, V double", [(5, 1.0, 2.0)], "columns of the rows have one name: v, V"),
         ("k bigint, v string", [(5, "1")], "columns of another type: v: rows have string, the table double"),
     ],
 )
@@ -83,6 +118,8 @@ def test_a_table_is_made_once_and_with_its_keys(client: LocalFeatureClient, spar
         client.create_table(name="main.ft.other", primary_keys="notes", schema=schema)
     with pytest.raises(FeatureTableError, match="neither df nor schema"):
         client.create_table(name="main.ft.other", primary_keys="k")
+    with pytest.raises(FeatureTableError, match="primary_keys names no column beside the time"):
+        client.create_table(name="main.ft.other", primary_keys=["v"], timeseries_column="v", schema=schema)
     with pytest.raises(FeatureTableError, match=r"no such table\n   fix: did you mean main.ft.things"):
         client.read_table(name="main.ft.thing")
     detail = spark.sql("DESCRIBE DETAIL ft.things").collect()[0]
@@ -116,6 +153,81 @@ def test_a_training_set_is_of_the_versions_it_was_made_with(client: LocalFeature
     assert {row["v"] for row in made.load_df().collect()} == {1.0, 2.0, None}
 
 
+def test_keys_are_matched_in_the_order_of_training(client: LocalFeatureClient, spark: SparkSession) -> None:
+    pairs = spark.createDataFrame([("a", "b", 1.0), ("b", "a", 2.0)], "p string, q string, v double")
+    df = pairs.selectExpr("p AS x", "q AS y", "v AS expected")
+    client.create_table(name="main.ft.pairs", primary_keys=["p", "q"], df=pairs)
+    lookup = FeatureLookup("main.ft.pairs", ["x", "y"])
+    spec = client.create_training_set(df=df, feature_lookups=[lookup], label=None).spec
+    spark.sql("DROP TABLE ft.pairs")
+    client.create_table(name="main.ft.pairs", primary_keys=["q", "p"], df=pairs)
+    found = add_features(df, plan_features(df, spec)[0])
+    assert found.where("v = expected").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "time", "now"),
+    [(["p", "r"], None, "p, r"), (["p"], None, "p"), (["p", "q"], "r", "p, q, by the time r")],
+)
+def test_a_table_that_has_other_keys_than_in_training_is_refused(
+    client: LocalFeatureClient, spark: SparkSession, keys: list[str], time: str | None, now: str
+) -> None:
+    schema = spark.sql("SELECT 'a' AS p, 'b' AS q, current_timestamp() AS r, 1D AS v").schema
+    df = spark.createDataFrame([("a", "b")], "x string, y string")
+    client.create_table(name="main.ft.rekeyed", primary_keys=["p", "q"], schema=schema)
+    lookup = FeatureLookup("main.ft.rekeyed", ["x", "y"], feature_names="v")
+    spec = client.create_training_set(df=df, feature_lookups=[lookup], label=None).spec
+    spark.sql("DROP TABLE ft.rekeyed")
+    client.create_table(name="main.ft.rekeyed", primary_keys=keys, timeseries_column=time, schema=schema)
+    try:
+        with pytest.raises(RequestError) as raised:
+            plan_features(df, spec)
+    finally:
+        spark.sql("DROP TABLE ft.rekeyed")
+    assert f"its keys are now {now}; when the model was logged they were p, q" in str(raised.value)
+
+
+def test_a_default_time_is_utc_whatever_the_sessions_zone(client: LocalFeatureClient, spark: SparkSession) -> None:
+    seen = spark.sql("SELECT 1L AS k, TIMESTAMP '2020-01-01 00:00:00Z' AS seen")
+    client.create_table(name="main.ft.seen", primary_keys="k", df=seen)
+    lookup = FeatureLookup("main.ft.seen", "k", default_values={"seen": dt.datetime(2020, 6, 1)})  # noqa: DTZ001
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        made = client.create_training_set(df=keys(spark).where("k = 7"), feature_lookups=[lookup], label="y")
+        found = made.load_df().selectExpr("unix_seconds(seen)").collect()
+    finally:
+        spark.conf.unset("spark.sql.session.timeZone")
+    assert found[0][0] == dt.datetime(2020, 6, 1, tzinfo=dt.timezone.utc).timestamp()
+
+
+def test_a_feature_that_differs_from_a_column_by_case_only_is_refused(
+    client: LocalFeatureClient, spark: SparkSession
+) -> None:
+    df = spark.createDataFrame([(1, 5.0)], "k bigint, V double")
+    with pytest.raises(RequestError, match="column v: a looked-up column and one of df have this name"):
+        client.create_training_set(df=df, feature_lookups=[FeatureLookup("main.ft.things", "k")], label=None)
+    twice = spark.sql("SELECT 1L AS k, 1 AS s, 2 AS s")
+    with pytest.raises(RequestError, match="column s: more than one column has this name"):
+        client.create_training_set(df=twice, feature_lookups=[FeatureLookup("main.ft.things", "k")], label=None)
+
+
+def test_a_function_of_another_text_is_another_plan(client: LocalFeatureClient, spark: SparkSession) -> None:
+    df = spark.createDataFrame([(1, 5.0)], "k bigint, x double")
+    plans = []
+    try:
+        for factor in (2, 3, 3):
+            spark.sql(f"CREATE OR REPLACE FUNCTION ft.scaled(a DOUBLE) RETURNS DOUBLE RETURN a * {factor}")
+            if not plans:
+                call = FeatureFunction(udf_name="main.ft.scaled", input_bindings={"a": "x"}, output_name="y")
+                spec = client.create_training_set(df=df, feature_lookups=[call], label=None).spec
+            plans.append(plan_features(df, spec)[0])
+        assert [add_features(df, plan).collect()[0]["y"] for plan in plans[1:]] == [15.0, 15.0]
+    finally:
+        spark.sql("DROP FUNCTION ft.scaled")
+    assert plans[0].decisive != plans[1].decisive
+    assert plans[1].decisive == plans[2].decisive
+
+
 @pytest.mark.parametrize(
     ("lookups", "options", "expected"),
     [
@@ -134,6 +246,11 @@ def test_a_training_set_is_of_the_versions_it_was_made_with(client: LocalFeature
         ([FeatureLookup("main.ft.things", "k")], {"exclude_columns": ["w"]}, "exclude_columns: w"),
         ([FeatureFunction(udf_name="main.ft.none", input_bindings={"a": "k"})], {}, "feature function main.ft.none"),
         (["main.ft.things"], {}, "a str is no lookup"),
+        (
+            [FeatureLookup("main.ft.things", "k", rename_outputs={"vv": "w"})],
+            {},
+            "rename_outputs of main.ft.things: vv: there is no such column",
+        ),
     ],
 )
 def test_a_training_set_that_cannot_be_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from pyspark.sql.types import (
 )
 
 from spark_scoring.delta.feature_tables import constraint_keys
-from spark_scoring.errors import ModelError, PlanError
+from spark_scoring.errors import FeatureTableError, ModelError, PlanError
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,
     SPEC_FILE,
@@ -219,7 +220,7 @@ def test_every_problem_of_the_lookups_comes_at_once() -> None:
     found = problems(SPEC, schema, weather=weather)
     assert set(found) == {"lookup key 'origin'", "lookup key 'tailnum'"}
     assert "features temp, ratio" not in found["lookup key 'origin'"]
-    assert "by which the model's temp are looked up or computed | did you mean origen?" in found["lookup key 'origin'"]
+    assert "by which the model looks up or computes temp | did you mean origen?" in found["lookup key 'origin'"]
     assert (
         "the scored table's is bigint, that of feature table main.ml.planes (tailnum) is string"
         in (found["lookup key 'tailnum'"])
@@ -264,9 +265,33 @@ def test_keys_whose_equality_is_doubtful_are_refused(ours: DataType, theirs: Dat
         plan_lookups(spec, struct(k=ours), {"t": table})
 
 
+def test_a_key_of_a_type_that_no_key_can_have_is_not_to_be_cast_to() -> None:
+    spec = FeatureSpec((SourceColumn("k"), LookupColumn("v", "t", "v", ("k",))))
+    table = FeatureTable("t", struct(k=DoubleType, v=DoubleType), "t")
+    with pytest.raises(PlanError, match="fix: write t with another key: no double is compared"):
+        plan_lookups(spec, struct(k=StringType), {"t": table})
+
+
+def test_a_table_is_near_by_its_own_name_and_not_by_its_schemas() -> None:
+    near = ["main.a_long_schema.pl", "main.a_long_schema.x", "main.a_long_schema.plane"]
+    assert "did you mean main.a_long_schema.plane?" in str(FeatureTableError.missing("main.a_long_schema.planes", near))
+    elsewhere = [*near, "main.other.planes"]
+    assert "main.other.planes" in str(FeatureTableError.missing("main.othr.planes", elsewhere))
+
+
 def test_columns_that_names_do_not_tell_apart_are_refused() -> None:
     twice = StructType([*SOURCE.fields, StructField("ORIGIN", StringType())])
     assert set(problems(SPEC, twice)) == {"column origin"}
+
+
+def test_a_lookback_longer_than_all_times_is_none() -> None:
+    column = LookupColumn("v", "t", "v", ("k",), timestamp_lookup_key="at")
+    seconds = dt.timedelta.max.total_seconds()
+    spec = FeatureSpec((SourceColumn("k"), SourceColumn("at"), column), (InputTable("t", lookback_seconds=seconds),))
+    table = FeatureTable("t", struct(k=LongType, ts=TimestampType, v=DoubleType), "t", None, None, 0, ("k",), "ts")
+    (step,) = plan_lookups(spec, struct(k=LongType, at=TimestampType), {"t": table}).joins
+    assert step.as_of is not None
+    assert step.as_of.lookback_micros is None
 
 
 def test_a_time_series_needs_a_time_or_its_exact_key() -> None:
