@@ -236,8 +236,9 @@ def _plan_between(
         scoring = make_plan(spec, frame.schema, request)
     if keep is None or scoring is None or problems.problems:
         raise RequestError(problems.problems)
-    places = [source.ref.note, target.ref.note, *(table.note for table in (lookups.tables if lookups else ()))]
-    notes = dict.fromkeys(note for note in places if note)
+    tables = lookups.tables if lookups is not None else ()
+    of_tables = [note for table in tables for note in table.notes]
+    notes = dict.fromkeys(note for note in (source.ref.note, target.ref.note, *of_tables) if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
     if client is not None:

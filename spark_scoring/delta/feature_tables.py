@@ -48,6 +48,8 @@ def find_feature_table(spark: SparkSession, name: str) -> FeatureTable:
         raise FeatureTableError.not_delta(name, f"a {detail['format']}")
     keys, time = _keys(spark, ref, detail.get("properties") or {})
     version = int(history(spark, ref, limit=1).collect()[0]["version"])
+    empty = f"feature table {name} is empty: what is looked up in it is null, or its default"
+    empty = empty if detail.get("numFiles") == 0 else ""
     return FeatureTable(
         name=name,
         schema=read_version(spark, ref, version).schema,
@@ -56,7 +58,7 @@ def find_feature_table(spark: SparkSession, name: str) -> FeatureTable:
         version=version,
         primary_keys=keys,
         timeseries_column=time,
-        note=ref.note,
+        notes=tuple(note for note in (ref.note, empty) if note),
     )
 
 

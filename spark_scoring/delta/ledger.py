@@ -204,4 +204,4 @@ def _ours(metadata: str | None) -> dict[str, Any]:
 
 def _facts(ours: dict[str, Any]) -> RunFacts:
     values = {name: ours.get(name, default) for name, default in _DEFAULTS.items()}
-    return RunFacts(**{**values, "key": tuple(values["key"])})
+    return RunFacts(**{**values, "key": tuple(values["key"] or ())})

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.source import PinnedSource, describe_table
 from spark_scoring.errors import Gathering, OutputError, first_line
-from spark_scoring.sql import literal, quote
+from spark_scoring.sql import literal, quote, unformatted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -244,8 +244,8 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
     updated = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in columns)
     statement = [
-        f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {_unformatted(target.ref.sql)} AS t",
-        f"USING {{source}} AS s ON {_unformatted(on)}",
+        f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {unformatted(target.ref.sql)} AS t",
+        f"USING {{source}} AS s ON {unformatted(on)}",
         f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if parted else "",
         f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
         f"WHEN NOT MATCHED {f'AND s.{belongs}' if parted else ''} THEN INSERT",
@@ -257,7 +257,7 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     spark = rows.frame.sparkSession
     with session_settings(spark, settings):
         into, using, *clauses = statement
-        text = " ".join([into, using, *[_unformatted(clause) for clause in clauses if clause]])
+        text = " ".join([into, using, *[unformatted(clause) for clause in clauses if clause]])
         spark.sql(text, source=source).collect()
 
 
@@ -267,11 +267,6 @@ def _same(name: str, type_: DataType) -> str:
     if any(word in type_.simpleString() for word in ("map<", "variant")):
         return f"to_json(struct({old})) <=> to_json(struct({new}))"
     return f"{old} <=> {new}"
-
-
-def _unformatted(sql: str) -> str:
-    """SQL whose braces are its own."""
-    return sql.replace("{", "{{").replace("}", "}}")
 
 
 def _replaced_part(target: Target, facts: RunFacts, replaced: str | None) -> str | None:

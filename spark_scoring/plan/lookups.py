@@ -42,7 +42,7 @@ class FeatureTable:
     primary_keys: tuple[str, ...] | None = None
     """Its key columns without its time; None where nothing says which they are."""
     timeseries_column: str | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,25 @@ def test_an_empty_feature_table_gives_nulls_and_defaults(airline: Airline, broke
     rows = scored.select("seats", "age").distinct().collect()
     assert [tuple(row) for row in rows] == [(None, 10.0)]
     assert scored.count() == 300
+    empty = "feature table main.air.planes is empty: what is looked up in it is null, or its default"
+    assert empty in plan_job(job_of(airline, broken)).scoring.notes
+
+
+def test_an_incremental_job_looks_up_what_is_there_when_a_batch_begins(airline: Airline, broken: SparkSession) -> None:
+    keys = airline.flights.drop("late")
+    keys.where("flight_id < 100").write.format("delta").saveAsTable("air.arriving")
+    output = {"table": "main.air.arrived", "keep": ["flight_id", "seats"]}
+    job = ScoringJob.from_dict(
+        {"model": airline.uri, "source": {"table": "main.air.arriving"}, "output": output, "incremental": True}
+    )
+    assert run_job(job).rows_in == 100
+    broken.sql("UPDATE air.planes SET seats = 7")
+    keys.where("flight_id >= 100").write.format("delta").mode("append").saveAsTable("air.arriving")
+    assert run_job(job).rows_in == 200
+    rows = broken.table("air.arrived").select("flight_id", "seats").collect()
+    assert len(rows) == 300
+    assert {row["seats"] for row in rows if row["flight_id"] >= 100} == {7, None}
+    assert 7 not in {row["seats"] for row in rows if row["flight_id"] < 100}
 
 
 def test_all_that_is_wrong_with_the_keys_comes_at_once(airline: Airline, spark: SparkSession) -> None:
