@@ -48,6 +48,8 @@ _MOST_COPIES = 4
 """Rows of the cut intervals per feature row."""
 _MOST_CANDIDATES = 16
 """Intervals of one key in one bucket."""
+_FEW_CANDIDATES = 4
+"""So few that narrower buckets do not pay."""
 _ATOMIC_SALT = 8
 """Columns that spread rows without a key over the tasks."""
 
@@ -345,14 +347,22 @@ def _columns_of(join: AsOfJoin) -> DataFrame:
 
 def _distinct_rows(join: AsOfJoin) -> pa.Table | None:
     """One row for each key and time, the greatest, in the order of keys and times; None where none or too many."""
-    keys = [f"k{i}" for i in range(len(join.lookup.matches))]
+    order = [*(f"k{i}" for i in range(len(join.lookup.matches))), "t"]
+    rows = _columns_of(join)
+    table = _sorted_rows(rows, order)
+    if table is None or bool(_changes(table, len(order)).all()):
+        return table
+    # Equal times are rare. Spark, whose order decides, sorts them out in a read of its own.
     features = [F.col(f"f{i}").desc() for i in range(len(join.lookup.features))]
-    window = Window.partitionBy(*keys, "t").orderBy(*features)
-    rows = _columns_of(join).withColumn("n", F.row_number().over(window)).where("n = 1").drop("n")
+    numbered = rows.withColumn("n", F.row_number().over(Window.partitionBy(*order).orderBy(*features)))
+    return _sorted_rows(numbered.where("n = 1").drop("n"), order)
+
+
+def _sorted_rows(rows: DataFrame, order: Sequence[str]) -> pa.Table | None:
     table: Any = rows.limit(_MOST_ROWS + 1).toArrow()
     if not 0 < table.num_rows <= _MOST_ROWS:
         return None
-    return table.sort_by([(name, "ascending") for name in (*keys, "t")]).combine_chunks()
+    return table.sort_by([(name, "ascending") for name in order]).combine_chunks()
 
 
 def cut_intervals(table: pa.Table, keys: int, age: int | None) -> tuple[pa.Table, int, int, int] | None:
@@ -378,20 +388,27 @@ def cut_intervals(table: pa.Table, keys: int, age: int | None) -> tuple[pa.Table
     if age is not None:
         last = max(last, int(until.max()) - 1)
     group = np.append(0, np.cumsum(ends_key[:-1]))
+    best: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
     for width in _widths(first, last):
         start = (times - first) // width
         end = (np.minimum(until - 1, last) - first) // width
         copies = end - start + 1
         if copies.sum() > _MOST_COPIES * len(times) + _MOST_CANDIDATES:
-            return None
+            break
         rows = np.repeat(np.arange(len(times)), copies)
         bucket = start[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
-        if _most_alike(group[rows], bucket) <= _MOST_CANDIDATES:
-            cut = table.take(pa.array(rows))
-            for name, values in (("bucket", bucket), ("from", times[rows]), ("until", until[rows])):
-                cut = cut.append_column(name, pa.array(values, type=pa.int64()))
-            return cut, first, last, width
-    return None
+        most = _most_alike(group[rows], bucket)
+        if most <= _MOST_CANDIDATES:
+            best = width, rows, bucket
+        if most <= _FEW_CANDIDATES:
+            break
+    if best is None:
+        return None
+    width, rows, bucket = best
+    cut = table.take(pa.array(rows))
+    for name, values in (("bucket", bucket), ("from", times[rows]), ("until", until[rows])):
+        cut = cut.append_column(name, pa.array(values, type=pa.int64()))
+    return cut, first, last, width
 
 
 def _changes(table: pa.Table, keys: int) -> NDArray[np.bool_]:

@@ -48,7 +48,7 @@ CASES: dict[str, tuple[list[Row], list[int | None]]] = {
     "before": ([(10, 1.0, "x"), (20, 2.0, "y")], [9, 10, 15, 20, 10**6]),
     "future": ([(100, 1.0, "x")], [99, 0]),
     "row": ([(10, 1.0, "x"), (20, None, None)], [25]),
-    "tie": ([(10, 5.0, "m"), (10, 7.0, None), (10, 7.0, "z"), (10, None, "zz"), (10, float("nan"), None)], [10]),
+    "tie": ([(10, 5.0, "m"), (10, float("nan"), None), (10, 7.0, None), (10, 7.0, "z"), (10, None, "zz")], [10]),
     "no_time": ([(10, 1.0, "x")], [None]),
     "feature_without_time": ([(None, 1.0, "x"), (5, 2.0, "y")], [3, 6]),
     "unknown": ([], [5]),
