@@ -30,6 +30,7 @@ from spark_scoring.delta.stream import (
     start_query,
 )
 from spark_scoring.errors import StreamError
+from spark_scoring.job import IncrementalSettings
 from spark_scoring.job_plan import Increments
 from spark_scoring.running import carry_out, report_of, report_of_nothing
 
@@ -87,8 +88,9 @@ def _stream_key(plan: JobPlan, job: ScoringJob) -> str:
     """
     model, source, writing = plan.scoring.model, plan.source, plan.target.writing
     of_its_own = [source.where, model.name or model.uri, writing.mode, writing.key]
-    follows = job.increments is not None and job.increments.changes == "follow"
-    decisive = [source.table_id, follows, plan.name, None if plan.name else of_its_own]
+    settings = job.increments or IncrementalSettings()
+    output = None if settings.checkpoint is None else plan.target.ref.sql  # several may share a folder of checkpoints
+    decisive = [source.table_id, settings.changes == "follow", output, plan.name, None if plan.name else of_its_own]
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:_KEY_LENGTH]
 
 

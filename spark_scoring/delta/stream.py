@@ -17,7 +17,7 @@ from spark_scoring.delta.once import rows_of_stream
 from spark_scoring.delta.sink import CHECKPOINTS
 from spark_scoring.delta.source import describe_table
 from spark_scoring.errors import SourceError, StreamError
-from spark_scoring.sql import quote
+from spark_scoring.sql import free_prefix, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,6 +175,7 @@ def new_rows(batch: DataFrame, source: PinnedSource, changes: Changes, key: Sequ
         return replace(source, frame=batch.select(*columns))
     removal = F.col(_CHANGE).isin("delete", "update_preimage")
     newest = Window.partitionBy(*[quote(name) for name in key]).orderBy(F.col(_COMMIT).desc(), removal)
-    latest = batch.withColumn("_rank", F.rank().over(newest)).where("_rank = 1")
+    rank = free_prefix("_rank", batch.columns)
+    latest = batch.withColumn(rank, F.rank().over(newest)).where(f"{rank} = 1")
     keys = latest.where(removal).select(*[quote(name) for name in key]).dropna().distinct()
     return replace(source, frame=latest.where(~removal).select(*columns), removed=keys)

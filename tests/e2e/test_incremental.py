@@ -178,6 +178,15 @@ def test_a_deleted_row_leaves_the_quarantine_too(place: Place) -> None:
     assert place.ids() == [2, *range(4, ROWS)]
 
 
+def test_no_column_of_the_source_is_taken_for_one_of_ours(clean: Place) -> None:
+    on_source(clean, "ALTER TABLE {source} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
+    on_source(clean, "ALTER TABLE {source} ADD COLUMNS (_rank INT)")
+    on_source(clean, "UPDATE {source} SET _rank = 7")
+    clean.run({**MERGE, "keep": ["id", "_rank"]}, incremental=FOLLOW)
+    rows = clean.spark.read.format("delta").load(clean.output).collect()
+    assert [row["_rank"] for row in rows] == [7] * ROWS
+
+
 def test_two_new_rows_of_one_key_are_refused_and_nothing_is_written(clean: Place) -> None:
     on_source(clean, "ALTER TABLE {source} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
     clean.run(MERGE, incremental=FOLLOW)
@@ -349,6 +358,13 @@ def test_a_checkpoint_in_the_reach_of_vacuum_is_refused(place: Place) -> None:
     assert place.run(incremental={"checkpoint": str(elsewhere)}).batches == 1
     assert place.run(incremental={"checkpoint": str(elsewhere)}).batches == 0
     assert any(elsewhere.iterdir())
+
+
+def test_two_outputs_may_share_a_folder_of_checkpoints(place: Place) -> None:
+    shared = {"checkpoint": str(place.folder / "checkpoints")}
+    for output in (place.output, f"{place.output}_2"):
+        assert place.run({"path": output}, incremental=shared, name="job").rows_in == ROWS
+        assert place.run({"path": output}, incremental=shared, name="job").batches == 0
 
 
 def test_only_an_incremental_job_keeps_going(place: Place) -> None:
