@@ -199,7 +199,10 @@ class _Suite:
         """Run the job again, and once more, and compare its rows to those of an undisturbed run."""
         if not KINDS[run.kind].by_name:
             run.again()
-            assert all(report.skipped for report in run.again()), "the third run was made, too"
+            third = run.again()
+            # Two jobs that merge the same keys take each other's bad rows, which name the last run that tried them.
+            takes_turns = len(run.jobs) > 1 and "key" in KINDS[run.kind].output
+            assert takes_turns or all(report.skipped for report in third), "the third run was made, too"
         expected = Counter({row: n * times for row, n in self.workload.undisturbed(run.kind).rows().items()})
         found = run.rows()
         lost, doubled = (expected - found).total(), (found - expected).total()
