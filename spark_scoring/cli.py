@@ -1,7 +1,7 @@
 """The command line: ``spark-scoring plan JOB.yml`` and ``spark-scoring score JOB.yml``.
 
 Exit status: 0 done, 1 the run failed, 2 the request is wrong. Results go to standard output, progress and
-errors to standard error.
+errors to standard error. So does whatever a model, a library or Spark's own process prints.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -42,6 +42,9 @@ app = typer.Typer(
 _JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
 _Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Set a field of the job.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+_ShowModelError = Annotated[
+    bool, typer.Option("--show-model-error", help="Show the model's first traceback, with whatever values it holds.")
+]
 _Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the plan as an HTML page, too.")]
 
 
@@ -53,13 +56,20 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 
 
 @app.command()
-def plan(job: _JobFile, set_: _Set = None, *, json_: _Json = False, html: _Html = None) -> None:
+def plan(
+    job: _JobFile,
+    set_: _Set = None,
+    *,
+    json_: _Json = False,
+    html: _Html = None,
+    show_model_error: _ShowModelError = False,
+) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
-    planned = _planned(job, set_)
+    planned = _planned(job, set_, show_model_error=show_model_error)
     if html is not None:
         _write(html, planned.to_html())
     if json_:
-        typer.echo(json.dumps(planned.to_dict(), indent=2))
+        _echo(json.dumps(planned.to_dict(), indent=2))
     else:
         _console().print(planned.view())
 
@@ -73,9 +83,10 @@ def score(
         bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
     ] = False,
     json_: _Json = False,
+    show_model_error: _ShowModelError = False,
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
-    planned = _planned(job, set_)
+    planned = _planned(job, set_, show_model_error=show_model_error)
     from spark_scoring.pipeline import run_job
 
     if not json_:
@@ -87,7 +98,7 @@ def score(
         with progress_bar() as on_progress:
             report = run_job(planned, on_progress=on_progress)
     if json_:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        _echo(json.dumps(report.to_dict(), indent=2))
     else:
         _console().print(report.view())
 
@@ -111,6 +122,7 @@ def doctor(
     from spark_scoring.session import require_spark
 
     require_spark()
+    _keep_results_apart()
     if error is not None:
         from spark_scoring.registration.findings import Diagnosis
         from spark_scoring.registration.pasted import recognise
@@ -121,7 +133,7 @@ def doctor(
 
         diagnosis = check_model(str(model), task=task, load=load, tracking_uri=tracking_uri, registry_uri=registry_uri)
     if json_:
-        typer.echo(json.dumps(diagnosis.to_dict(), indent=2))
+        _echo(json.dumps(diagnosis.to_dict(), indent=2))
     else:
         _console().print(diagnosis.view())
     if error is None and not diagnosis.ok:
@@ -139,6 +151,7 @@ def register(
     from spark_scoring.session import get_session, require_spark
 
     require_spark()
+    _keep_results_apart()
     from spark_scoring.registration.training import TrainingJob, run_training
 
     training = TrainingJob.from_yaml(job, set_ or ())
@@ -166,6 +179,7 @@ def repair(
     from spark_scoring.session import get_session, require_spark
 
     require_spark()
+    _keep_results_apart()
     from spark_scoring.delta.source import pin_source
     from spark_scoring.registration.repair import repair_model
 
@@ -187,7 +201,7 @@ def repair(
 
 def _show_registered(registered: RegisteredModel, *, json_: bool) -> None:
     if json_:
-        typer.echo(json.dumps(registered.to_dict(), indent=2))
+        _echo(json.dumps(registered.to_dict(), indent=2))
     else:
         _console().print(registered.view())
 
@@ -219,7 +233,7 @@ def history(
 
     records = run_history(table, get_session(warehouse), limit=limit)
     if json_:
-        typer.echo(json.dumps([record_dict(record) for record in records], indent=2))
+        _echo(json.dumps([record_dict(record) for record in records], indent=2))
     else:
         _console().print(history_view(records))
 
@@ -242,7 +256,7 @@ def rollback(
 
     done = roll_back(table, run_id, get_session(warehouse))
     if json_:
-        typer.echo(json.dumps([asdict(step) for step in done], indent=2))
+        _echo(json.dumps([asdict(step) for step in done], indent=2))
         return
     for step in done:
         text = f"run {step.run_id} rolled back in {step.table} ({step.way}), version {step.version}"
@@ -284,12 +298,14 @@ def _write(file: Path, page: str) -> None:
         raise RequestError([Problem(f"--html {file}", cause, "give a file in a folder that can be written")]) from error
 
 
-def _planned(file: Path, settings: Sequence[str] | None) -> JobPlan:
+def _planned(file: Path, settings: Sequence[str] | None, *, show_model_error: bool = False) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
     from spark_scoring.job import ScoringJob
     from spark_scoring.session import require_spark
 
-    job = ScoringJob.from_yaml(file, settings or ())
+    _keep_results_apart()
+    shown = ["show_model_error=true"] if show_model_error else []
+    job = ScoringJob.from_yaml(file, [*(settings or ()), *shown])
     require_spark()
     from spark_scoring.pipeline import plan_job
 
@@ -326,7 +342,8 @@ class _LineProgress:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
     try:
-        app(args=list(arguments) if arguments is not None else None)
+        with _streams:
+            app(args=list(arguments) if arguments is not None else None)
     except ScoringError as error:
         console = Console(stderr=True, soft_wrap=True)
         console.print(str(error), markup=False, highlight=False, style="red")
@@ -344,6 +361,41 @@ def _show_cause(console: Console, error: ScoringError) -> None:
         console.print(f"({kind} behind it; {_TRACEBACK}=1 shows it, with whatever values its text holds)", style="dim")
 
 
+_streams = ExitStack()
+_results: TextIO | None = None
+"""Where results go while models may print; None: to standard output as it is."""
+
+
+def _keep_results_apart() -> None:
+    """From now on, until ``main`` ends, standard output gets results alone; what else is printed goes to errors."""
+    global _results  # noqa: PLW0603  one standard output in a process
+    if _results is not None:
+        return
+    _results = out = sys.stdout
+    _streams.callback(_forget_results)
+    try:
+        number, errors = out.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        number = errors = -1
+    if number >= 0:  # also what native code and child processes write
+        out.flush()
+        own = os.dup(number)
+        _results = os.fdopen(own, "w", encoding=out.encoding, errors=out.errors, closefd=False)
+        os.dup2(errors, number)
+        _streams.callback(os.close, own)
+        _streams.callback(os.dup2, own, number)
+    _streams.enter_context(redirect_stdout(sys.stderr))
+
+
+def _forget_results() -> None:
+    global _results  # noqa: PLW0603
+    _results = None
+
+
+def _echo(text: str) -> None:
+    typer.echo(text, file=_results)
+
+
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=120, color_system=None)
+    console = Console(file=_results)
+    return console if console.is_terminal else Console(file=_results, width=120, color_system=None)

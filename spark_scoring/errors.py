@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SHOWN = 12
 
@@ -132,17 +133,43 @@ class ModelError(RequestError):
     """The model cannot be found, read or scored."""
 
     @classmethod
-    def bad_uri(cls, uri: str) -> ModelError:
+    def bad_uri(cls, uri: str, near: str | None = None) -> ModelError:
         fix = (
             "write models:/name/version, models:/name@alias, models:/name/latest, models:/name, "
-            "models:/m-<id>, runs:/<run id>/<path> or the path of a model folder"
+            "models:/m-<id>, runs:/<run id>/<path>, the path of a model folder, or an artifact URI that MLflow fetches "
+            "(s3:, gs:, abfss:, wasbs:, dbfs:, hdfs:, mlflow-artifacts:, ...)"
         )
-        return cls([Problem(f"model {uri!r}", "not a model URI", fix)])
+        hint = "" if near is None else f"did you mean {near}? else "
+        return cls([Problem(f"model {uri!r}", "not a model URI", hint + fix)])
 
     @classmethod
-    def stage(cls, uri: str, stage: str) -> ModelError:
-        cause = f"{stage!r} is neither a version number nor 'latest'; stages are gone from MLflow"
-        return cls([Problem(f"model {uri!r}", cause, f"give an alias instead: models:/name@{stage.lower()}")])
+    def leads_elsewhere(cls, uri: str) -> ModelError:
+        cause = "a part of its path is '..', so that its text does not say where it leads"
+        return cls([Problem(f"model {uri!r}", cause, "write the path without it")])
+
+    @classmethod
+    def no_stages(cls, uri: str, name: str, stage: str, registry: str) -> ModelError:
+        cause = f"{stage} is a stage, and the registry {registry} has none: Unity Catalog has aliases"
+        fix = f"write models:/{name}/<version>, or models:/{name}@<alias> with an alias that a version has"
+        return cls([Problem(f"model {uri!r}", cause, fix)])
+
+    @classmethod
+    def empty_stage(cls, uri: str, name: str, stage: str, held: Mapping[str, Sequence[str]]) -> ModelError:
+        known = "; ".join(f"{other}: {listed(versions)}" for other, versions in held.items())
+        fix = f"stages and their versions: {known}" if known else "register a version first"
+        return cls([Problem(f"model {uri!r}", f"model {name!r} has no version in stage {stage}", fix)])
+
+    @classmethod
+    def not_a_version(
+        cls, uri: str, name: str, word: str, stages: Sequence[str], aliases: Sequence[str], versions: Sequence[str]
+    ) -> ModelError:
+        tails = {f"v{v}": f"/{v}" for v in versions} | {t.lower(): f"/{t}" for t in ("latest", *stages)}
+        tails |= {alias.lower(): f"@{alias}" for alias in aliases}
+        near = difflib.get_close_matches(word.lower(), tails, n=1, cutoff=0.55)  # prod is near production
+        hint = f"did you mean models:/{name}{tails[near[0]]}? " if near else ""
+        known = f"versions: {listed(versions) or None}; aliases: {listed(aliases) or None}; stages: {listed(stages)}"
+        cause = f"{word!r} is not a version number, a stage or 'latest'"
+        return cls([Problem(f"model {uri!r}", cause, hint + known)])
 
     @classmethod
     def no_model(cls, uri: str, name: str, registry: str, others: Sequence[str]) -> ModelError:
@@ -170,6 +197,18 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod
+    def not_fetched(cls, uri: str, cause: str) -> ModelError:
+        fix = (
+            "check the path and the credentials of its storage; mlflow-artifacts: needs a tracking URI of http(s), and "
+            "http(s): is one of an MLflow server: http://host/api/2.0/mlflow-artifacts/artifacts/<path>"
+        )
+        return cls([Problem(f"model {uri!r}", cause, fix)])
+
+    @classmethod
+    def no_storage_client(cls, uri: str, cause: str, packages: str) -> ModelError:
+        return cls([Problem(f"model {uri!r}", cause, f"pip install {packages}")])
+
+    @classmethod
     def registry_failed(cls, uri: str, registry: str, cause: str) -> ModelError:
         fix = "check the registry and tracking URI and the credentials"
         return cls([Problem(f"model {uri!r}", f"the registry {registry} answered: {cause}", fix)])
@@ -187,7 +226,8 @@ class ModelError(RequestError):
     def no_signature(cls, uri: str) -> ModelError:
         fix = (
             "log the model again with a signature: "
-            "log_model(..., signature=infer_signature(X, model.predict(X)), input_example=X.head())"
+            "log_model(..., signature=infer_signature(X, model.predict(X)), input_example=X.head()); "
+            f"or have one made from a table with its features: {_repair(uri)}"
         )
         cause = "it was logged without a signature, so its input types are unknown"
         return cls([Problem(f"model {uri!r}", cause, fix)])
@@ -202,7 +242,8 @@ class ModelError(RequestError):
     def no_outputs(cls, uri: str) -> ModelError:
         fix = (
             "log the model again with both halves: signature=infer_signature(X, model.predict(X)), "
-            "or with input_example=X.head(), from which the outputs are inferred"
+            "or with input_example=X.head(), from which the outputs are inferred; "
+            f"or have them made from a table with its features: {_repair(uri)}"
         )
         return cls([Problem(f"model {uri!r}", "its signature has only inputs, and no input example was saved", fix)])
 
@@ -307,6 +348,11 @@ class RegistrationError(RequestError):
             "A frame built anew from values loses its dtypes"
         )
         return cls([Problem("input example", f"it is not of the training frame's dtypes:\n      {shown}", fix)])
+
+    @classmethod
+    def no_table(cls, cause: str) -> RegistrationError:
+        fix = "give a Spark DataFrame, or pandas columns of numbers, text, booleans and times, each of one type"
+        return cls([Problem("input example", f"Spark cannot hold the pandas DataFrame: {cause}", fix)])
 
     @classmethod
     def no_flavor(cls, kind: str, flavors: Sequence[str]) -> RegistrationError:
@@ -685,6 +731,22 @@ class OutputError(RequestError):
         return cls([Problem(f"names: {name}", "the run adds no such column", fix)])
 
     @classmethod
+    def cannot_travel(cls, column: str, type_: str, *, nested: bool) -> OutputError:
+        why = "the model's lists, maps or objects need it" if nested else "stage: map asks for it"
+        cause = f"a column of type {type_} cannot go through mapInArrow, and {why}"
+        fix = "leave it out of keep, or keep its text: cast it to STRING in the source"
+        return cls([Problem(f"keep: {column}", cause, fix if nested else f"{fix}; or leave stage out")])
+
+    @classmethod
+    def needs_mapping(cls, text: str, sql: str, names: Sequence[str]) -> OutputError:
+        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
+        fix = (
+            "rename them (names:, or in the model), or let the table map columns: "
+            f"ALTER TABLE {sql} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+        )
+        return cls([Problem(f"output {text}", cause, fix)])
+
+    @classmethod
     def keep_missing(cls, column: str, columns: Sequence[str]) -> OutputError:
         fix = near_fix(column, columns, what="source columns") or "leave it out of keep"
         return cls([Problem(f"keep: {column}", "the source has no such column", fix)])
@@ -744,6 +806,24 @@ class ModelOutputError(RunError):
         fix = "log the model again with the signature of what it returns: infer_signature(X, model.predict(X))"
         return cls([Problem(f"model output of {method}", f"the signature says {declared}, the model {returned}", fix)])
 
+    @classmethod
+    def count(cls, method: str, returned: int, rows: int) -> ModelOutputError:
+        fix = (
+            "let the model return one result for each row, in their order, and None or NaN where it has none; "
+            "or leave the rows out that it drops: source.where"
+        )
+        cause = f"the model returned {returned:,} results for {rows:,} rows"
+        return cls([Problem(f"model output of {method}", cause, fix)])
+
+    @classmethod
+    def names(cls, method: str, declared: Sequence[str], returned: Sequence[str]) -> ModelOutputError:
+        fix = (
+            "log the model again with the signature of what it returns (infer_signature(X, model.predict(X))), "
+            "or let it return the names that its signature has"
+        )
+        cause = f"the signature has outputs named {listed(declared)}, the model returned {listed(returned)}"
+        return cls([Problem(f"model output of {method}", cause, fix)])
+
 
 class VerificationError(RunError):
     """The model was logged, but is not the model in memory, or the registry failed; no version, unless it says so."""
@@ -793,12 +873,33 @@ class TrainingError(RunError):
 
 
 class ModelFailedError(RunError):
-    """The model raised on every row that was tried."""
+    """The model raised on every row that was tried, or too often."""
 
     @classmethod
-    def on_every_row(cls, kind: str) -> ModelFailedError:
-        cause = f"it raised {kind} on every row that was tried"
-        fix = "its own text, which may hold values, is in the chained error; mind nulls that the model cannot take"
+    def on_every_row(cls, kind: str, rows: int) -> ModelFailedError:
+        cause = f"it raised {kind} on every row that was tried ({rows:,})"
+        fix = "--show-model-error (show_model_error=True) shows its own text, which may hold values"
+        return cls([Problem("model", cause, fix)])
+
+    @classmethod
+    def uncommitted(cls, reason: str, rows: int) -> ModelFailedError:
+        cause = f"it scored none of the {rows:,} rows ({reason}); nothing was committed"
+        fix = "--show-model-error (show_model_error=True) shows its own text, which may hold values"
+        return cls([Problem("model", cause, fix)])
+
+    @classmethod
+    def committed(cls, rows: int, text: str, version: int) -> ModelFailedError:
+        cause = f"it scored none of the {rows:,} rows; {text} has them without predictions, as its version {version}"
+        fix = "take the run back (spark-scoring rollback); --show-model-error shows what the model raises"
+        return cls([Problem("model", cause, fix)])
+
+    @classmethod
+    def too_slow(cls, kind: str, raised: int, tried: int, seconds: int) -> ModelFailedError:
+        cause = (
+            f"it raised {kind} on {raised:,} of {tried:,} rows of failing batches, and telling such rows from the "
+            f"others took {seconds:,} s"
+        )
+        fix = "leave such rows out (source.where), or let the model return None for them instead of raising"
         return cls([Problem("model", cause, fix)])
 
 
@@ -930,6 +1031,12 @@ class Gathering:
 def first_line(error: Exception) -> str:
     """The first line of an error of Spark, Java or MLflow, without plan dumps, traces and the like."""
     return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
+
+
+def _repair(uri: str) -> str:
+    """The command that gives a model a whole signature; one that is not registered needs a name for it."""
+    registered = uri.startswith("models:/") and not uri.startswith("models:/m-")
+    return f"spark-scoring repair {shlex.quote(uri)} --example TABLE" + ("" if registered else " --name NAME")
 
 
 def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:

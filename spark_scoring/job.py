@@ -230,6 +230,12 @@ class ScoringJob(Job):
     """Score again although the same run was made before and its rows are there; incremental: from the beginning."""
     incremental: StrictBool | IncrementalSettings = False
     """Score only what is new in the source since the last run."""
+    rehearse: StrictBool = True
+    """Whether the plan calls the model on a few rows of its input example, to see that it treats each by itself."""
+    batch_dependent: StrictBool = False
+    """Whether a row's result may depend on other rows of its batch or on chance, on purpose."""
+    show_model_error: StrictBool = False
+    """Whether the traceback of the model's first error, whose text may hold values, goes to the log."""
     stage: Literal["udf", "map"] = "udf"
     engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""

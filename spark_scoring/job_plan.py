@@ -83,6 +83,8 @@ class JobPlan:
     """Where only what is new is scored."""
     batch: int | None = None
     """Of the plan of a micro-batch: its number."""
+    show_model_error: bool = False
+    """Whether the traceback of the model's first error goes to the log."""
 
     @property
     def added(self) -> dict[str, str]:

@@ -13,7 +13,8 @@ from pyspark.sql.types import StructType
 from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_source
-from spark_scoring.engine.stage import StageName, score_frame
+from spark_scoring.engine.rehearsal import rehearsed
+from spark_scoring.engine.stage import StageName, check_kept, score_frame
 from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, StreamError, first_line
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.join import add_features
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
 
 
-def plan_scoring(
+def plan_scoring(  # noqa: PLR0913  keyword-only
     model: str,
     table: StructType | DataFrame,
     *,
@@ -54,6 +55,9 @@ def plan_scoring(
     predict: Sequence[str] = ("predict",),
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
+    rehearse: bool = True,
+    batch_dependent: bool = False,
+    show_model_error: bool = False,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> ScoringPlan:
@@ -62,7 +66,8 @@ def plan_scoring(
     Loads the model once on the driver, which runs its code: score only models whose origin you trust.
 
     Args:
-        model: ``models:/name/version``, ``models:/name@alias``, ``runs:/...`` or a model folder.
+        model: ``models:/name/version``, ``models:/name@alias``, ``runs:/...``, an artifact's URI (``s3:``, ``dbfs:``,
+            ...) or a model folder; see ``model.registry.resolve_model``.
         table: the DataFrame, or its schema.
         policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others).
         columns: a SQL expression per feature whose column has another name or needs work; needs a session, as does
@@ -72,11 +77,16 @@ def plan_scoring(
             ``decision_function``, ``score_samples``; all in one pass over the data.
         params: inference parameters of the model's signature.
         per_class: probabilities as one ``array`` column, or as ``columns``, one for each class.
+        rehearse: whether the model is called on a few rows of its saved input example, or on made-up ones, to see
+            that it treats each row by itself (docs/rehearsal.md).
+        batch_dependent: whether a row's result may depend on other rows or on chance, on purpose.
+        show_model_error: whether the traceback of the model's first error, whose text may hold values, is logged.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
 
     Raises:
         ModelError: the model cannot be found, read or loaded.
-        PlanError: with everything that keeps it from scoring this table.
+        PlanError: with everything that keeps it from scoring this table; or that it would score wrong, by the
+            rehearsal (under ``lenient`` a note).
 
     """
     spec = read_spec(resolve_model(model, tracking_uri=tracking_uri, registry_uri=registry_uri))
@@ -100,7 +110,13 @@ def plan_scoring(
         case_sensitive=isinstance(table, DataFrame) and _case_sensitive(table.sparkSession),
         lookups=lookups,
     )
-    return make_plan(spec, schema, request)
+    return rehearsed(
+        make_plan(spec, schema, request),
+        policy=request.policy,
+        rehearse=rehearse,
+        batch_dependent=batch_dependent,
+        show_model_error=show_model_error,
+    )
 
 
 def _frame_of(table: StructType | DataFrame) -> DataFrame:
@@ -108,7 +124,7 @@ def _frame_of(table: StructType | DataFrame) -> DataFrame:
     return get_session().createDataFrame([], table) if isinstance(table, StructType) else table
 
 
-def score_batch(
+def score_batch(  # noqa: PLR0913  keyword-only
     df: DataFrame,
     model: str,
     *,
@@ -120,6 +136,9 @@ def score_batch(
     per_class: PerClass = "array",
     stage: StageName = "udf",
     names: Mapping[str, str] | None = None,
+    rehearse: bool = True,
+    batch_dependent: bool = False,
+    show_model_error: bool = False,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> DataFrame:
@@ -149,13 +168,16 @@ def score_batch(
         predict=predict,
         params=params,
         per_class=per_class,
+        rehearse=rehearse,
+        batch_dependent=batch_dependent,
+        show_model_error=show_model_error,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )
     added = _renamed([o.name for o in plan.outputs], names or {})
     _check_names(df.columns, added, case_sensitive=_case_sensitive(df.sparkSession))
     rows = df if plan.lookups is None else add_features(df, plan.lookups)
-    return score_frame(rows, plan, stage=stage, keep=df.columns, names=names)
+    return score_frame(rows, plan, stage=stage, keep=df.columns, names=names, show_model_error=show_model_error)
 
 
 def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
@@ -205,14 +227,23 @@ def _at_present(plan: JobPlan, model_too: bool) -> JobPlan:  # noqa: FBT001
             spec = read_spec(model)
     if spec is plan.scoring.model and plan.scoring.lookups is None:
         return plan
-    fresh = _plan_between(plan.increments.job, plan.source, plan.target, plan.quarantine, spec)
+    before = plan.scoring if spec is plan.scoring.model else None
+    fresh = _plan_between(plan.increments.job, plan.source, plan.target, plan.quarantine, spec, before)
     return replace(fresh, increments=plan.increments)
 
 
 def _plan_between(
-    job: ScoringJob, source: PinnedSource, target: Target, quarantine: Target | None, spec: ModelSpec
+    job: ScoringJob,
+    source: PinnedSource,
+    target: Target,
+    quarantine: Target | None,
+    spec: ModelSpec,
+    before: ScoringPlan | None = None,
 ) -> JobPlan:
-    """The plan over parts that were found; what is wrong between them comes at once."""
+    """The plan over parts that were found; what is wrong between them comes at once.
+
+    ``before`` is an earlier plan of the job with the same model, whose rehearsal holds.
+    """
     problems = Gathering()
     keep = scoring = lookups = None
     frame = source.frame
@@ -233,7 +264,14 @@ def _plan_between(
             case_sensitive=_case_sensitive(source.frame.sparkSession),
             lookups=lookups,
         )
-        scoring = make_plan(spec, frame.schema, request)
+        scoring = rehearsed(
+            make_plan(spec, frame.schema, request),
+            policy=request.policy,
+            rehearse=job.rehearse,
+            batch_dependent=job.batch_dependent,
+            show_model_error=job.show_model_error,
+            before=before,
+        )
     if keep is None or scoring is None or problems.problems:
         raise RequestError(problems.problems)
     tables = lookups.tables if lookups is not None else ()
@@ -257,7 +295,11 @@ def _plan_between(
         force=job.force,
         bad_rows=job.bad_rows,
         max_bad_rows=job.max_bad_rows,
+        show_model_error=job.show_model_error,
     )
+    with problems.attempt():
+        if client is None:
+            check_kept(frame.schema, keep, scoring, job.stage)
     with problems.attempt():
         if client is not None:
             check_delegation(scoring)

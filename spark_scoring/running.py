@@ -29,6 +29,7 @@ from spark_scoring.errors import (
     DuplicateKeyError,
     FeatureTableError,
     Gathering,
+    ModelFailedError,
     OutputError,
     RunError,
 )
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     from spark_scoring.plan.lookups import FeatureTable
 
 
+_FEW_ROWS = 1_000
+"""Up to so many rows, counting them before they are committed costs as much as counting them afterwards."""
+
+
 def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
     """Make a planned run, unless an equal one was made before and its rows are there.
 
@@ -73,7 +78,7 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         frame = _written_frame(plan, run_id, started, observed)
         begin = time.perf_counter()
         with watch_tasks(_session(plan), run_id, on_progress):
-            if _counts_first(plan):
+            if _counts_first(plan, facts.rows_in):
                 outcome = _write_counted(plan, frame, facts, before)
             else:
                 outcome = _Outcome(_write(plan, _rows(plan, frame), facts, before))
@@ -83,6 +88,8 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         _check_rows(plan, facts, outcome)
         commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
         counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
+        if outcome.counts is None:
+            _check_committed(plan, facts, counts, commit)
         return _report(plan, commit, facts, counts, observed.counts(), seconds=seconds)
     except Exception as error:
         explained = _explained(plan, run_id, error)
@@ -166,15 +173,28 @@ def _new_run_id(plan: JobPlan) -> str:
     return own if plan.increments is None else f"{own}-{plan.increments.stream}"
 
 
-def _counts_first(plan: JobPlan) -> bool:
+def _counts_first(plan: JobPlan, rows: int) -> bool:
     """Whether rows are scored and counted before any is committed.
 
-    A merge does so to be short: what other writers do while it scores does not get in its way. It can do without
-    where the compute keeps no rows; Delta then keeps them for the time of the merge.
+    A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows, and
+    rows of a model that was not seen to score any: if it fails on all of them, nothing is to be committed. Both can do
+    without where the compute keeps no rows; Delta then keeps them for the time of the merge.
     """
     if plan.quarantine is not None or plan.max_bad_rows is not None:
         return True
-    return plan.target.writing.mode == "merge" and plan.target.schema is not None and _can_hold(_session(plan))
+    merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
+    is_unsure = plan.client is None and (rows <= _FEW_ROWS or not plan.scoring.proven)
+    return (merges or is_unsure) and _can_hold(_session(plan))
+
+
+def _is_all_failed(plan: JobPlan, rows: int, counts: RowCounts) -> bool:
+    """Whether no row was scored, and not for its own faults alone: the model raised.
+
+    A micro-batch may hold nothing but rows on which a model raises that has scored others.
+    """
+    if not rows or counts.bad < rows or (plan.increments is not None and plan.scoring.proven):
+        return False
+    return any(reason.feature is None for reason in counts.reasons)
 
 
 def _can_hold(spark: SparkSession) -> bool:
@@ -199,6 +219,9 @@ def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Sta
     with _held(frame) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
         _check_counts(plan, facts, counts)
+        if _is_all_failed(plan, facts.rows_in, counts):
+            reason = next(r.text for r in counts.reasons if r.feature is None)
+            raise ModelFailedError.uncommitted(reason, facts.rows_in)
         if plan.quarantine is None:
             return _Outcome(_write(plan, _rows(plan, scored), facts, before), counts)
         facts = replace(facts, quarantine=plan.quarantine.ref.text, quarantined=counts.bad)
@@ -265,6 +288,12 @@ def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
     if limit is not None and counts.bad > (limit * counts.rows if isinstance(limit, float) else limit):
         reasons = [(reason.text, reason.rows) for reason in counts.reasons]
         raise BadRowsError.too_many(counts.bad, counts.rows, allowed_text(limit), reasons)
+
+
+def _check_committed(plan: JobPlan, facts: RunFacts, counts: RowCounts, commit: Commit) -> None:
+    """Where rows could not be counted before."""
+    if _is_all_failed(plan, facts.rows_in, counts):
+        raise ModelFailedError.committed(facts.rows_in, plan.target.ref.text, commit.version)
 
 
 def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
@@ -347,6 +376,7 @@ def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observ
             keep=plan.keep,
             names=names,
             observe=observed.watch,
+            show_model_error=plan.show_model_error,
         )
     if plan.bad_rows == "fail":
         scored = _failing(scored, plan.added[ERROR_COLUMN])

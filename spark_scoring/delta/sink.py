@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.types import ArrayType, MapType, StructType
 
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.source import PinnedSource, describe_table
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
-    from pyspark.sql.types import DataType, StructType
+    from pyspark.sql.types import DataType
 
     from spark_scoring.delta.ledger import Mode, RunFacts
 
@@ -160,6 +161,8 @@ def check_target(
     if target.schema is not None:
         with problems.attempt():
             _check_schema(target, target.schema, written.schema, run_column)
+        with problems.attempt():
+            _check_mapping(target, target.schema, written.schema)
     problems.raise_all(OutputError)
 
 
@@ -191,7 +194,7 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         "txnVersion": str(facts.generation),
         "partitionOverwriteMode": "static",  # of the table, whatever the session says
     }
-    if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in frame.columns):
+    if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in _all_names(frame.schema)):
         options["delta.columnMapping.mode"] = "name"
     if target.schema is None and target.writing.replace_where is not None:  # of a table that exists, Delta checks it
         frame = _guarded(frame, target.writing.replace_where, facts.run_column)
@@ -388,6 +391,29 @@ def _check_schema(target: Target, existing: StructType, written: StructType, run
         raise OutputError.not_predictions(target.ref.text, run_column)
     if drift.changed and not _replaces_table(target):
         raise OutputError.types(target.ref.text, lines)
+
+
+def _check_mapping(target: Target, existing: StructType, written: StructType) -> None:
+    """Names that Parquet cannot hold come into a table only where it maps columns to other names."""
+    if dict(target.properties).get("delta.columnMapping.mode", "none") != "none":
+        return
+    known = set(_all_names(existing))
+    odd = [name for name in _all_names(written) if _NEEDS_MAPPING & set(name) and name not in known]
+    if odd:
+        raise OutputError.needs_mapping(target.ref.text, target.ref.sql, odd)
+
+
+def _all_names(type_: DataType) -> list[str]:
+    """Names of columns and of what is inside them."""
+    match type_:
+        case StructType():
+            return [name for f in type_.fields for name in (f.name, *_all_names(f.dataType))]
+        case ArrayType():
+            return _all_names(type_.elementType)
+        case MapType():
+            return _all_names(type_.valueType)
+        case _:
+            return []
 
 
 def _replaces_table(target: Target) -> bool:

@@ -49,13 +49,20 @@ class WorkerPlan:
     params: tuple[tuple[str, Any], ...] = ()
     nan: tuple[str, ...] = ()
     """Text features whose missing values are NaN to the model, not None."""
+    labels: tuple[tuple[str, int], ...] = ()
+    """Features that the model's frame calls by a number: columns that had no names in training."""
+    proven: bool = False
+    """Whether the model was seen to score rows when the run was planned."""
+    isolation_seconds: float = 600.0
+    """What a task may spend on rows on which the model raises, beyond the time in which it scores others."""
 
 
 def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
     """What the model takes, in the signature's order and dtypes, made without touching single values of lanes."""
     types = dict(plan.features)
+    labels = dict(plan.labels)
     if plan.takes == "frame" and len(plan.lanes) == 1 and _is_plain_lane(plan.lanes[0], types):
-        return pd.DataFrame(columns[0], columns=[name for name, _ in plan.features], copy=False)
+        return pd.DataFrame(columns[0], columns=[labels.get(name, name) for name, _ in plan.features], copy=False)
     values: dict[str, Any] = {}
     for (type_, names, packed), column in zip(plan.lanes, columns, strict=True):
         if packed and isinstance(types[names[0]], Tensor):
@@ -68,7 +75,7 @@ def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
             values[names[0]] = np.where(pd.isna(own), np.nan, own) if names[0] in plan.nan else own
     match plan.takes:
         case "frame":
-            return pd.DataFrame({name: values[name] for name, _ in plan.features}, copy=False)
+            return pd.DataFrame({labels.get(name, name): values[name] for name, _ in plan.features}, copy=False)
         case "tensor":
             return values[plan.features[0][0]]
         case "tensors":
@@ -138,15 +145,6 @@ def _plain(values: Any) -> list[Any]:
         values = values.astype("datetime64[us]")
     plain = values.tolist()
     return [v.tolist() if isinstance(v, np.ndarray) else v for v in plain]
-
-
-def cut(data: Any, start: int, stop: int) -> Any:
-    """Some of the rows, of whatever the model takes."""
-    if isinstance(data, pd.DataFrame):
-        return data.iloc[start:stop]
-    if isinstance(data, dict):
-        return {name: values[start:stop] for name, values in data.items()}
-    return data[start:stop]
 
 
 def objects(values: Sequence[Any]) -> NDArray[np.object_]:

@@ -152,6 +152,33 @@ def prepare_frame(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) ->
         PolicyError: a value on which the policy of its feature is to fail.
 
     """
+    given = frame_columns(frame, plan, schema)
+    made = build_input(given.plan, given.columns)
+    own = {name: values if values.ndim == 1 else objects(list(values)) for name, values in made.items()}
+    return PreparedFeatures(pd.DataFrame(own, frame.index[given.rows]), given.errors)
+
+
+@dataclass(frozen=True)
+class FrameColumns:
+    """A frame as a worker is given it: a lane for each feature."""
+
+    plan: WorkerPlan
+    """Whose input is a dict of the features' values."""
+    columns: list[NDArray[Any]]
+    rows: NDArray[np.int_]
+    """Positions in the frame of the rows that the model can take."""
+    errors: pd.Series[str]
+    """Why it cannot take the others."""
+
+
+def frame_columns(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> FrameColumns:
+    """What a worker is given for a frame; see ``prepare_frame``.
+
+    Raises:
+        PlanError: the frame lacks a column, or its values are not of the schema's types.
+        PolicyError: a value on which the policy of its feature is to fail.
+
+    """
     sources = _sources(frame, plan, schema)
     lanes = [_lane(feature, values) for feature, values in zip(plan.features, sources, strict=True)]
     fatal = dict.fromkeys((name, cause) for _, name, action, cause in _faults(lanes) if action == "fail")
@@ -163,7 +190,20 @@ def prepare_frame(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) ->
     bad = np.array(sorted(texts), dtype=int)
     good = np.setdiff1d(np.arange(len(frame)), bad)
     errors = pd.Series([SEPARATOR.join(texts[row]) for row in bad], frame.index[bad], dtype=object, name=ERROR_COLUMN)
-    return PreparedFeatures(_model_frame(lanes, good, frame.index[good]), errors)
+    columns = [model_column(lane.feature.type, [lane.values[row] for row in good]) for lane in lanes]
+    return FrameColumns(single_lanes(plan.features), columns, good, errors)
+
+
+def single_lanes(features: Sequence[PlannedFeature]) -> WorkerPlan:
+    """A worker's plan with a lane for each feature."""
+    return WorkerPlan(
+        digest="",
+        features=tuple((f.name, f.type) for f in features),
+        lanes=tuple((_lane_type(f.type), (f.name,), _width(f.type) > 0) for f in features),
+        returns=(),
+        takes="tensors",
+        nan=tuple(f.name for f in features if f.nan),
+    )
 
 
 def _spec_of(signature: ModelSignature) -> ModelSpec:
@@ -427,24 +467,7 @@ def _faults(lanes: Sequence[_Lane]) -> Iterable[tuple[int, str, str, str]]:
                 yield row, lane.feature.name, *fault
 
 
-def _model_frame(lanes: Sequence[_Lane], rows: NDArray[np.int_], index: pd.Index[Any]) -> pd.DataFrame:
-    """The rows as the worker makes them for the model."""
-    features = [lane.feature for lane in lanes]
-    plan = WorkerPlan(
-        digest="",
-        features=tuple((f.name, f.type) for f in features),
-        lanes=tuple((_lane_type(f.type), (f.name,), _width(f.type) > 0) for f in features),
-        returns=(),
-        takes="tensors",
-        nan=tuple(f.name for f in features if f.nan),
-    )
-    columns = [_column(lane.feature.type, [lane.values[row] for row in rows]) for lane in lanes]
-    made = build_input(plan, columns)
-    own = {name: values if values.ndim == 1 else objects(list(values)) for name, values in made.items()}
-    return pd.DataFrame(own, index)
-
-
-def _column(type_: ModelType, values: Sequence[Any]) -> NDArray[Any]:
+def model_column(type_: ModelType, values: Sequence[Any]) -> NDArray[Any]:
     """A lane of one feature: (n, width) values of its dtype, or (n,) objects."""
     width = _width(type_)
     if width == 0:

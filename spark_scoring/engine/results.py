@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from spark_scoring.errors import ModelOutputError
 from spark_scoring.model.types import INTEGER_RANGES, Array, Map, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,46 +46,142 @@ def _nothing(type_: ModelType, n: int) -> tuple[NDArray[Any], NDArray[np.bool_]]
 
 
 def normalise(returned: Returned, result: Any, n: int) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """A model's result (array, Series, DataFrame, list, dict) as typed fields with null masks."""
+    """A model's result for ``n`` rows as typed fields with null masks, in the order of the rows.
+
+    It may be an array of any shape that holds as many values, also 0-d for one row, a sparse or masked one, a Series
+    or DataFrame, a dict of columns, a list of values or of dicts, an iterator, a tensor. A Series or DataFrame whose
+    index has the rows' numbers in another order is put back in order.
+
+    Raises:
+        ModelOutputError: other rows, names, counts or types than the signature says.
+
+    """
+    result = _plain(result)
+    if returned.by_index:
+        result = put_back(result, n)
     if returned.is_nested:
         return [_nested_field(returned, result, n)]
-    columns = _columns_of(returned, result)
-    if len(columns) != len(returned.fields) or any(column.shape != (n,) for column in columns):
+    try:
+        columns = _columns_of(returned, result, n)
+    except (TypeError, ValueError) as error:  # lists of several lengths, and the like
+        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n)) from error
+    counts = {column.shape for column in columns}
+    if len(columns) == len(returned.fields) and len(counts) == 1 and counts != {(n,)} and len(*counts) == 1:
+        raise ModelOutputError.count(returned.method, len(columns[0]), n)
+    if len(columns) != len(returned.fields) or counts != {(n,)}:
         raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n))
     types = [type_ for _, type_ in returned.fields]
     return [_typed(returned, str(type_), column) for type_, column in zip(types, columns, strict=True)]
 
 
-def _columns_of(returned: Returned, result: Any) -> list[NDArray[Any]]:
-    """The result column by column: by name where it has the names of the signature, else by position."""
-    if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
-        shared = [name for name in returned.names or result[0] if all(name in row for row in result)]
-        return [objects([row[name] for row in result]) for name in shared]  # a frame would round large integers
+def put_back(result: Any, n: int) -> Any:
+    """A Series or DataFrame whose index is 0 to n - 1 in another order, in this order; a dict of Series, each one.
+
+    An index with a name is a column that the model made its index; it says nothing of the rows' order.
+    """
     if isinstance(result, dict):
-        result = {name: np.asarray(values) for name, values in result.items()}
+        return {name: put_back(values, n) for name, values in result.items()}
+    order = index_order(result, n)
+    return result if order is None else result.iloc[order]
+
+
+def index_order(result: Any, n: int) -> NDArray[np.int_] | None:
+    """The positions of a result's rows by its index; None where they are in order, or the index does not say."""
+    if not isinstance(result, pd.Series | pd.DataFrame) or len(result) != n:
+        return None
+    index = result.index
+    if index.name is not None or index.dtype.kind not in "iu" or (isinstance(index, pd.RangeIndex) and index.step == 1):
+        return None
+    labels = index.to_numpy()
+    order = np.argsort(labels, kind="stable")
+    rows = np.arange(n)
+    return order if np.array_equal(labels[order], rows) and not np.array_equal(labels, rows) else None
+
+
+def _plain(result: Any) -> Any:
+    """Other libraries' results as numpy's, pandas' or Python's own."""
+    if isinstance(result, np.ma.MaskedArray):
+        plain = result.data.astype(object)
+        plain[np.ma.getmaskarray(result)] = None
+        return plain
+    if isinstance(result, np.ndarray):
+        result = np.asarray(result)  # a matrix has two dimensions whatever is taken of it
+        return {name: result[name] for name in result.dtype.names} if result.dtype.names else result
+    if isinstance(result, pd.Series | pd.DataFrame | dict | list | str | bytes):
+        return result
+    if isinstance(result, tuple | Iterator):
+        return list(result)
+    for method in (
+        "toarray",
+        "detach",
+        "to_pandas",
+    ):  # scipy's sparse ones, torch's tensors, Arrow's and Polars' tables
+        if hasattr(result, method):
+            plain = getattr(result, method)()
+            return plain.cpu().numpy() if method == "detach" else plain
+    return result
+
+
+def _columns_of(returned: Returned, result: Any, n: int) -> list[NDArray[Any]]:
+    """The result column by column: by name where it has names, else by position."""
+    if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
+        _check_names(returned, result[0])
+        names = list(returned.names or result[0])
+        return [objects([row[name] for row in result]) for name in names if all(name in row for row in result)]
+    if isinstance(result, dict):
+        result = {name: _plain(values) for name, values in result.items()}
         if returned.names is None and len(result) == 1:
-            return _columns_of(returned, next(iter(result.values())))
-        return [_flat(result[name]) for name in returned.names or result if name in result]
+            return _columns_of(returned, next(iter(result.values())), n)
+        _check_names(returned, result)
+        return [_flat(_array(result[name]), n) for name in returned.names or result if name in result]
     if isinstance(result, pd.DataFrame):
-        names = returned.names
-        if names is not None and set(names) <= set(result.columns):
-            return [result[name].to_numpy() for name in names]
+        if not _is_numbered(result.columns):
+            _check_names(returned, result.columns)
+            result = result.rename(columns=str)
+            result = result[list(returned.names)] if returned.names is not None else result
         return [result.iloc[:, i].to_numpy() for i in range(result.shape[1])]
-    array = np.asarray(result)
+    array = _array(result)
+    if n == 1 and array.shape == (len(returned.fields),):  # squeezed: of one row its values are left
+        return list(array.reshape(-1, 1))
+    if array.ndim == 0 and n == 1:
+        return [array.reshape(1)]
+    if array.ndim == 0:
+        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n))
     return [array] if array.ndim == 1 else list(array.T)
 
 
-def _flat(values: NDArray[Any]) -> NDArray[Any]:
-    """A column of one value per row, (n, 1) as (n,)."""
+def _is_numbered(names: pd.Index[Any]) -> bool:
+    """Whether columns were never named: 0, 1, ..."""
+    return bool(names.equals(pd.RangeIndex(len(names))))
+
+
+def _check_names(returned: Returned, found: Iterable[Any]) -> None:
+    """Refuse a result with other names than the signature has: its columns by position may be anything."""
+    names = [str(name) for name in found]
+    if returned.names is not None and not set(returned.names) <= set(names):
+        raise ModelOutputError.names(returned.method, returned.names, names)
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return values if isinstance(values, np.ndarray) else np.asarray(values)
+
+
+def _flat(values: NDArray[Any], n: int) -> NDArray[Any]:
+    """A column of one value per row, (n, 1) as (n,); of one row also the bare value."""
+    if values.ndim == 0 and n == 1:
+        return values.reshape(1)
     return values.reshape(len(values)) if values.ndim == 2 and values.shape[1] == 1 else values  # noqa: PLR2004
 
 
 def _nested_field(returned: Returned, result: Any, n: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """One field of lists, maps or objects: a Python value per row, checked against the type by Arrow."""
     type_ = returned.fields[0][1]
-    rows = _rows_of(type_, result)
+    try:
+        rows = _rows_of(type_, result, n)
+    except TypeError as error:
+        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n)) from error
     if len(rows) != n:
-        raise ModelOutputError.differs(returned.method, _declared(returned), _shown(result, n))
+        raise ModelOutputError.count(returned.method, len(rows), n)
     try:
         values = pa.array([_arrow_value(type_, row) for row in rows], type=arrow_type(type_))
     except (pa.ArrowException, TypeError, ValueError, AttributeError, KeyError) as error:
@@ -92,20 +189,39 @@ def _nested_field(returned: Returned, result: Any, n: int) -> tuple[NDArray[Any]
     return objects(values.to_pylist()), values.is_null().to_numpy(zero_copy_only=False)
 
 
-def _rows_of(type_: ModelType, result: Any) -> list[Any]:
+def _rows_of(type_: ModelType, result: Any, n: int) -> list[Any]:
     if isinstance(result, pd.DataFrame):
         return result.to_dict("records") if isinstance(type_, Object) else list(result.iloc[:, 0])
     if isinstance(result, dict) and isinstance(type_, Object):
+        if n == 1 and not all(_is_column(values) for values in result.values()):
+            return [result]
         names = list(result)
         return [dict(zip(names, row, strict=True)) for row in zip(*result.values(), strict=True)]
     if isinstance(result, dict) and len(result) == 1:
         return list(next(iter(result.values())))
-    return list(result)
+    return [result] if n == 1 and _is_squeezed(type_, result) else list(result)
+
+
+def _is_squeezed(type_: ModelType, result: Any) -> bool:
+    """Whether an array is what is left of one row."""
+    if not isinstance(result, np.ndarray):
+        return False
+    match type_:
+        case Tensor():
+            return bool(result.shape == type_.shape[1:])
+        case Array():
+            return bool(result.ndim == 1 and result.dtype.kind != "O")
+        case _:
+            return bool(result.ndim == 0)
+
+
+def _is_column(values: Any) -> bool:
+    return isinstance(values, list | tuple | np.ndarray | pd.Series) and np.ndim(values) > 0
 
 
 def _arrow_value(type_: ModelType, value: Any) -> Any:
     """A row's result in the shape that Arrow takes for the type; refuses a tensor of another shape."""
-    if value is None:
+    if _is_nothing(type_, value):
         return None
     match type_:
         case Tensor():
@@ -126,6 +242,13 @@ def _arrow_value(type_: ModelType, value: Any) -> Any:
             return {name: _arrow_value(known[name].type, v) for name, v in value.items()}
         case _:
             return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_nothing(type_: ModelType, value: Any) -> bool:
+    """Whether the value says that there is none; a NaN is a number where the type has one."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value)) and type_ not in ("double", "float")
 
 
 def arrow_type(type_: ModelType) -> pa.DataType:
@@ -158,7 +281,9 @@ def _shown(result: Any, n: int) -> str:
     if isinstance(result, list):
         kinds = ", ".join(dict.fromkeys(type(row).__name__ for row in result))
         return f"returned a list of {len(result)} {kinds} for {n} rows"
-    return f"returned shape {np.shape(result)} for {n} rows"
+    if isinstance(result, np.ndarray | pd.Series | pd.DataFrame):
+        return f"returned shape {np.shape(result)} for {n} rows"
+    return f"returned a {type(result).__name__} for {n} rows"
 
 
 def _typed(returned: Returned, kind: str, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -213,5 +338,5 @@ def _holds(values: NDArray[Any], kind: str) -> bool:
 
 def _described(values: NDArray[Any], kind: str) -> str:
     if kind in INTEGER_RANGES and values.dtype.kind in "fiu":
-        return f"{values.dtype} values that are no {kind}"
+        return f"{values.dtype} values that do not fit {kind}"
     return str(values.dtype)

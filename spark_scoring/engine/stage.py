@@ -7,10 +7,13 @@ them back so: a BIGINT column with a null loses digits above 2^53, a timestamp i
 
 from __future__ import annotations
 
+import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +21,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
+from pyspark.accumulators import AccumulatorParam
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.pandas.types import to_arrow_type
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
@@ -33,12 +39,15 @@ from pyspark.sql.types import (
     StructField,
     StructType,
     TimestampType,
+    YearMonthIntervalType,
 )
 
-from spark_scoring.engine import worker
 from spark_scoring.engine.casts import extend, prepare
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.engine.results import arrow_type
+from spark_scoring.engine.worker import Scorer
+from spark_scoring.errors import Gathering, OutputError
+from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
 from spark_scoring.sql import free_prefix, quote
 
@@ -46,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from pyspark.accumulators import Accumulator
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from spark_scoring.engine.casts import Lane
@@ -93,6 +103,7 @@ def score_frame(
     keep: Sequence[str] | None = None,
     names: Mapping[str, str] | None = None,
     observe: Callable[[DataFrame, Mapping[str, Column]], DataFrame] | None = None,
+    show_model_error: bool = False,
 ) -> DataFrame:
     """The table's columns and the plan's output columns. Lazy: runs no job.
 
@@ -103,30 +114,76 @@ def score_frame(
         keep: the columns of ``df`` to keep, in order; default: all.
         names: other names for output columns.
         observe: called with the table and the policy's conditions before anything else reads it.
+        show_model_error: whether the traceback of the model's first error, whose text may hold values, is written
+            to the driver's log (``spark_scoring``); over Spark Connect to the worker's.
+
+    Raises:
+        OutputError: a kept column is of a type that ``mapInArrow`` cannot carry, where it is needed.
 
     """
     names = names or {}
     kept = df.columns if keep is None else list(keep)
+    check_kept(df.schema, kept, plan, stage)
     internal = _InternalNames(df.columns)
     extended = extend(df, plan, internal.prefix)
     prepared = prepare(plan, extended)
     df = extended.frame if observe is None else observe(extended.frame, prepared.touched)
     place = place_model(df.sparkSession, plan.model.path, plan.model.digest)
-    job = _WorkerJob(place, _worker_plan(plan, prepared.lanes))
+    told = _told_texts(df.sparkSession) if show_model_error else None
+    job = _WorkerJob(place, worker_plan(plan, prepared.lanes), show_model_error, told)
+    through_map = stage == "map" or plan.needs_arrow
+    months = {c: t for c in kept if through_map and isinstance(t := df.schema[c].dataType, YearMonthIntervalType)}
     inner = df.select(
-        *[F.col(quote(c)).alias(internal.kept(i)) for i, c in enumerate(kept)],  # mapInArrow cannot take odd names
+        *[
+            (_to_months(c) if c in months else F.col(quote(c))).alias(internal.kept(i))  # mapInArrow takes no odd names
+            for i, c in enumerate(kept)
+        ],
         *[lane.column.alias(internal.lane(i)) for i, lane in enumerate(prepared.lanes)],
         prepared.ok.alias(internal.ok),
         prepared.error.alias(internal.error),
     )
     lanes = [internal.lane(i) for i in range(len(prepared.lanes))]
-    if stage == "udf" and not plan.needs_arrow:
-        scored, made = _through_udf(inner, job, lanes, internal)
-    else:
+    if through_map:
         scored, made = _through_map(inner, job, len(kept), internal)
+    else:
+        scored, made = _through_udf(inner, job, lanes, internal)
     error = F.coalesce(F.col(internal.error), made("error"))
     columns = [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
-    return scored.select(*[F.col(internal.kept(i)).alias(c) for i, c in enumerate(kept)], *columns)
+    back = [
+        (_of_months(internal.kept(i), months[c]) if c in months else F.col(internal.kept(i))).alias(c)
+        for i, c in enumerate(kept)
+    ]
+    return scored.select(*back, *columns)
+
+
+def check_kept(schema: StructType, kept: Sequence[str], plan: ScoringPlan, stage: StageName) -> None:
+    """Refuse columns that would have to travel through ``mapInArrow`` and cannot.
+
+    Raises:
+        OutputError: with all of them.
+
+    """
+    if stage != "map" and not plan.needs_arrow:
+        return
+    problems = Gathering()
+    for name in kept:
+        type_ = schema[name].dataType
+        with problems.attempt():
+            try:
+                if not isinstance(type_, YearMonthIntervalType):
+                    to_arrow_type(type_)
+            except (PySparkException, NotImplementedError) as error:
+                raise OutputError.cannot_travel(name, type_.simpleString(), nested=plan.needs_arrow) from error
+    problems.raise_all(OutputError)
+
+
+def _to_months(column: str) -> Column:
+    """A year-month interval as a number: Arrow has no such type in PySpark."""
+    return F.expr(f"CAST(CAST({quote(column)} AS INTERVAL MONTH) AS INT)")
+
+
+def _of_months(column: str, type_: YearMonthIntervalType) -> Column:
+    return F.expr(f"CAST(make_ym_interval(0, {quote(column)}) AS {type_.simpleString()})")
 
 
 @dataclass(frozen=True)
@@ -164,7 +221,7 @@ def collect_inputs(df: DataFrame, plan: ScoringPlan, keep: Sequence[Column] = ()
         for chunk in [_one_chunk(good.column(name))]
     ]
     return ModelInputs(
-        data=build_input(_worker_plan(plan, prepared.lanes), columns) if good.num_rows else None,
+        data=build_input(worker_plan(plan, prepared.lanes), columns) if good.num_rows else None,
         errors=[text for text in errors.to_pylist() if text is not None],
         kept=good.select([internal.kept(i) for i in range(len(kept))]),
     )
@@ -230,7 +287,8 @@ class _InternalNames:
         return f"{self.prefix}_{name}"
 
 
-def _worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
+def worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
+    """What the workers need of a plan whose features travel in these lanes."""
     return WorkerPlan(
         digest=plan.model.digest,
         features=tuple((f.name, f.type) for f in plan.features),
@@ -239,6 +297,8 @@ def _worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
         takes=plan.model.takes,
         params=plan.params,
         nan=tuple(f.name for f in plan.features if f.nan),
+        labels=plan.model.labels,
+        proven=plan.proven,
     )
 
 
@@ -273,10 +333,50 @@ class _WorkerJob:
 
     place: ModelPlace
     plan: WorkerPlan
+    show_model_error: bool = False
+    told: Accumulator[str] | None = None
+    """Takes the model's first traceback to the driver; None where there is no way for it."""
 
-    def score(self, columns: Sequence[NDArray[Any]], ok: NDArray[np.bool_]) -> Scored:
-        model = worker.loaded_model(self.place.folder(), self.plan.digest)
-        return worker.score(model, self.plan, columns, ok)
+    def scorer(self) -> Scorer:
+        """For the batches of one task."""
+        model = loaded_model(self.place.folder(), self.plan.digest)
+        return Scorer(model, self.plan, self._tell if self.show_model_error else None)
+
+    def _tell(self, text: str) -> None:
+        if self.told is not None:
+            self.told.add(text)
+        else:
+            sys.stderr.write(text)
+
+
+class _FirstText(AccumulatorParam[str]):
+    """Keeps the first text that arrives; in the driver it is logged."""
+
+    def zero(self, value: str) -> str:  # noqa: ARG002  the accumulator's protocol
+        return ""
+
+    def addInPlace(self, value1: str, value2: str) -> str:  # noqa: N802  likewise
+        return value1 or value2
+
+
+class _LoggedText(_FirstText):
+    def addInPlace(self, value1: str, value2: str) -> str:  # noqa: N802
+        if value2 and not value1:
+            log_model_error(value2)
+        return super().addInPlace(value1, value2)
+
+    def __reduce__(self) -> tuple[type[_FirstText], tuple[()]]:
+        """In a worker it logs nothing."""
+        return _FirstText, ()
+
+
+def log_model_error(text: str) -> None:
+    """Write a model's traceback, whose text may hold values, to the log."""
+    logging.getLogger("spark_scoring").error("the model's first error; its text may hold values\n%s", text)
+
+
+def _told_texts(spark: SparkSession) -> Accumulator[str] | None:
+    return spark.sparkContext.accumulator("", _LoggedText()) if hasattr(spark, "_sc") else None
 
 
 def _through_udf(
@@ -285,12 +385,11 @@ def _through_udf(
     fields = _fields(job.plan.returns)
 
     def score_batches(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        scorer = job.scorer()
         for batch in batches:
-            columns = [
-                _series_matrix(series) if packed else series.to_numpy(dtype=object)
-                for series, (_, _, packed) in zip(batch[:-1], job.plan.lanes, strict=True)
-            ]
-            yield _to_pandas(fields, job.score(columns, batch[-1].to_numpy(dtype=bool)))
+            columns = partial(_series_columns, job.plan, batch[:-1])
+            yield _to_pandas(fields, scorer.score(columns, batch[-1].to_numpy(dtype=bool)))
+        scorer.finish()
 
     score_batches.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.DataFrame]}
     schema = StructType([StructField(name, _data_type(type_)) for name, type_ in [*fields, ("error", "string")]])
@@ -307,14 +406,13 @@ def _through_map(
     fields = _fields(job.plan.returns)
 
     def score_batches(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        scorer = job.scorer()
         for batch in batches:
             *lanes, ok, error = batch.columns[passed:]
-            columns = [
-                _arrow_matrix(lane) if packed else _arrow_values(lane, type_)
-                for lane, (type_, _, packed) in zip(lanes, job.plan.lanes, strict=True)
-            ]
-            results = _to_arrow(fields, job.score(columns, ok.to_numpy(zero_copy_only=False)))
+            columns = partial(_arrow_columns, job.plan, lanes)
+            results = _to_arrow(fields, scorer.score(columns, ok.to_numpy(zero_copy_only=False)))
             yield pa.RecordBatch.from_arrays([*batch.columns[:passed], error, *results], names=out_names)
+        scorer.finish()
 
     through = [inner.schema[i] for i in range(passed)] + [inner.schema[internal.error]]
     added = [StructField(internal.field(name), _data_type(type_)) for name, type_ in fields]
@@ -322,6 +420,22 @@ def _through_map(
     out_names = schema.fieldNames()
     scored = inner.mapInArrow(score_batches, schema)
     return scored, lambda name: F.col(internal.field("model_error" if name == "error" else name))
+
+
+def _series_columns(plan: WorkerPlan, batch: Sequence[pd.Series[Any]]) -> list[NDArray[Any]]:
+    """A batch's columns, made anew: nobody else holds their memory."""
+    return [
+        _series_matrix(series) if packed else series.to_numpy(dtype=object, copy=True)
+        for series, (_, _, packed) in zip(batch, plan.lanes, strict=True)
+    ]
+
+
+def _arrow_columns(plan: WorkerPlan, lanes: Sequence[pa.Array]) -> list[NDArray[Any]]:
+    """A batch's columns, made anew: nobody else holds their memory."""
+    return [
+        _arrow_matrix(lane) if packed else _arrow_values(lane, type_)
+        for lane, (type_, _, packed) in zip(lanes, plan.lanes, strict=True)
+    ]
 
 
 def _series_matrix(series: pd.Series[Any]) -> NDArray[Any]:
@@ -347,13 +461,13 @@ def _data_type(type_: ModelType) -> DataType:
     """A returned field's type in Spark."""
     match type_:
         case Array():
-            return ArrayType(_inner_type(type_.element))
+            return ArrayType(spark_type_of(type_.element))
         case Map():
-            return MapType(StringType(), _inner_type(type_.value))
+            return MapType(StringType(), spark_type_of(type_.value))
         case Object():
-            return StructType([StructField(m.name, _inner_type(m.type)) for m in type_.members])
+            return StructType([StructField(m.name, spark_type_of(m.type)) for m in type_.members])
         case Tensor():
-            inner = _inner_type(type_.dtype)
+            inner = spark_type_of(type_.dtype)
             for _ in type_.shape[1:]:
                 inner = ArrayType(inner)
             return inner
@@ -361,7 +475,8 @@ def _data_type(type_: ModelType) -> DataType:
             return _FIELD_TYPES[str(type_)]
 
 
-def _inner_type(type_: ModelType) -> DataType:
+def spark_type_of(type_: ModelType) -> DataType:
+    """The Spark type that holds a model's values as they are."""
     return TimestampType() if type_ == "datetime" else _data_type(type_)
 
 

@@ -1,35 +1,47 @@
-"""Runs inside Python workers: lanes -> the model's input -> predictions. Imports no pyspark.
+"""Runs inside Python workers, and on the driver for a rehearsal: lanes -> the model's input -> predictions.
 
-The model is loaded once per worker process and kept in this module (a closure's globals are new in every
-task). It is called below MLflow's input enforcement, which the plan has made redundant: the frame has the
-signature's exact dtypes and order.
+Imports no pyspark. A row is bad only if the model raised on it alone. Each call of the model gets input of its own,
+numbered from 0, that no call before it may have changed.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections import OrderedDict
+import re
+import sysconfig
+import time
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from spark_scoring.engine.inputs import WorkerPlan, build_input, cut
+from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import empty_fields, normalise
 from spark_scoring.errors import ModelFailedError, ModelOutputError
-from spark_scoring.model.spec import raw_model
 from spark_scoring.plan.reasons import MODEL, reason_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-_KEPT_MODELS = 2
-_CALLS_PER_BATCH = 300
-_PROBES = 3
+    from spark_scoring.model.loaded import LoadedModel
+
+    Columns = Callable[[], Sequence[NDArray[Any]]]
+
+_PROBES = 32
+"""Rows on which a model that has never scored any is tried before the run fails."""
+_FEW = 4
+"""Up to so many rows of a failing segment are tried one by one."""
+_DENSE, _STRETCH = 0.3, 32
+"""Where more than this share of the rows fails, rows are tried one by one, so many before looking again."""
+
+_LIBRARIES = (
+    *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    str(Path(__file__).parents[1]),
+)
+_NO_FILE = re.compile(r"<(frozen|string|__array)")
 
 
 @dataclass
@@ -40,154 +52,200 @@ class Scored:
     errors: NDArray[np.object_]
 
 
-class LoadedModel:
-    """A model in this worker's memory: its predict methods on frames of the signature's dtypes."""
-
-    def __init__(self, path: str) -> None:
-        import mlflow.pyfunc
-        from mlflow.models import ModelSignature
-
-        logging.getLogger("mlflow").setLevel(logging.ERROR)  # version warnings are the plan's business
-        self._pyfunc = mlflow.pyfunc.load_model(path, suppress_warnings=True)
-        self._raw = raw_model(self._pyfunc)
-        _use_one_thread(self._raw)
-        # The public way below input enforcement: predict_fn and the params' defaults stay in force.
-        signature = self._pyfunc.metadata.signature
-        params = signature.params if signature is not None else None
-        self._pyfunc.metadata.signature = ModelSignature(params=params) if params is not None else None
-        self.has_scored = False
-
-    @property
-    def raw(self) -> Any | None:
-        """The native model, None for custom Python models."""
-        return self._raw
-
-    def call(self, method: str, data: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """What the model's method returns for a batch, in the model's own form."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if method != "predict":
-                return getattr(self._raw, method)(data)
-            if _is_categorical(data) and self._raw is not None and hasattr(self._raw, "inplace_predict"):
-                return self._raw.inplace_predict(data)  # MLflow's wrapper of an XGBoost Booster refuses categories
-            return self._pyfunc.predict(data, params=dict(params) if params else None)
-
-
-_models: OrderedDict[str, LoadedModel] = OrderedDict()
-
-
-def loaded_model(path: str, digest: str) -> LoadedModel:
-    """The model of this digest, loaded from the folder on first use in this process. Loading runs its code."""
-    if digest not in _models:
-        _models[digest] = LoadedModel(path)
-        while len(_models) > _KEPT_MODELS:
-            _models.popitem(last=False)
-    _models.move_to_end(digest)
-    return _models[digest]
-
-
-def score(model: LoadedModel, plan: WorkerPlan, columns: Sequence[NDArray[Any]], ok: NDArray[np.bool_]) -> Scored:
-    """Score one batch.
+class Scorer:
+    """Scores the batches of one task with one model.
 
     Args:
         model: the loaded model.
-        plan: what the columns are.
-        columns: per lane an (n, k) matrix of its dtype, or (n,) values of a feature that travels alone.
-        ok: (n,) rows that passed every check; the others never reach the model.
-
-    Returns:
-        (n,) values per returned field; masked where the row is bad. A NaN that the model returns stays one.
-
-    Raises:
-        ModelOutputError: the model returns something else than its signature says.
-        ModelFailedError: it raises on every row tried, and has not scored any in this process.
+        plan: what the columns are and what the model's results are cut into.
+        tell: called with the traceback of the first error of the model, whose text may hold values.
 
     """
-    n = len(ok)
-    scored = Scored(empty_fields(plan.returns, n), np.full(n, None, dtype=object))
-    rows = np.flatnonzero(ok)
-    if len(rows) == 0:
+
+    def __init__(self, model: LoadedModel, plan: WorkerPlan, tell: Callable[[str], None] | None = None) -> None:
+        self._model = model
+        self._plan = plan
+        self._tell = tell
+        self._scoring = self._isolating = 0.0
+        self._raised = self._resolved = 0
+        """Rows on which the model raised alone; rows of failing batches of which it is known whether it does."""
+        self._last: Exception | None = None
+
+    def score(self, columns: Columns, ok: NDArray[np.bool_]) -> Scored:
+        """Score one batch.
+
+        Args:
+            columns: makes the batch's columns anew, which nobody else holds: per lane an (n, k) matrix of its dtype,
+                or (n,) values of a feature that travels alone.
+            ok: (n,) rows that passed every check; the others never reach the model.
+
+        Returns:
+            (n,) values per returned field; masked where the row is bad. A NaN that the model returns stays one.
+
+        Raises:
+            ModelOutputError: the model returns something else than its signature says.
+            ModelFailedError: it raises on every row tried and has not scored any in this process; or telling the
+                rows on which it raises from the others takes too long.
+
+        """
+        n = len(ok)
+        scored = Scored(empty_fields(self._plan.returns, n), np.full(n, None, dtype=object))
+        rows = np.flatnonzero(ok)
+        if len(rows) == 0:
+            return scored
+        batch = _Batch(self._plan, columns, rows, n)
+
+        def fill(start: int, stop: int) -> None:
+            results = [
+                field
+                for r in self._plan.returns
+                for field in normalise(
+                    r, self._model.call(r.method, batch.rows(start, stop), dict(self._plan.params)), stop - start
+                )
+            ]
+            target = rows[start:stop]
+            for (values, mask), (new, null) in zip(scored.fields, results, strict=True):
+                values[target] = new
+                mask[target] = null
+
+        for row, error in self._isolated(fill, len(rows)):
+            for values, mask in scored.fields:
+                mask[rows[row]] = True
+                values[rows[row]] = None if values.dtype == object else 0
+            scored.errors[rows[row]] = reason_text(MODEL, kind_and_line(error))
         return scored
-    if len(rows) < n:
-        columns = [c[rows] for c in columns]
-    data = build_input(plan, columns)
-    n_good = len(rows)
-    done = np.zeros(n_good, dtype=bool)
-    params = dict(plan.params)
 
-    def fill(start: int, stop: int) -> None:
-        part = data if (start, stop) == (0, n_good) else cut(data, start, stop)
-        results = [normalise(r, model.call(r.method, part, params), stop - start) for r in plan.returns]
-        target = rows[start:stop]
-        for (values, mask), (new, null) in zip(scored.fields, [f for fields in results for f in fields], strict=True):
-            values[target] = new
-            mask[target] = null
-        done[start:stop] = True
+    def finish(self) -> None:
+        """To be called when the task has no more batches.
 
-    for start, stop, error in _isolate(model, fill, n_good):
-        scored.errors[rows[start:stop][~done[start:stop]]] = reason_text(MODEL, error)
-    return scored
+        Raises:
+            ModelFailedError: nothing was scored, here or when the run was planned, and the model raised on every row.
+
+        """
+        if self._raised and not self._has_scored():
+            raise ModelFailedError.on_every_row(kind_and_line(self._last), self._raised) from self._last
+
+    def _has_scored(self) -> bool:
+        return self._plan.proven or self._model.has_scored
+
+    def _isolated(self, fill: Callable[[int, int], None], n: int) -> list[tuple[int, Exception]]:
+        """Score all rows; those on which the model raises when it is given them alone, with what it raised."""
+        failed: dict[int, Exception] = {}
+
+        def attempt(start: int, stop: int) -> Exception | None:
+            begin = time.perf_counter()
+            try:
+                fill(start, stop)
+            except (MemoryError, ModelOutputError):
+                raise
+            except Exception as error:  # noqa: BLE001  the model's code may raise anything
+                self._note(error)
+                if stop - start == 1:
+                    failed[start] = error
+                    self._raised += 1
+                    self._resolved += 1
+                return error
+            finally:
+                self._spend(time.perf_counter() - begin, whole=stop - start == n)
+            self._model.has_scored = True
+            self._resolved += (stop - start) if stop - start < n else 0
+            return None
+
+        if attempt(0, n) is None or n == 1:
+            self._stop_if_hopeless()
+            return list(failed.items())
+        if not self._has_scored():
+            for row in np.unique(np.linspace(0, n - 1, min(n, _PROBES)).astype(int)):
+                if attempt(int(row), int(row) + 1) is None:
+                    break
+            self._stop_if_hopeless()
+        self._search(attempt, n, failed)
+        return list(failed.items())
+
+    def _search(self, attempt: Callable[[int, int], Exception | None], n: int, failed: dict[int, Exception]) -> None:
+        """Try parts of a failing batch, by halves while that pays and row by row where most rows fail.
+
+        Where the left half of a failing part passes, the right one must fail: it is not tried as a whole.
+        """
+        parts = [(0, n)]
+        while parts:
+            start, stop = parts.pop()
+            size = stop - start
+            if size <= _FEW or self._raised > _DENSE * max(self._resolved, _STRETCH):
+                end = min(stop, start + _STRETCH)
+                for row in range(start, end):
+                    if row not in failed:
+                        attempt(row, row + 1)
+                if end < stop and attempt(end, stop) is not None and stop - end > 1:
+                    parts.append((end, stop))
+                continue
+            middle = (start + stop) // 2
+            if attempt(start, middle) is None:
+                parts.append((middle, stop))
+                continue
+            if attempt(middle, stop) is not None:
+                parts.append((middle, stop))
+            parts.append((start, middle))
+
+    def _note(self, error: Exception) -> None:
+        if self._last is None and self._tell is not None:
+            self._tell("".join(traceback.format_exception(error)))
+        self._last = error
+
+    def _stop_if_hopeless(self) -> None:
+        if self._raised >= _PROBES and not self._has_scored():
+            raise ModelFailedError.on_every_row(kind_and_line(self._last), self._raised) from self._last
+
+    def _spend(self, seconds: float, *, whole: bool) -> None:
+        if whole:
+            self._scoring += seconds
+            return
+        self._isolating += seconds
+        if self._isolating > self._plan.isolation_seconds + self._scoring:
+            raise ModelFailedError.too_slow(
+                kind_and_line(self._last), self._raised, self._resolved, round(self._isolating)
+            ) from self._last
 
 
-def _is_categorical(data: Any) -> bool:
-    return isinstance(data, pd.DataFrame) and any(isinstance(t, pd.CategoricalDtype) for t in data.dtypes)
+class _Batch:
+    """A batch's rows as input of the model, made anew for each call."""
+
+    def __init__(self, plan: WorkerPlan, columns: Columns, rows: NDArray[np.int_], n: int) -> None:
+        self._plan = plan
+        self._columns = columns
+        self._rows = rows
+        self._n = n
+        self._kept: list[NDArray[Any]] | None = None
+        """Columns that no model has been given, once parts of the batch are asked for."""
+
+    def rows(self, start: int, stop: int) -> Any:
+        """What the model takes, of some of the good rows."""
+        if (start, stop) == (0, len(self._rows)):
+            return build_input(self._plan, self._good())
+        if self._kept is None:
+            self._kept = self._good()
+        return build_input(self._plan, [column[start:stop].copy() for column in self._kept])
+
+    def _good(self) -> list[NDArray[Any]]:
+        columns = list(self._columns())
+        return columns if len(self._rows) == self._n else [column[self._rows] for column in columns]
 
 
-def _isolate(model: LoadedModel, fill: Callable[[int, int], None], n: int) -> list[tuple[int, int, str]]:
-    """Score all rows, and by halving those around rows on which the model raises.
-
-    Returns the segments that could not be scored, each with the kind of the model's error. Its text stays
-    out: it may hold values. A budget bounds the calls; a segment that is not split further fails as a whole.
-    """
-
-    def attempt(start: int, stop: int) -> Exception | None:
-        try:
-            fill(start, stop)
-        except (MemoryError, ModelOutputError):
-            raise
-        except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            return error
-        model.has_scored = True
-        return None
-
-    first = attempt(0, n)
-    if first is None:
-        return []
-    probes = [attempt(i, i + 1) for i in sorted({0, n // 2, n - 1})]
-    if not model.has_scored and len(probes) == _PROBES and {type(p) for p in probes} == {type(first)}:
-        raise ModelFailedError.on_every_row(type(first).__name__) from first
-    return _bisect(attempt, n, first)
+def kind_and_line(error: BaseException | None) -> str:
+    """What a model raised and where in its own code, never its text: ``ValueError (churn.py line 12)``."""
+    if error is None:
+        return "an error"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_library(frame.filename)]
+    if not own:
+        return type(error).__name__
+    file = re.sub(r"[^\w.<>-]+", "_", Path(own[-1].filename).name)
+    return f"{type(error).__name__} ({file} line {own[-1].lineno})"
 
 
-def _bisect(attempt: Callable[[int, int], Exception | None], n: int, first: Exception) -> list[tuple[int, int, str]]:
-    """Segments on which the model raises; where the left half of a failing segment passes, the right one fails."""
-    failed: list[tuple[int, int, str]] = []
-    open_segments = [(0, n, first)]
-    calls = 0
-    while open_segments:
-        start, stop, error = open_segments.pop()
-        if stop - start == 1 or calls >= _CALLS_PER_BATCH:
-            failed.append((start, stop, type(error).__name__))
-            continue
-        middle = (start + stop) // 2
-        left = attempt(start, middle)
-        calls += 1
-        if left is None and stop - middle > 1:
-            open_segments.append((middle, stop, error))
-            continue
-        if left is not None:
-            open_segments.append((start, middle, left))
-        right = attempt(middle, stop)
-        calls += 1
-        if right is not None:
-            open_segments.append((middle, stop, right))
-    return failed
-
-
-def _use_one_thread(raw: Any) -> None:
-    """A task has one core: undo an ``n_jobs`` of training time, in nested estimators too."""
-    if not hasattr(raw, "get_params") or not hasattr(raw, "set_params"):
-        return
-    jobs = [name for name in raw.get_params(deep=True) if name == "n_jobs" or name.endswith("__n_jobs")]
-    if jobs:
-        raw.set_params(**dict.fromkeys(jobs, 1))
+def _is_library(file: str) -> bool:
+    """Whether code of Python, of an installed package or of this one."""
+    if _NO_FILE.match(file):
+        return True
+    parts = Path(file).parts
+    return "site-packages" in parts or "dist-packages" in parts or file.startswith(_LIBRARIES)

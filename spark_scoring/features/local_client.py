@@ -18,6 +18,7 @@ from spark_scoring.delta.feature_tables import (
     replace_rows,
     row_keys,
 )
+from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import FeatureTableError, Gathering, ModelError, OutputError
 from spark_scoring.features.functions import recorded_definition
@@ -294,7 +295,7 @@ class LocalFeatureClient:
             if name in taken:
                 raise OutputError.name_taken(name)
         request = Request(params=params or {}, case_sensitive=is_case_sensitive(df.sparkSession), lookups=lookups)
-        plan = make_plan(spec, schema, request)
+        plan = rehearsed(make_plan(spec, schema, request), policy=request.policy)
         _check_result_type(plan.outputs[0].type, result_type)
         rows = df if lookups is None else add_features(df, lookups)
         scored = score_frame(rows, plan)

@@ -2,21 +2,25 @@
 
 A signature never says that a feature is categorical; it has the type of the levels. LightGBM keeps the levels
 in the order of the columns but not their names, XGBoost keeps both since 3.1, scikit-learn in its encoders;
-CatBoost keeps hashes only.
+CatBoost keeps hashes only. They are read from every estimator inside the model that sees its columns.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from spark_scoring.model.estimators import attribute, is_ruled, library, walk
 from spark_scoring.model.types import Level, Levels, LevelType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from spark_scoring.model.estimators import Column, Seen
 
 RECORDED = "spark_scoring"
 _LEVEL_TYPES: tuple[tuple[type, LevelType], ...] = (
@@ -26,6 +30,14 @@ _LEVEL_TYPES: tuple[tuple[type, LevelType], ...] = (
     (str, "string"),
     (dt.date, "date"),
 )
+_DECLARED: dict[LevelType, tuple[str, ...]] = {
+    "string": ("string",),
+    "boolean": ("boolean",),
+    "double": ("double", "float"),
+    "long": ("long", "integer"),
+    "date": ("string", "datetime"),
+}
+"""Type of the levels -> what a signature may say of the column."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,36 @@ class OwnLevels:
     """Features that the model takes as text and never as a null."""
     nan: tuple[str, ...] = ()
     """Text features whose missing value was NaN in training: an encoder or imputer does not know None."""
+    seen: tuple[str, ...] = ()
+    """Named features whose levels are those of the rows of training: the column's dtype may have had more."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The levels that one estimator inside holds of a category feature."""
+
+    feature: str
+    levels: Levels
+    others: Literal["missing", "refused", "unseen"]
+    """What other levels are to it: missing values; an error; levels of the dtype that no row of training had, perhaps.
+    The first two have the order of the dtype."""
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """What one estimator inside the model holds."""
+
+    held: tuple[_Held, ...] = ()
+    listed: tuple[ListedLevels, ...] = ()
+    unassigned: tuple[Levels, ...] = ()
+    unknown: tuple[str, ...] = ()
+    coded: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    nan: tuple[str, ...] = ()
 
 
 def own_levels(raw: Any, names: Sequence[str], types: Mapping[str, str]) -> OwnLevels:
-    """The category features of a native model.
+    """The category features of a native model, of whatever estimators inside it see its columns.
 
     Args:
         raw: the native model; None for one that has none.
@@ -67,22 +105,7 @@ def own_levels(raw: Any, names: Sequence[str], types: Mapping[str, str]) -> OwnL
         types: MLflow types of the features, which tell text levels from numbers.
 
     """
-    if raw is None:
-        return OwnLevels()
-    final = _final_estimator(raw)
-    module = type(final).__module__.split(".", maxsplit=1)[0]
-    match module:
-        case "lightgbm":
-            found = _of_lightgbm(final, names, types)
-        case "xgboost":
-            found = _of_xgboost(final)
-        case "catboost":
-            found = OwnLevels(text=tuple(str(final.feature_names_[i]) for i in final.get_cat_feature_indices()))
-        case _:
-            found = _of_sklearn(raw, final)
-    if final is not raw and not set(_features(found)) <= set(names):
-        return OwnLevels(unassigned=tuple(levels for _, levels in found.named))  # steps in front renamed the columns
-    return found
+    return _merged([leaf for seen in walk(raw, names) for leaf in _leaves(seen, types)])
 
 
 def recorded_levels(metadata: Mapping[str, Any] | None) -> dict[str, Levels]:
@@ -133,164 +156,257 @@ def _levels(values: Iterable[Any], origin: str = "the model") -> Levels | None:
     return None
 
 
-def _features(found: OwnLevels) -> Iterator[str]:
-    yield from (name for name, _ in found.named)
-    yield from found.unknown
-    yield from found.coded
-    yield from found.text
+def _leaves(seen: Seen, types: Mapping[str, str]) -> Iterator[_Leaf]:
+    """What the estimator holds itself; none where it is not trained, or its library keeps levels in a way not known."""
+    for fits, read in _READERS:
+        if fits(seen.estimator):
+            with suppress(Exception):
+                yield read(seen, types)
 
 
-def _final_estimator(raw: Any) -> Any:
-    steps = getattr(raw, "steps", None)
-    if isinstance(steps, list) and steps and hasattr(raw, "named_steps"):
-        return _final_estimator(steps[-1][1])
-    return raw
+def _merged(leaves: Sequence[_Leaf]) -> OwnLevels:
+    """What several estimators hold of the same features, as levels with which every one of them can do.
 
-
-def _of_lightgbm(model: Any, names: Sequence[str], types: Mapping[str, str]) -> OwnLevels:
-    """Levels are listed in column order: of all category columns, also ordered ones, which are split as numbers."""
-    booster = getattr(model, "booster_", model)
-    lines = booster.model_to_string(num_iteration=1).split("\n")
-    own = list(booster.feature_name())
-    ours = list(names) if [n.replace(" ", "_") for n in names] == own else own  # it stores spaces as underscores
-    split = [ours[int(i)] for i in _value(lines, "[categorical_feature: ").rstrip("]").split(",") if i]
-    held = [_levels(values) for values in booster.pandas_categorical or ()]
-    if not held:
-        return OwnLevels(coded=tuple(split))
-    levels = [level for level in held if level is not None]
-    if len(levels) < len(held):
-        return OwnLevels(unknown=tuple(split))
-    texts = [name for name in ours if types.get(name) == "string"]
-    if all(level.type == "string" for level in levels) and len(texts) == len(levels):
-        return _named(texts, levels, split)
-    infos = dict(zip(ours, _value(lines, "feature_infos=").split(), strict=True))
-    if len(split) == len(levels) and all(map(_may_be, levels, split, [infos[n] for n in split], [types] * len(split))):
-        return _named(split, levels, split)
-    return OwnLevels(unassigned=tuple(levels), coded=tuple(split))
-
-
-def _named(names: Sequence[str], levels: Sequence[Levels], split: Sequence[str]) -> OwnLevels:
+    A level that one of them refuses makes a bad row, so those that refuse others decide; where none does, a level
+    that any of them knows is one. Codes without levels need the dtype's order, which levels of rows do not have.
+    """
+    by_feature: dict[str, list[_Held]] = {}
+    for held in (held for leaf in leaves for held in leaf.held):
+        by_feature.setdefault(held.feature, []).append(held)
+    rows_only = {name for name, found in by_feature.items() if all(h.others == "unseen" for h in found)}
+    unknown = [n for n in _flat(leaf.unknown for leaf in leaves) if n not in by_feature or n in rows_only]
+    named = {name: _together(found) for name, found in by_feature.items() if name not in unknown}
+    settled = {*named, *unknown}
+    sets = [set(levels.values) for levels in named.values()]
+    unassigned = [leaf.unassigned for leaf in leaves if any(set(x.values) not in sets for x in leaf.unassigned)]
     return OwnLevels(
-        named=tuple(zip(names, levels, strict=True)), coded=tuple(name for name in split if name not in names)
+        named=tuple(named.items()),
+        listed=tuple(x for x in _common(leaves) if x.feature not in settled),
+        unassigned=max(unassigned, key=len, default=()),
+        unknown=tuple(unknown),
+        coded=tuple(name for name in _flat(leaf.coded for leaf in leaves) if name not in settled),
+        text=_flat(leaf.text for leaf in leaves),
+        nan=_flat(leaf.nan for leaf in leaves),
+        seen=tuple(name for name in named if name in rows_only),
     )
 
 
-def _may_be(levels: Levels, name: str, info: str, types: Mapping[str, str]) -> bool:
+def _flat(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
+
+
+def _together(found: Sequence[_Held]) -> Levels:
+    """Levels of one feature in the order of its dtype, as far as anyone holds it."""
+    ordered = sorted(found, key=lambda held: ("refused", "missing", "unseen").index(held.others))
+    first = ordered[0].levels
+    refusing = [set(held.levels.values) for held in ordered if held.others == "refused"]
+    if refusing:
+        return replace(first, values=tuple(v for v in first.values if all(v in known for known in refusing)))
+    more = (held.levels.values for held in ordered if held.levels.type == first.type)
+    return replace(first, values=tuple(dict.fromkeys([*first.values, *(v for values in more for v in values)])))
+
+
+def _common(leaves: Sequence[_Leaf]) -> Iterator[ListedLevels]:
+    """Per feature the values that all encoders know which see it: each of them raises on others."""
+    by_feature: dict[str, list[ListedLevels]] = {}
+    for listed in (listed for leaf in leaves for listed in leaf.listed):
+        by_feature.setdefault(listed.feature, []).append(listed)
+    for name, found in by_feature.items():
+        first = found[0].levels
+        values = tuple(v for v in first.values if all(v in x.levels.values for x in found))
+        if values:
+            yield ListedLevels(name, replace(first, values=values), all(x.null for x in found))
+
+
+def _is_lightgbm(model: Any) -> bool:
+    return library(model) == "lightgbm"
+
+
+def _is_xgboost(model: Any) -> bool:
+    return library(model) == "xgboost"
+
+
+def _is_catboost(model: Any) -> bool:
+    return library(model) == "catboost"
+
+
+def _is_hist_gradient_boosting(model: Any) -> bool:
+    return attribute(model, "is_categorical_") is not None and attribute(model, "_preprocessor") is not None
+
+
+def _is_encoder(model: Any) -> bool:
+    return isinstance(attribute(model, "categories_"), list)
+
+
+def _is_nan_replacer(model: Any) -> bool:
+    """An imputer, or what flags missing values."""
+    return _is_nan(attribute(model, "missing_values"))
+
+
+def _of_lightgbm(seen: Seen, types: Mapping[str, str]) -> _Leaf:
+    """Levels are listed in column order: of all category columns, also ordered ones, which are split as numbers."""
+    booster = attribute(seen.estimator, "booster_", seen.estimator)
+    lines = booster.model_to_string(num_iteration=1).split("\n")
+    places = range(booster.num_feature())
+    columns = seen.columns if len(seen.columns) == len(places) else (None,) * len(places)
+    split = [int(i) for i in _value(lines, "[categorical_feature: ").rstrip("]").split(",") if i]
+    held = [_levels(values) for values in booster.pandas_categorical or ()]
+    levels = [level for level in held if level is not None]
+    if len(levels) < len(held):
+        return _Leaf(unknown=tuple(c.name for c in (columns[i] for i in split) if c is not None))
+    own = _category_places(levels, split, [_type(c, types) for c in columns], _value(lines, "feature_infos=").split())
+    if own is None:
+        coded = _codes([columns[i] for i in split], types)
+        return _Leaf(unassigned=tuple(levels) if all(columns) else (), coded=coded)
+    pairs = [(columns[i], level) for i, level in zip(own, levels, strict=True)]
+    return _Leaf(
+        held=tuple(_held(pairs, types, "missing")), coded=_codes([columns[i] for i in split if i not in own], types)
+    )
+
+
+def _category_places(
+    levels: Sequence[Levels], split: Sequence[int], types: Sequence[str | None], infos: Sequence[str]
+) -> Sequence[int] | None:
+    """Which columns these levels are of, None where that is not sure."""
+    texts = [place for place, type_ in enumerate(types) if type_ == "string"]
+    if len(texts) == len(levels) and all(level.type == "string" for level in levels):
+        return texts
+    if len(split) == len(levels) and all(_may_be(x, types[i], infos[i]) for x, i in zip(levels, split, strict=True)):
+        return split
+    return None
+
+
+def _may_be(levels: Levels, type_: str | None, info: str) -> bool:
     """Whether the feature's codes in training and its signature type are those of these levels."""
     codes = [int(code) for code in info.split(":") if code.lstrip("-").isdigit()]
-    declared = {"string": ("string",), "boolean": ("boolean",), "double": ("double", "float")}
-    fits = types.get(name) in (None, *declared.get(levels.type, ("long", "integer")))
-    return fits and max(codes, default=0) < len(levels.values)
+    return _fits_type(levels, type_) and max(codes, default=0) < len(levels.values)
+
+
+def _fits_type(levels: Levels, type_: str | None) -> bool:
+    return type_ in (None, *_DECLARED[levels.type])
+
+
+def _type(column: Column | None, types: Mapping[str, str]) -> str | None:
+    return types.get(column.name) if column is not None else None
+
+
+def _held(
+    pairs: Iterable[tuple[Column | None, Levels]],
+    types: Mapping[str, str],
+    others: Literal["missing", "refused", "unseen"],
+) -> Iterator[_Held]:
+    """Levels with their features. What steps in front have made of a column may be of another kind, and its own."""
+    for column, levels in pairs:
+        if column is not None and (column.sure or _fits_type(levels, types.get(column.name))):
+            yield _Held(column.name, levels, others)
+
+
+def _codes(columns: Iterable[Column | None], types: Mapping[str, str]) -> tuple[str, ...]:
+    """Features whose codes come from the table: of text that a step in front may have changed, the step makes them."""
+    known = (column for column in columns if column is not None)
+    return tuple(column.name for column in known if column.sure or types.get(column.name) != "string")
 
 
 def _value(lines: Sequence[str], key: str) -> str:
     return next((line[len(key) :] for line in lines if line.startswith(key)), "")
 
 
-def _of_xgboost(model: Any) -> OwnLevels:
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
-    names, kinds = booster.feature_names or [], booster.feature_types or []
-    categorical = [name for name, kind in zip(names, kinds, strict=False) if kind == "c"]
-    held = {}
-    if categorical and hasattr(booster, "get_categories"):
-        found = booster.get_categories(export_to_arrow=True).to_arrow() or []
-        held = {name: _stored_levels(values) for name, values in found if values is not None}
-    named = tuple((name, levels) for name in categorical if (levels := held.get(name)) is not None)
-    return OwnLevels(named=named, unknown=tuple(name for name in categorical if held.get(name) is None))
+def _of_xgboost(seen: Seen, types: Mapping[str, str]) -> _Leaf:
+    booster = attribute(seen.estimator, "get_booster", lambda: seen.estimator)()
+    kinds = booster.feature_types or []
+    columns = seen.columns if len(seen.columns) == len(kinds) else (None,) * len(kinds)
+    categorical = [(i, column) for i, column in enumerate(columns) if kinds[i] == "c" and column is not None]
+    stored = _stored(booster) if categorical else []
+    levels = [_stored_levels(stored[i][1]) if len(stored) == len(kinds) else None for i, _ in categorical]
+    pairs = list(zip([column for _, column in categorical], levels, strict=True))
+    held = _held([(column, found) for column, found in pairs if found is not None], types, "refused")
+    return _Leaf(held=tuple(held), unknown=tuple(column.name for column, found in pairs if found is None))
+
+
+def _stored(booster: Any) -> Sequence[tuple[str, Any]]:
+    """Every feature with its levels in Arrow or None; none at all from a release or a model that does not keep them."""
+    try:
+        return booster.get_categories(export_to_arrow=True).to_arrow() or []
+    except Exception:  # noqa: BLE001  an old release has no such method, an old model no such part
+        return []
 
 
 def _stored_levels(values: Any) -> Levels | None:
     """XGBoost counts characters where Arrow counts bytes: text beyond ASCII comes back cut at the wrong places."""
     try:
-        plain = values.to_pylist()
+        plain = values.to_pylist() if values is not None else [None]
     except UnicodeDecodeError:
         return None
     return _levels(plain) if all(not isinstance(v, str) or v.isascii() for v in plain) else None
 
 
-def _of_sklearn(raw: Any, final: Any) -> OwnLevels:
-    categorical = getattr(final, "is_categorical_", None)
-    encoder = dict(_transformers(getattr(final, "_preprocessor", None))).get("encoder")
-    if categorical is not None and np.any(categorical) and encoder is not None:
-        names = [str(n) for n, c in zip(getattr(final, "feature_names_in_", ()), categorical, strict=False) if c]
-        held = [_levels(v for v in values if not _is_missing(v)) for values in encoder.categories_]
-        pairs = list(zip(names, held, strict=False))
-        return OwnLevels(
-            named=tuple((name, levels) for name, levels in pairs if levels is not None),
-            unknown=tuple(name for name, levels in pairs if levels is None),
-        )
-    steps = list(_first_steps(raw))
-    listed = tuple(found for names, chain in steps for found in _encoded(names, chain))
-    nan = tuple(name for names, chain in steps for name in _nan_features(names, chain))
-    return OwnLevels(listed=listed, nan=nan)
+def _of_catboost(seen: Seen, _: Mapping[str, str]) -> _Leaf:
+    """A null is text to it only where a step in front has filled it."""
+    model = seen.estimator
+    places = [*model.get_cat_feature_indices(), *model.get_text_feature_indices()]
+    columns = [seen.columns[place] for place in places]
+    return _Leaf(text=tuple(c.name for c in columns if c is not None and c.sure and not c.imputed))
 
 
-def _transformers(columns: Any) -> Iterator[tuple[str, Any]]:
-    for name, transformer, _ in getattr(columns, "transformers_", ()):
-        yield name, transformer
+def _of_hist_gradient_boosting(seen: Seen, types: Mapping[str, str]) -> _Leaf:
+    """It keeps the levels of the rows that it was trained on, sorted; any other is missing to it."""
+    encoder = next(t for name, t, _ in seen.estimator._preprocessor.transformers_ if name == "encoder")  # noqa: SLF001
+    columns = [seen.columns[place] for place in np.flatnonzero(seen.estimator.is_categorical_)]
+    levels = [_levels(v for v in values if not _is_missing(v)) for values in encoder.categories_]
+    pairs = list(zip(columns, levels, strict=True))
+    return _Leaf(
+        held=tuple(_held([(column, found) for column, found in pairs if found is not None], types, "unseen")),
+        unknown=tuple(column.name for column, found in pairs if found is None and column is not None),
+    )
 
 
-def _first_steps(raw: Any) -> Iterator[tuple[list[str], list[Any]]]:
-    """The chains of transformers that see the table's own columns, with the names of these."""
-    names = [str(n) for n in getattr(raw, "feature_names_in_", ())]
-    chain = _chain(raw)
-    if hasattr(chain[0], "transformers_"):
-        for _, transformer, columns in chain[0].transformers_:
-            yield _column_names(columns, names), _chain(transformer)
-    else:
-        yield names, chain
+def _of_encoder(seen: Seen, types: Mapping[str, str]) -> _Leaf:
+    """Levels of an encoder that raises on a value that it does not know, and NaN among them."""
+    pairs = list(zip(seen.columns, seen.estimator.categories_, strict=True))
+    raises = is_ruled(seen.estimator) and attribute(seen.estimator, "handle_unknown") == "error"
+    with_nan = [(column, values) for column, values in pairs if any(map(_is_nan, values))]
+    return _Leaf(
+        listed=tuple(_listed(pairs)) if raises else (),
+        nan=_nan_texts(seen, [column for column, _ in with_nan], types, [v for _, values in with_nan for v in values]),
+    )
 
 
-def _chain(transformer: Any) -> list[Any]:
-    steps = getattr(transformer, "steps", None)
-    return [step for _, step in steps] if isinstance(steps, list) else [transformer]
-
-
-def _encoded(names: Sequence[str], chain: Sequence[Any]) -> Iterator[ListedLevels]:
-    """Levels of an encoder that raises on a value that it does not know."""
-    imputers, encoder = _until_encoder(names, chain)
-    if encoder is None or getattr(encoder, "handle_unknown", None) != "error":
-        return
-    for name, values in zip(names, encoder.categories_, strict=True):
+def _listed(pairs: Iterable[tuple[Column | None, Sequence[Any]]]) -> Iterator[ListedLevels]:
+    for column, values in pairs:
         levels = _levels(v for v in values if not _is_missing(v))
-        if levels is not None and levels.values:
-            yield ListedLevels(name, levels, bool(imputers) or any(_is_missing(v) for v in values))
+        if column is not None and column.sure and levels is not None and levels.values:
+            yield ListedLevels(column.name, levels, column.imputed or any(_is_missing(v) for v in values))
 
 
-def _nan_features(names: Sequence[str], chain: Sequence[Any]) -> Iterator[str]:
-    imputers, encoder = _until_encoder(names, chain)
-    if imputers and _is_nan(imputers[0].missing_values):
-        yield from names
-    elif encoder is not None and not imputers:
-        yield from (name for name, v in zip(names, encoder.categories_, strict=True) if any(map(_is_nan, v)))
+def _of_nan_replacer(seen: Seen, types: Mapping[str, str]) -> _Leaf:
+    return _Leaf(nan=_nan_texts(seen, seen.columns, types, attribute(seen.estimator, "statistics_", ())))
 
 
-def _until_encoder(names: Sequence[str], chain: Sequence[Any]) -> tuple[list[Any], Any]:
-    """The imputers in front of an encoder of these columns, and the encoder; without one where others come first."""
-    imputers: list[Any] = []
-    for step in chain:
-        if hasattr(step, "categories_"):
-            return imputers, step if len(step.categories_) == len(names) else None
-        if hasattr(step, "statistics_"):
-            imputers.append(step)
-        elif step != "passthrough":
-            break
-    return imputers, None
+def _nan_texts(
+    seen: Seen, columns: Sequence[Column | None], types: Mapping[str, str], values: Iterable[Any]
+) -> tuple[str, ...]:
+    """Text features that arrive here with their missing values.
+
+    Where some of the columns are not known and the values are text, any that a function in front had may be it.
+    """
+    arrived = [column.name for column in columns if column is not None and not column.imputed]
+    if None in columns and any(isinstance(value, str) for value in values):
+        arrived += seen.among
+    return tuple(name for name in arrived if types.get(name, "string") == "string")
+
+
+_READERS: tuple[tuple[Callable[[Any], bool], Callable[[Seen, Mapping[str, str]], _Leaf]], ...] = (
+    (_is_lightgbm, _of_lightgbm),
+    (_is_xgboost, _of_xgboost),
+    (_is_catboost, _of_catboost),
+    (_is_hist_gradient_boosting, _of_hist_gradient_boosting),
+    (_is_encoder, _of_encoder),
+    (_is_nan_replacer, _of_nan_replacer),
+)
 
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value  # noqa: PLR0124  NaN alone differs from itself
-
-
-def _column_names(columns: Any, names: Sequence[str]) -> list[str]:
-    if isinstance(columns, str):
-        return [columns]
-    if isinstance(columns, slice):
-        return list(names[columns])
-    chosen = list(columns)
-    if chosen and all(isinstance(c, bool | np.bool_) for c in chosen):
-        return [name for name, c in zip(names, chosen, strict=False) if c]
-    return [names[int(c)] if isinstance(c, int | np.integer) else str(c) for c in chosen]
 
 
 def _is_missing(value: Any) -> bool:

@@ -14,13 +14,24 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import ModelError, first_line
 from spark_scoring.model.trust import check_trust
+from spark_scoring.model.uris import (
+    LOGGED,
+    REGISTERED,
+    RUN,
+    as_mlflow_reads,
+    folder_of,
+    is_asked_of_mlflow,
+    is_stored,
+    leads_elsewhere,
+    near_uri,
+)
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
@@ -29,9 +40,21 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-_REGISTERED = re.compile(r"models:/+(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))?")
-_LOGGED = re.compile(r"models:/+(?P<id>m-[0-9a-f]{32})")
-_RUN = re.compile(r"runs:/+(?P<run>[0-9a-zA-Z]+)/(?P<path>.+)")
+_STAGES = {stage.lower(): stage for stage in ("Production", "Staging", "Archived", "None")}
+_NO_STAGES = ("databricks-uc", "uc")
+"""Schemes of registries that never had stages: Unity Catalog's."""
+_MISREAD = re.compile(r"[?@\t\r\n]")
+"""What a registered name may hold but MLflow reads otherwise in a ``models:/`` URI."""
+_CLIENTS = {
+    "azure": "azure-identity azure-storage-blob azure-storage-file-datalake",
+    "boto3": "boto3",
+    "botocore": "boto3",
+    "databricks": "databricks-sdk",
+    "google": "google-cloud-storage",
+    "paramiko": "paramiko pysftp",
+    "pysftp": "paramiko pysftp",
+}
+"""The packages that MLflow needs for a storage, by the module that it does not find."""
 _REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 _READ_AT_ONCE = 2**20
@@ -49,6 +72,8 @@ class PinnedModel:
     path: str
     digest: str
     """sha256 over the relative names and bytes of the artifact's files."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads the plan should know of how the URI was understood."""
 
 
 def resolve_model(
@@ -63,13 +88,15 @@ def resolve_model(
 
     Args:
         uri: ``models:/name/3``, ``models:/name@alias``, ``models:/name/latest`` or ``models:/name`` (both the
-            highest version number), ``models:/m-<id>``, ``runs:/<run id>/<path>`` or a model folder.
+            highest version number), ``models:/name/Production`` (the highest of a stage, with a note),
+            ``models:/m-<id>``, ``runs:/<run id>/<path>``, an artifact URI that MLflow fetches from
+            (``s3://bucket/model``, ``mlflow-artifacts:/...``) or a model folder, as a path or a ``file:`` URI.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings (``MLFLOW_TRACKING_URI``, ...).
         allow_models, expect_digest: see ``spark_scoring.model.trust``.
 
     Raises:
-        ModelError: a malformed URI, or no such model, version, alias or artifact; names what exists. Or a model
-            that may not be loaded.
+        ModelError: a malformed URI, or no such model, version, alias, stage or artifact; names what exists. Or a
+            model that may not be loaded.
 
     """
     model = pin_model(uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
@@ -80,17 +107,19 @@ def resolve_model(
 def pin_model(uri: str, *, tracking_uri: str | None = None, registry_uri: str | None = None) -> PinnedModel:
     """As ``resolve_model``, whatever may be loaded here: for a model that this very process has logged."""
     _require_mlflow()
-    if not uri.startswith(("models:/", "runs:/")):
+    if not is_asked_of_mlflow(uri):
         return _resolve_folder(uri)
     with mlflow_at(tracking_uri, registry_uri) as client:
+        if is_stored(uri):
+            return _fetch_unpinned(uri.rstrip("/"), as_mlflow_reads(uri.rstrip("/")))
         _check_registry_file(uri)
-        if match := _LOGGED.fullmatch(uri):
-            return _fetch(uri, uri, key=("logged", match["id"]))
-        if match := _REGISTERED.fullmatch(uri):
+        if match := LOGGED.fullmatch(uri):
+            return _fetch(f"models:/{match['id']}", f"models:/{match['id']}", key=("logged", match["id"]))
+        if match := REGISTERED.fullmatch(uri):
             return _resolve_registered(_connected(client, uri), uri, match["name"], match["version"], match["alias"])
-        if _RUN.fullmatch(uri):
-            return _fetch(uri, uri, key=None)
-    raise ModelError.bad_uri(uri)
+        if match := RUN.fullmatch(uri):
+            return _fetch_unpinned(f"runs:/{match['run']}/{match['path']}", f"runs:/{match['run']}/{match['path']}")
+    raise ModelError.bad_uri(uri, near_uri(uri))
 
 
 def digest_of(folder: str | Path) -> str:
@@ -176,36 +205,89 @@ def _failed(uri: str, error: Exception) -> ModelError:
 def _resolve_registered(
     client: MlflowClient, uri: str, name: str, version: str | None, alias: str | None
 ) -> PinnedModel:
-    if version is not None and version != "latest" and not version.isdigit():
-        raise ModelError.stage(uri, version)
-    found = _version_of(client, uri, name, version, alias)
+    if (version or alias or "").lower() == "latest":  # MLflow reserves it: no version has it as an alias
+        version = alias = None
+    notes: tuple[str, ...] = ()
+    if version is None or re.fullmatch("[0-9]+", version):
+        found = _version_of(client, uri, name, version, alias)
+    else:
+        found, notes = _version_in_stage(client, uri, name, version)
     number = str(found.version)
     source = str(found.source or "")
     logged = source.removeprefix("models:/") if source.startswith("models:/m-") else source
     key = ("registered", registry_name(), name, number, logged)
-    return _fetch(uri, f"models:/{name}/{number}", key=key, name=name, version=number)
+    pinned = _fetch(uri, _artifact_of(client, uri, name, number), key=key, name=name, version=number)
+    return replace(pinned, notes=notes)
 
 
-def _version_of(client: MlflowClient, uri: str, name: str, version: str | None, alias: str | None) -> ModelVersion:
+def _artifact_of(client: MlflowClient, uri: str, name: str, number: str) -> str:
+    if not _MISREAD.search(name):
+        return f"models:/{name}/{number}"
+    try:
+        return str(client.get_model_version_download_uri(name, number))
+    except Exception as error:
+        raise _failed(uri, error) from error
+
+
+def _version_of(client: MlflowClient, uri: str, name: str, number: str | None, alias: str | None) -> ModelVersion:
+    """The version of a number or an alias, without either the newest."""
     from mlflow.exceptions import MlflowException
 
     try:
         if alias is not None:
             return client.get_model_version_by_alias(name, alias)
-        if version is not None and version != "latest":
-            return client.get_model_version(name, version)
+        if number is not None:
+            return client.get_model_version(name, number)
         versions = all_versions(client, name)
     except MlflowException as error:
-        raise _explain_missing(client, uri, name, version, alias, error) from error
+        raise _explain_missing(client, uri, name, number, alias, error) from error
     except Exception as error:  # a store raises what its driver raises
         raise _failed(uri, error) from error
     if versions:
-        return max(versions, key=lambda v: int(v.version))
-    raise _explain_missing(client, uri, name, version, alias, None)
+        return _newest(versions)
+    raise _explain_missing(client, uri, name, number, alias, None)
+
+
+def _version_in_stage(client: MlflowClient, uri: str, name: str, word: str) -> tuple[ModelVersion, tuple[str, ...]]:
+    """The newest version of a stage, and what to say of it."""
+    from mlflow.exceptions import MlflowException
+
+    stage = _STAGES.get(word.lower())
+    if stage is not None and registry_name().partition(":")[0] in _NO_STAGES:
+        raise ModelError.no_stages(uri, name, stage, registry_name())
+    try:
+        aliases = sorted(client.get_registered_model(name).aliases)
+        versions = all_versions(client, name)
+    except MlflowException as error:
+        raise _explain_missing(client, uri, name, None, None, error) from error
+    except Exception as error:
+        raise _failed(uri, error) from error
+    if stage is None:
+        raise ModelError.not_a_version(uri, name, word, list(_STAGES.values()), aliases, _numbers(versions))
+    if versions and not any(v.current_stage for v in versions):
+        raise ModelError.no_stages(uri, name, stage, registry_name())
+    staged = {of: [v for v in versions if v.current_stage == of] for of in _STAGES.values()}
+    if not staged[stage]:
+        raise ModelError.empty_stage(uri, name, stage, {of: _numbers(held) for of, held in staged.items() if held})
+    newest = _newest(staged[stage])
+    note = (
+        f"{stage} is a stage, which MLflow deprecates; its newest version is scored, which is "
+        f"models:/{name}/{newest.version} today; an alias does what a stage did: "
+        f"models:/{name}@{stage.lower()}, once a version has it"
+    )
+    return newest, (note,)
+
+
+def _newest(versions: Sequence[ModelVersion]) -> ModelVersion:
+    return max(versions, key=lambda v: int(v.version))
+
+
+def _numbers(versions: Sequence[ModelVersion]) -> list[str]:
+    return sorted((str(v.version) for v in versions), key=int)
 
 
 def _explain_missing(
-    client: MlflowClient, uri: str, name: str, version: str | None, alias: str | None, error: Any | None
+    client: MlflowClient, uri: str, name: str, number: str | None, alias: str | None, error: Any | None
 ) -> ModelError:
     """What is missing, and what exists instead; the registry's own words where it did not answer at all."""
     from mlflow.exceptions import MlflowException
@@ -219,21 +301,34 @@ def _explain_missing(
         if missing.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
             return _failed(uri, missing)
         return ModelError.no_model(uri, name, registry, _model_names(client))
-    versions = sorted((str(v.version) for v in all_versions(client, name)), key=int)
+    try:
+        versions = _numbers(all_versions(client, name))
+    except MlflowException as refused:
+        return _failed(uri, refused)
     if alias is not None:
         return ModelError.no_alias(uri, name, alias, sorted(model.aliases), versions)
-    if version in (None, "latest"):
+    if number is None:
         return ModelError.no_versions(uri, name)
-    return ModelError.no_version(uri, name, str(version), versions)
+    return ModelError.no_version(uri, name, number, versions)
 
 
 def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """Every version of a registered model, as the registry's search has them: without aliases, on Databricks tags."""
-    escaped = name.replace("'", "''")
+    """Every version of a registered model, as the registry's search has them: without aliases, on Databricks tags.
+
+    MLflow's filter takes a quoted text as it stands and has no escape for the quote, so a name with an apostrophe is
+    searched by a pattern and compared here.
+    """
+    if "'" not in name:
+        return _search(client, f"name='{name}'")
+    pattern = re.sub(r"[^\w ]", "_", name)
+    return [version for version in _search(client, f"name LIKE '{pattern}'") if version.name == name]
+
+
+def _search(client: MlflowClient, filter_string: str) -> list[ModelVersion]:
     found: list[ModelVersion] = []
     token = None
     while True:
-        page = client.search_model_versions(f"name='{escaped}'", max_results=1000, page_token=token)
+        page = client.search_model_versions(filter_string, max_results=1000, page_token=token)
         found.extend(page)
         token = page.token
         if not token:
@@ -257,14 +352,26 @@ def registry_name() -> str:
 
 
 def _resolve_folder(uri: str) -> PinnedModel:
-    text = re.sub(r"^file:/*(?=/)", "", uri)
-    if re.match(r"[a-z][a-z0-9+.-]*:", text):
-        raise ModelError.bad_uri(uri)
-    folder = Path(text).absolute()
+    named = folder_of(uri)
+    if named is None:
+        raise ModelError.bad_uri(uri, near_uri(uri))
+    folder = named.absolute()
     if not (folder / "MLmodel").is_file():
         cause = f"{folder} holds no MLmodel file" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelError.no_artifact(uri, cause)
     return PinnedModel(uri=redact(uri), name=None, version=None, path=str(folder), digest=digest_of(folder))
+
+
+def _fetch_unpinned(uri: str, artifact_uri: str) -> PinnedModel:
+    """Fetch what may change, such as a run's artifact: each time anew.
+
+    Raises:
+        ModelError: a part of the path is ``..``, so that a pattern of ``allow_models`` may match another place.
+
+    """
+    if leads_elsewhere(uri):
+        raise ModelError.leads_elsewhere(uri)
+    return _fetch(uri, artifact_uri, key=None)
 
 
 def _fetch(
@@ -277,8 +384,8 @@ def _fetch(
 ) -> PinnedModel:
     """Download into our own folder: without one, MLflow hands out the registry's own directory or a stray copy.
 
-    A key names what never changes (a version of a registered model, a logged model); its folder is reused. A
-    run's artifact has none and is fetched each time.
+    A key names what never changes (a version of a registered model, a logged model); its folder is reused. An
+    artifact of a run or a storage has none and is fetched each time.
     """
     cache = cache_folder()
     try:
@@ -307,10 +414,18 @@ def _download(uri: str, artifact_uri: str, folder: Path) -> Path:
     try:
         model = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=str(folder)))
     except Exception as error:  # MLflow raises what its artifact store's own client raises
-        raise ModelError.no_artifact(uri, f"its artifact cannot be fetched: {first_line(error)}") from error
+        raise _not_fetched(uri, error) from error
     if not (model / "MLmodel").is_file():
         raise ModelError.no_artifact(uri, "the artifact holds no MLmodel file")
     return model
+
+
+def _not_fetched(uri: str, error: Exception) -> ModelError:
+    cause = f"its artifact cannot be fetched: {first_line(error)}"
+    missing = str(error.name).partition(".")[0] if isinstance(error, ImportError) else ""
+    if missing in _CLIENTS:
+        return ModelError.no_storage_client(uri, cause, _CLIENTS[missing])
+    return ModelError.not_fetched(uri, cause) if is_stored(uri) else ModelError.no_artifact(uri, cause)
 
 
 def _move_into_place(fresh: Path, target: Path) -> None:

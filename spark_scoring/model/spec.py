@@ -5,13 +5,13 @@ Reading a spec loads the model, which runs its code: score only models whose ori
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering, ModelError, first_line
 from spark_scoring.model.categories import RECORDED, OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
+from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,
     FeatureSpec,
@@ -19,6 +19,7 @@ from spark_scoring.model.feature_spec import (
     feature_folder,
     read_feature_spec,
 )
+from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
@@ -117,6 +118,14 @@ class ModelSpec:
     notes: tuple[str, ...] = ()
     features: FeatureSpec | None = None
     """Where its inputs come from, for a model trained with feature lookups; ``path`` is then its raw model's."""
+    labels: tuple[tuple[str, int], ...] = ()
+    """Inputs that the model's frame calls by a number: columns that had no names in training."""
+    documents: bool = False
+    """Whether its first step takes texts, one for each row, and no frame of columns."""
+    selects: bool = False
+    """Whether its first step chooses columns by name, so that it does not mind others."""
+    batch_dependent: bool = False
+    """Whether its registration recorded that a row's result depends on other rows or on chance, on purpose."""
 
 
 def read_spec(pinned: PinnedModel) -> ModelSpec:
@@ -136,7 +145,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         raise ModelError.no_signature(pinned.uri)
     recorded = _recorded(pinned, mlmodel)
     model = _load(pinned)
-    raw = raw_model(model)
+    raw = model.raw
     notes: tuple[str, ...] = ()
     outputs = None if signature is None else signature.outputs
     if outputs is None:
@@ -147,12 +156,19 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         takes, inputs = "frame", _trained_inputs(pinned, features)
     if features is not None:
         inputs = _as_trained(inputs, mlmodel)
-    own_names = own_feature_names(raw, [f.name for f in inputs])
-    types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
-    levels = own_levels(raw, own_names or [f.name for f in inputs], types)
+    with model.running():
+        own_names = own_feature_names(raw, [str(f.name) for f in inputs])
+        inputs, labels = _named(inputs, own_names, signature)
+        types = {f.name: f.type for f in inputs if isinstance(f.type, str)}
+        levels = own_levels(raw, own_names or [f.name for f in inputs], types)
+        documents, selects = takes_documents(raw), _selects(raw)
+        classes = _classes(raw)
+        methods = _methods(raw, classes)
     if raw is None:
         levels = replace(levels, unknown=recorded_categories(mlmodel.metadata))
-    classes = _classes(raw)
+    if documents and takes == "frame" and [f.type for f in inputs] == ["string"]:
+        takes, levels = "values", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
+    own = (mlmodel.metadata or {}).get(RECORDED)
     return ModelSpec(
         uri=pinned.uri,
         name=pinned.name,
@@ -164,16 +180,42 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         inputs=tuple(replace(f, nullable=f.name not in levels.text, nan=f.name in levels.nan) for f in inputs),
         output=output_model_type(outputs),
         takes=takes,
-        methods=_methods(raw, classes),
+        methods=methods,
         own_names=own_names,
         classes=classes,
         levels=levels,
         recorded=tuple(recorded.items()),
         params=_parameters(None if signature is None else signature.params),
         differences=environment_differences(model_requirements(pinned.path), flavor),
-        notes=notes,
+        notes=(*pinned.notes, *notes),
         features=features,
+        labels=labels,
+        documents=documents and takes == "frame",
+        selects=selects,
+        batch_dependent=isinstance(own, dict) and own.get("batch_dependent") is True,
     )
+
+
+def _named(
+    inputs: tuple[Feature, ...], own_names: Sequence[str], signature: ModelSignature | None
+) -> tuple[tuple[Feature, ...], tuple[tuple[str, int], ...]]:
+    """Every input with a name to bind it by, and the numbers by which the model's frame calls some of them.
+
+    A number is bound by its text. Inputs without names have the trained model's own; a single one is ``input``.
+    """
+    if signature is None or signature.inputs is None or signature.inputs.is_tensor_spec():
+        return inputs, ()
+    if not signature.inputs.has_input_names():
+        if len(own_names) == len(inputs):
+            return tuple(replace(f, name=name) for f, name in zip(inputs, own_names, strict=True)), ()
+        return inputs, ((UNNAMED, 0),) if len(inputs) == 1 else ()
+    return inputs, tuple((str(s.name), s.name) for s in signature.inputs.inputs if isinstance(s.name, int))
+
+
+def _selects(raw: Any) -> bool:
+    """Whether what is given the model's input itself are ColumnTransformers, which do not mind more columns."""
+    whole = [seen.estimator for seen in walk(raw, ()) if seen.is_whole]
+    return any(attribute(e, "transformers_") is not None for e in whole) and not any(library(e) for e in whole)
 
 
 def _raw_part(pinned: PinnedModel) -> tuple[FeatureSpec | None, PinnedModel, Model | None]:
@@ -227,28 +269,15 @@ def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
         raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {error}") from error
 
 
-def _load(pinned: PinnedModel) -> Any:
-    import mlflow.pyfunc
-
-    logging.getLogger("mlflow.utils.requirements_utils").setLevel(logging.ERROR)
+def _load(pinned: PinnedModel) -> LoadedModel:
     try:
-        return mlflow.pyfunc.load_model(pinned.path, suppress_warnings=True)
+        return loaded_model(pinned.path, pinned.digest)
     except Exception as error:
         raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {error}") from error
 
 
-def raw_model(model: Any) -> Any | None:
-    """The native model, None for custom Python models, which have none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return model.get_raw_model()
-    except (NotImplementedError, MlflowException):
-        return None
-
-
 def _missing_outputs(
-    pinned: PinnedModel, mlmodel: Model, model: Any, outer: Model | None
+    pinned: PinnedModel, mlmodel: Model, model: LoadedModel, outer: Model | None
 ) -> tuple[Schema, tuple[str, ...]]:
     """Outputs of a model whose signature has none: of its input example, else those that a feature model declares."""
     declared = outer.signature.outputs if outer is not None and outer.signature is not None else None
@@ -262,7 +291,7 @@ def _missing_outputs(
     return inferred, ("the signature has only inputs; outputs were inferred from the saved input example",)
 
 
-def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: Any) -> Schema:
+def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: LoadedModel) -> Schema:
     from mlflow.models import infer_signature
 
     try:
@@ -272,7 +301,7 @@ def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: Any) -> Schema:
     if example is None:
         raise ModelError.no_outputs(pinned.uri)
     try:
-        return infer_signature(example, model.predict(example)).outputs
+        return infer_signature(example, model.predict_enforced(example)).outputs
     except Exception as error:
         raise ModelError.outputs_not_inferable(pinned.uri, f"{type(error).__name__}: {error}") from error
 
@@ -282,16 +311,20 @@ def signature_inputs(signature: ModelSignature) -> tuple[Takes, tuple[Feature, .
     schema = signature.inputs
     specs = schema.inputs
     if schema.is_tensor_spec():
-        tensors = tuple(Feature(s.name or UNNAMED, Tensor(_tensor_dtype(s), tuple(s.shape))) for s in specs)
+        tensors = tuple(Feature(str(s.name or UNNAMED), Tensor(_tensor_dtype(s), tuple(s.shape))) for s in specs)
         return "tensors" if schema.has_input_names() else "tensor", tensors
-    features = tuple(Feature(s.name or "", model_type(s.type), required=bool(s.required)) for s in specs)
+    nameless = UNNAMED if len(specs) == 1 else ""
+    features = tuple(
+        Feature(nameless if s.name is None else str(s.name), model_type(s.type), required=bool(s.required))
+        for s in specs
+    )
     has_type_hints = signature._is_signature_from_type_hint  # noqa: SLF001  MLflow has no public way to ask
     if not (len(specs) == 1 and specs[0].name is None and has_type_hints):
         return "frame", features
     only = features[0].type
     if isinstance(only, Object):
         return "records", tuple(Feature(m.name, m.type, m.required) for m in only.members)
-    return "values", (replace(features[0], name=UNNAMED),)
+    return "values", features
 
 
 def model_type(spec_type: Any) -> ModelType:
@@ -323,7 +356,8 @@ def output_model_type(schema: Schema) -> ModelType:
     types = [_tensor_output(s) if schema.is_tensor_spec() else model_type(s.type) for s in specs]
     if len(specs) == 1:
         return types[0]
-    return Object(tuple(Member(s.name or str(i), t) for i, (s, t) in enumerate(zip(specs, types, strict=True))))
+    names = [str(i) if s.name is None else str(s.name) for i, s in enumerate(specs)]
+    return Object(tuple(Member(name, t) for name, t in zip(names, types, strict=True)))
 
 
 def _tensor_output(spec: Any) -> ModelType:
@@ -352,7 +386,9 @@ def _methods(raw: Any, classes: Sequence[str]) -> tuple[tuple[str, ModelType], .
         "decision_function": _decision_type(raw, classes),
         "score_samples": "double",
     }
-    return tuple((name, type_) for name, type_ in known.items() if type_ is not None and hasattr(raw, name))
+    return tuple(
+        (name, type_) for name, type_ in known.items() if type_ is not None and attribute(raw, name) is not None
+    )
 
 
 def _decision_type(raw: Any, classes: Sequence[str]) -> ModelType | None:
@@ -360,8 +396,7 @@ def _decision_type(raw: Any, classes: Sequence[str]) -> ModelType | None:
     labels = classes or _labels(raw)
     if len(labels) <= 2:  # noqa: PLR2004
         return "double"
-    final = raw.steps[-1][1] if isinstance(getattr(raw, "steps", None), list) else raw
-    pairs = getattr(final, "decision_function_shape", None) == "ovo"
+    pairs = attribute(final_estimator(raw), "decision_function_shape") == "ovo"
     return Tensor("double", (-1, len(labels) * (len(labels) - 1) // 2 if pairs else len(labels)))
 
 
@@ -370,24 +405,12 @@ def native_flavor(mlmodel: Model) -> str:
     return next((f for f in mlmodel.flavors if f != "python_function"), "python_function")
 
 
-def own_feature_names(raw: Any, inputs: Sequence[str]) -> tuple[str, ...]:
-    """The names the model was trained on, in its own order; empty where it was trained on a bare matrix."""
-    written = {name.replace(" ", "_"): name for name in inputs}  # LightGBM stores spaces as underscores
-    for attribute in ("feature_names_in_", "feature_names", "feature_name_", "feature_name"):
-        names = getattr(raw, attribute, None)
-        if callable(names):
-            names = names()
-        if names is not None and len(names):
-            return tuple(str(n) if n in inputs else written.get(str(n), str(n)) for n in names)
-    return ()
-
-
 def _classes(raw: Any) -> tuple[str, ...]:
-    return _labels(raw) if hasattr(raw, "predict_proba") else ()
+    return _labels(raw) if attribute(raw, "predict_proba") is not None else ()
 
 
 def _labels(raw: Any) -> tuple[str, ...]:
-    classes = getattr(raw, "classes_", None)
+    classes = attribute(raw, "classes_")
     if classes is None or isinstance(classes, list):  # a list: one set of classes per output
         return ()
     return tuple(str(c) for c in classes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import ModelError
+from spark_scoring.model.uris import is_asked_of_mlflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,8 @@ def check_trust(model: PinnedModel, *, allow_models: Sequence[str] | None, expec
     Args:
         model: as it was pinned; nothing of it has been loaded.
         allow_models: patterns (``fnmatch``) of which one must match the registered name, ``models:/name/version``,
-            the URI of a run's or a logged model, or the absolute path of a folder; None: all. The environment's
-            patterns hold besides.
+            the URI of a run's or a logged model or of a storage, without its secrets, or the absolute path of a
+            folder; None: all. The environment's patterns hold besides.
         expect_digest: what the artifact's digest begins with; None: any.
 
     Raises:
@@ -49,6 +50,6 @@ def _names(model: PinnedModel) -> list[str]:
     """What a pattern may match; a folder only by where it really is, whatever its URI looks like."""
     if model.name is not None:
         return [model.name, f"models:/{model.name}/{model.version}"]
-    if model.uri.startswith(("models:/", "runs:/")):
+    if is_asked_of_mlflow(model.uri):
         return [model.uri]
     return [str(Path(model.path).resolve())]

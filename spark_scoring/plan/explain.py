@@ -87,6 +87,7 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
         "columns_not_read": plan.ignored,
         "lookups": [] if plan.lookups is None else plan.lookups.to_dict(),
         "notes": list(plan.notes),
+        "rehearsal": None if plan.rehearsal is None else plan.rehearsal.to_dict(),
     }
 
 

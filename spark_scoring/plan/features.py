@@ -9,7 +9,7 @@ from spark_scoring.errors import Problem, listed
 from spark_scoring.model.types import Category, Coded, Levels, ModelType, OneOf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from spark_scoring.model.spec import Feature, ModelSpec
 
@@ -24,61 +24,47 @@ def with_levels(model: ModelSpec, given: Mapping[str, Levels]) -> tuple[tuple[Fe
         given: the job's levels by feature; they settle what neither the model nor its metadata says.
 
     """
-    recorded = dict(model.recorded)
-    known = {**given, **recorded}
-    own = dict(model.levels.named)
-    held = {**recorded, **{x.feature: x.levels for x in model.levels.listed}, **own}
-    problems = [
-        Problem(f"categories: {name}", f"{held[name].origin} holds other levels ({held[name]})", "leave them out")
-        for name, levels in [*recorded.items(), *given.items()]
-        if name in held and levels.values != held[name].values
-    ]
+    known = {**given, **dict(model.recorded)}
     assigned = _assigned(model, known)
-    if assigned is None:
-        unnamed = "; ".join(str(levels) for levels in model.levels.unassigned)
-        cause = f"it holds category levels ({unnamed}) and does not say of which features"
-        fix = "name them: categories: {<feature>: [levels in the order of training], ...}"
-        problems.append(Problem(f"model {model.uri!r}", cause, fix))
-    types: dict[str, ModelType] = {name: Category(levels) for name, levels in {**own, **(assigned or {})}.items()}
-    types |= {x.feature: OneOf(x.levels.type, x.levels, x.null) for x in model.levels.listed}
-    features = []
-    for feature in model.inputs:
-        if feature.name in types:
-            settled = _typed(feature, types[feature.name])
-        elif feature.name in known:
-            settled = replace(feature, type=_given_type(model, feature, known[feature.name]))
-        else:
-            settled = feature
-        features.append(settled)
-    inputs = {feature.name for feature in model.inputs}
-    stray = [name for name in types if name not in inputs]
-    if stray:
-        cause = f"it was trained on categories of features that its signature does not name: {listed(stray)}"
-        problems.append(Problem(f"model {model.uri!r}", cause, "log it with the frame that it was trained on"))
-    missing = [name for name in model.levels.unknown if name not in known]
-    if missing:
-        cause = f"it was trained on category columns whose levels it does not hold: {listed(missing)}"
-        fix = f"give them: categories: {{{missing[0]}: [levels in the order of training]}}"
-        problems.append(Problem(f"model {model.uri!r}", cause, fix))
-    return tuple(features), problems
+    types = _held_types(model, assigned or {})
+    problems = [
+        *_contradictions(model, given, types),
+        *([_not_assigned(model)] if assigned is None else []),
+        *_strays(model, types),
+        *_missing(model, known),
+    ]
+    return tuple(_settled(model, feature, types, known) for feature in model.inputs), problems
 
 
-def _typed(feature: Feature, type_: ModelType) -> Feature:
+def _held_types(model: ModelSpec, assigned: Mapping[str, Levels]) -> dict[str, Category | OneOf]:
+    """Features whose levels the model holds: a category where any part of it wants one, else the values that may be."""
+    own = {name: _with_unseen(model, name, levels) for name, levels in model.levels.named}
+    values = {x.feature: OneOf(x.levels.type, x.levels, x.null) for x in model.levels.listed}
+    return {**values, **{name: Category(levels) for name, levels in {**own, **assigned}.items()}}
+
+
+def _with_unseen(model: ModelSpec, name: str, levels: Levels) -> Levels:
+    """Recorded levels in the place of those of the rows of training, which may be fewer: the model takes any."""
+    recorded = dict(model.recorded).get(name)
+    is_wider = recorded is not None and name in model.levels.seen and set(levels.values) <= set(recorded.values)
+    return recorded if recorded is not None and is_wider else levels
+
+
+def _settled(
+    model: ModelSpec, feature: Feature, types: Mapping[str, Category | OneOf], known: Mapping[str, Levels]
+) -> Feature:
+    if feature.name in types:
+        return _typed(feature, types[feature.name])
+    if feature.name in known:
+        return replace(feature, type=_given_type(model, feature, known[feature.name]))
+    return feature
+
+
+def _typed(feature: Feature, type_: Category | OneOf) -> Feature:
     """An encoder's levels say which values may be, not what the model is given."""
     if isinstance(type_, OneOf) and isinstance(feature.type, str):
         return replace(feature, type=replace(type_, type=feature.type))
     return replace(feature, type=type_)
-
-
-def _assigned(model: ModelSpec, known: Mapping[str, Levels]) -> dict[str, Levels] | None:
-    """Levels that the model holds without names, by the features that were named for them; None: not settled."""
-    held = model.levels.unassigned
-    if not held:
-        return {}
-    order = [f.name for f in model.inputs if f.name in known]
-    by_name = {name: known[name] for name in order}
-    found = {name: levels for name, levels in by_name.items() if any(levels.values == h.values for h in held)}
-    return found if [v.values for v in found.values()] == [h.values for h in held] else None
 
 
 def _given_type(model: ModelSpec, feature: Feature, levels: Levels) -> ModelType:
@@ -88,3 +74,71 @@ def _given_type(model: ModelSpec, feature: Feature, levels: Levels) -> ModelType
     if feature.type in _NUMBERS:
         return Coded(str(feature.type), levels)
     return OneOf(str(feature.type), levels, null=feature.nullable)
+
+
+def _contradictions(
+    model: ModelSpec, given: Mapping[str, Levels], types: Mapping[str, Category | OneOf]
+) -> Iterator[Problem]:
+    """Levels beside the model's own that are others.
+
+    The model looks its own levels up by value, so their order is not compared. Recorded levels that no row of training
+    had are not among those of an encoder. Where only the metadata holds them, their order may be that of codes.
+    """
+    recorded = dict(model.recorded)
+    rows_only = {*model.levels.seen, *(x.feature for x in model.levels.listed)}
+    own = {**{x.feature: x.levels for x in model.levels.listed}, **dict(model.levels.named)}
+    for name, levels in recorded.items():
+        has_more = name in rows_only and name in own and set(levels.values) >= set(own[name].values)
+        if name in own and not (has_more or _same(levels, own[name])):
+            yield _other_levels(name, own[name])
+    held = {**recorded, **{name: type_.levels for name, type_ in types.items()}}
+    for name, levels in given.items():
+        if name in held and not _same(levels, held[name], in_order=_by_code(model, name, types)):
+            yield _other_levels(name, held[name])
+
+
+def _same(levels: Levels, others: Levels, *, in_order: bool = False) -> bool:
+    return levels.values == others.values if in_order else set(levels.values) == set(others.values)
+
+
+def _by_code(model: ModelSpec, name: str, types: Mapping[str, Category | OneOf]) -> bool:
+    """Whether the model knows the feature's levels by their places only."""
+    declared = {feature.name: feature.type for feature in model.inputs}.get(name)
+    return name not in types and (name in model.levels.unknown or declared in _NUMBERS)
+
+
+def _other_levels(name: str, held: Levels) -> Problem:
+    return Problem(f"categories: {name}", f"{held.origin} holds other levels ({held})", "leave them out")
+
+
+def _assigned(model: ModelSpec, known: Mapping[str, Levels]) -> dict[str, Levels] | None:
+    """Levels that the model holds without names, by the features that were named for them; None: not settled."""
+    held = model.levels.unassigned
+    sets = [set(levels.values) for levels in held]
+    names = [f.name for f in model.inputs if f.name in known and set(known[f.name].values) in sets]
+    if [set(known[name].values) for name in names] != sets:
+        return None
+    return {name: replace(levels, origin=known[name].origin) for name, levels in zip(names, held, strict=True)}
+
+
+def _not_assigned(model: ModelSpec) -> Problem:
+    unnamed = "; ".join(str(levels) for levels in model.levels.unassigned)
+    cause = f"it holds category levels ({unnamed}) and does not say of which features"
+    fix = "name them: categories: {<feature>: [levels in the order of training], ...}"
+    return Problem(f"model {model.uri!r}", cause, fix)
+
+
+def _strays(model: ModelSpec, types: Mapping[str, Category | OneOf]) -> Iterator[Problem]:
+    inputs = {feature.name for feature in model.inputs}
+    stray = [name for name in types if name not in inputs]
+    if stray:
+        cause = f"it was trained on categories of features that its signature does not name: {listed(stray)}"
+        yield Problem(f"model {model.uri!r}", cause, "log it with the frame that it was trained on")
+
+
+def _missing(model: ModelSpec, known: Mapping[str, Levels]) -> Iterator[Problem]:
+    missing = [name for name in model.levels.unknown if name not in known]
+    if missing:
+        cause = f"it was trained on category columns whose levels it does not hold: {listed(missing)}"
+        fix = f"give them: categories: {{{missing[0]}: [levels in the order of training]}}"
+        yield Problem(f"model {model.uri!r}", cause, fix)

@@ -64,6 +64,8 @@ class Returned:
     """Field name and type; one per value of the row."""
     names: tuple[str, ...] | None = None
     """Keys of the result where it is taken by name; None: by position."""
+    by_index: bool = True
+    """Whether a result whose index has the rows' numbers in another order is put back by it; see ``rehearsal``."""
 
     @property
     def is_nested(self) -> bool:

@@ -27,6 +27,7 @@ from spark_scoring.model.types import (
     holds_null,
 )
 from spark_scoring.plan.features import with_levels
+from spark_scoring.plan.names import input_problems, output_problems, own_name_problems, shared_column_problems
 from spark_scoring.plan.outputs import OutputColumn, PerClass, Returned, method_problems, planned_outputs
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, settle
 from spark_scoring.plan.rules import NONZERO, Cell, Conversion, Refusal, Verdict, rule_for
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.spec import Feature, ModelSpec, Parameter
     from spark_scoring.plan.lookups import LookupPlan
+    from spark_scoring.plan.rehearsal import Rehearsal
 
 Params = tuple[tuple[str, Any], ...]
 _NESTED = (Array, Map, Object)
@@ -92,6 +94,10 @@ class ScoringPlan:
     notes: tuple[str, ...] = ()
     lookups: LookupPlan | None = None
     """What adds the model's features to the table first; the columns of the plan are those of the result."""
+    proven: bool = False
+    """Whether a rehearsal saw the model score rows."""
+    rehearsal: Rehearsal | None = field(default=None, compare=False)
+    """What a rehearsal found; None where there was none."""
 
     @property
     def needs_arrow(self) -> bool:
@@ -108,6 +114,11 @@ class ScoringPlan:
                 (f.name, repr(f.type), f.source, f.source_type, f.conversion, repr(f.handling)) for f in self.features
             ],
             "methods": self.methods,
+            **(
+                {"by position": by_position}
+                if (by_position := [r.method for r in self.returns if not r.by_index])
+                else {}
+            ),
             "params": repr(self.params),
             "outputs": [(o.name, o.type) for o in self.outputs],
             **({"lookups": self.lookups.decisive} if self.lookups is not None else {}),
@@ -164,10 +175,11 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
 
     """
     inputs, problems = with_levels(model, request.categories)
+    unknown = method_problems(model, request.methods)
     problems = [
         *_model_problems(model, inputs, strict=request.policy.is_strict),
         *problems,
-        *method_problems(model, request.methods),
+        *unknown,
         *_param_problems(model.params, request.params),
         *_stray_names("columns", request.expressions, inputs),
         *_stray_names("categories", request.categories, inputs),
@@ -175,6 +187,7 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
     ]
     binder = _Binder(model, schema, request)
     features: list[PlannedFeature] = []
+    left_out: set[str] = set()
     notes = [*model.notes, *(f"the model {difference}" for difference in model.differences)]
     for feature in inputs:
         # MLflow calls every feature with a null in its sample optional; a native model wants all that it was trained on
@@ -185,13 +198,17 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
         elif planned is not None:
             features.append(planned)
         elif feature.name not in request.expressions:
+            left_out.add(feature.name)
             notes.append(f"optional feature {feature.name!r} is left out: the table has no such column")
     if not features and not problems:
         fix = "map them: columns: {<feature>: <column or SQL expression>}"
         problems.append(Problem(f"model {model.uri!r}", "the table has none of its inputs", fix))
+    problems += own_name_problems(model, [f.name for f in inputs if f.name not in left_out])
+    problems += shared_column_problems(features, binder.bound)
+    outputs, returns = planned_outputs(model, request.methods, request.per_class) if not unknown else ((), ())
+    problems += output_problems(model.output, outputs)
     if problems:
         raise PlanError(problems)
-    outputs, returns = planned_outputs(model, request.methods, request.per_class)
     plan = ScoringPlan(
         model=model,
         features=tuple(features),
@@ -226,6 +243,8 @@ class _Binder:
             self._by_name.setdefault(self._fold(column.name), []).append(column)
         self.read: set[str] = set()
         """Names of the columns that features come from by name."""
+        self.bound: set[str] = set()
+        """Features that come from the column of their name."""
 
     def plan(self, feature: Feature) -> PlannedFeature | Problem | None:
         """The feature's plan, or its problem; None for an optional feature that is not there."""
@@ -248,6 +267,7 @@ class _Binder:
             return Problem(thing, f"more than one column has this name: {names}", fix)
         if found:
             self.read.add(found[0].name)
+            self.bound.add(feature.name)
             return self._convert(feature, quote(found[0].name), found[0].dataType, choice, handling)
         if isinstance(feature.type, Tensor) and (columns := self._columns_of_matrix(feature.type)):
             self.read.update(column.name for column in columns)
@@ -399,17 +419,7 @@ def _is_iso_time(value: str) -> bool:
 def _model_problems(model: ModelSpec, inputs: Sequence[Feature], *, strict: bool) -> list[Problem]:
     """What is wrong with the model whatever the table."""
     thing = f"model {model.uri!r}"
-    names = [f.name for f in inputs]
-    problems = []
-    if not all(names):
-        fix = "log the model with a pandas DataFrame as its example, so that the inputs have names"
-        problems.append(Problem(thing, "its signature has inputs without a name", fix))
-    if len(set(names)) < len(names):
-        problems.append(Problem(thing, "its signature names an input twice", "log it again with distinct names"))
-    if tuple(names) != model.own_names and sorted(names) == sorted(model.own_names):
-        cause = "its signature lists the features in another order than the trained model holds them"
-        fix = "log it again with the columns in the order of training; some libraries score a reordered frame wrong"
-        problems.append(Problem(thing, cause, fix))
+    problems = input_problems(model, inputs)
     for difference in model.differences:
         if strict and difference.own and difference.major:
             fix = f"install {difference.package}{difference.required} on driver and workers, or take policy: lenient"

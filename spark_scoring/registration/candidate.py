@@ -9,7 +9,8 @@ import pandas as pd
 
 from spark_scoring.errors import Gathering, ModelOutputError, Problem, RegistrationError, listed
 from spark_scoring.model.categories import given_levels
-from spark_scoring.model.spec import output_model_type, own_feature_names
+from spark_scoring.model.estimators import own_feature_names
+from spark_scoring.model.spec import output_model_type
 from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
 from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
 from spark_scoring.registration.record import training_record

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from packaging.requirements import InvalidRequirement, Requirement
 
-from spark_scoring.engine.worker import LoadedModel
+from spark_scoring.engine.rehearsal import example_frame, plan_of_example, plan_of_types, rehearse_plan
 from spark_scoring.errors import ModelOutputError, RegistrationError, RequestError, ScoringError, first_line, listed
 from spark_scoring.model.categories import own_levels
 from spark_scoring.model.environment import environment_differences
+from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
     model_requirements,
     native_flavor,
     output_model_type,
-    own_feature_names,
     signature_inputs,
 )
 from spark_scoring.model.types import ModelType, is_untyped
@@ -47,11 +48,26 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.spec import Feature
+    from spark_scoring.plan.rehearsal import Rehearsal
 
 _INTEGERS = ("long", "integer", "boolean")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pth")
 _KINDS = {"double": "f8", "float": "f4", "long": "i8", "integer": "i4", "boolean": "b1"}
 """MLflow's numbers as numpy's kind and size."""
+_NOTHING_TO_FIX = "nothing to do: scoring deals with it"
+_REHEARSED = {
+    "batch": "batch-dependent",
+    "random": "random",
+    "order": "row-order",
+    "single": "one-row",
+    "fails": "example-fails",
+    "results": "outputs-differ",
+    "changes": "changes-input",
+    "index": "result-index",
+    "made-up": "not-rehearsed",
+    "late": "not-rehearsed",
+}
+"""A rehearsal's finding -> the doctor's code."""
 _SIGN_AGAIN = "register it again: register_model(model, X, task=...), or spark-scoring repair URI --example TABLE"
 
 
@@ -139,7 +155,7 @@ def _read(pinned: PinnedModel) -> _Files:
         known = {feature.name: feature for feature in inputs}
         inputs = tuple(known[c.name] for c in read_feature_spec(folder, pinned.uri).included if c.name in known)
         mlmodel = Model.load(str(folder / RAW_MODEL))
-    is_frame = takes == "frame" and all(feature.name for feature in inputs)
+    is_frame = takes == "frame" and has_inputs and signature.inputs.has_input_names()
     return _Files(pinned, mlmodel, signature, inputs, is_frame, recorded(mlmodel.metadata), native_flavor(mlmodel))
 
 
@@ -321,8 +337,11 @@ def _loaded_findings(files: _Files, example: Any, task: str | None, *, is_clear:
     ]
     yield from found
     is_clear = is_clear and all(finding.severity != "error" for finding in found)
-    if example is not None and files.inputs and folder == Path(files.pinned.path):
-        yield from _prediction_findings(files, loaded, example, task, is_clear=is_clear)
+    if files.inputs and folder == Path(files.pinned.path):
+        if example is not None:
+            yield from _prediction_findings(files, loaded, example, task, is_clear=is_clear)
+        elif is_clear:
+            yield from _made_up_findings(files)
 
 
 def _scored_folder(files: _Files) -> Path:
@@ -371,31 +390,54 @@ def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Fi
         yield Finding("category-levels-unknown", f"input {what}", cause, fix)
 
 
+def _made_up_findings(files: _Files) -> Iterator[Finding]:
+    """What a rehearsal on made-up rows finds, where no example was saved."""
+    from spark_scoring.model.spec import read_spec
+
+    try:
+        plan = plan_of_types(read_spec(files.pinned))
+    except ScoringError:
+        return
+    yield from _rehearsed(rehearse_plan(plan))
+
+
+def _rehearsed(rehearsal: Rehearsal) -> Iterator[Finding]:
+    for found in rehearsal.findings:
+        yield Finding(_REHEARSED[found.code], "model", found.cause, found.fix or _NOTHING_TO_FIX)
+
+
 def _prediction_findings(
     files: _Files, loaded: LoadedModel, example: Any, task: str | None, *, is_clear: bool
 ) -> Iterator[Finding]:
     """Predictions on the example, made below MLflow's enforcement, beside what the signature says."""
     from spark_scoring.model.spec import read_spec
 
+    plan = None
     try:
-        data = model_input(read_spec(files.pinned), example)
+        spec = read_spec(files.pinned)
+        data = model_input(spec, example)
+        frame = example_frame(spec, example)
+        plan = None if frame is None else plan_of_example(spec, frame)[0]
     except ScoringError as error:
         data = example
         if is_clear:  # else what is wrong with signature or types has findings of its own
             yield from (Finding("not-scorable", p.thing, p.cause, p.fix) for p in error.problems)
+    if plan is not None:
+        yield from _rehearsed(rehearse_plan(plan, example=example))
     try:
         predictions = loaded.call("predict", data)
         check_count(predictions, len(data))
     except RegistrationError as error:
-        yield from (Finding("outputs-differ", p.thing, p.cause, p.fix) for p in error.problems)
+        if plan is None:
+            yield from (Finding("outputs-differ", p.thing, p.cause, p.fix) for p in error.problems)
         return
     except Exception as error:  # noqa: BLE001  the model's code may raise anything
-        if is_clear:
+        if is_clear and plan is None:
             fix = "register it with the frame that it was trained on: its head becomes the example"
             yield Finding("example-fails", "input example", f"the model raises {type(error).__name__} on it", fix)
         return
     signature = files.signature
-    if signature is not None and signature.outputs is not None:
+    if plan is None and signature is not None and signature.outputs is not None:
         yield from _output_findings(output_model_type(signature.outputs), predictions, len(data))
     if task is not None:
         yield from _task_findings(task, predictions, loaded.raw)

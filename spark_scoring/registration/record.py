@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from spark_scoring.model.categories import RECORDED
+from spark_scoring.model.loaded import changed_settings
 from spark_scoring.registration.frame import category_columns, is_category
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def training_record(
         record["task"] = task
     if classes is not None:
         record["classes"] = [plain(label) for label in classes]
+    if settings := changed_settings():
+        record["settings"] = settings
     if isinstance(X, pd.DataFrame):
         levels = {**category_columns(X), **{name: list(values) for name, values in categories.items()}}
         record["dtypes"] = {str(name): "category" if is_category(d) else str(d) for name, d in X.dtypes.items()}

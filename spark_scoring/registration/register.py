@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
+from spark_scoring.model.categories import RECORDED
 from spark_scoring.model.registry import pin_model, registry_name
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
@@ -97,6 +98,7 @@ def register_model(  # noqa: PLR0913  keyword-only
     registry_uri: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    batch_dependent: bool = False,
 ) -> RegisteredModel:
     """Log and register a trained model so that Unity Catalog accepts it and scoring needs no guessing.
 
@@ -133,6 +135,8 @@ def register_model(  # noqa: PLR0913  keyword-only
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
         metadata: further entries of the MLmodel's metadata.
         options: further keywords of the flavor's ``log_model``, such as ``code_paths``.
+        batch_dependent: whether a row's result may depend on other rows of its batch or on chance, on purpose; it is
+            recorded, and scoring then takes the model as it is.
 
     Raises:
         RegistrationError: the model, frame, name or alias cannot be registered as they stand, or a server does not
@@ -168,11 +172,16 @@ def register_model(  # noqa: PLR0913  keyword-only
         ask_registry(client, name)
         with run_of(client, experiment, f"{last_part(name)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
             log_to_run(client, run, params, metrics, tags)
-            info = _log(candidate, {**(metadata or {}), **candidate.record}, pip_requirements, extra_pip_requirements)
+            record = {**(metadata or {}), **_with_choice(candidate.record, batch_dependent=batch_dependent)}
+            info = _log(candidate, record, pip_requirements, extra_pip_requirements)
             uri = f"models:/{info.model_id}" if info.model_id else info.model_uri
-            verify(pin_model(uri), candidate.example, candidate.predictions)
+            verify(pin_model(uri), candidate.example, candidate.predictions, batch_dependent=batch_dependent)
             logged = LoggedModel(uri, info.model_id, candidate)
             return publish(client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=tags)
+
+
+def _with_choice(record: Mapping[str, Any], *, batch_dependent: bool) -> dict[str, Any]:
+    return {RECORDED: {**record[RECORDED], "batch_dependent": True}} if batch_dependent else dict(record)
 
 
 @dataclass(frozen=True)

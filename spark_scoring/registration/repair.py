@@ -7,11 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.engine.worker import LoadedModel
 from spark_scoring.errors import Gathering, ModelError, RegistrationError, first_line
 from spark_scoring.model.categories import RECORDED, own_levels, recorded_levels
+from spark_scoring.model.estimators import own_feature_names
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.registry import pin_model, resolve_model
-from spark_scoring.model.spec import native_flavor, own_feature_names, signature_inputs
+from spark_scoring.model.spec import native_flavor, signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import Candidate
@@ -37,6 +38,7 @@ from spark_scoring.registration.tasks import (
 from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, run_of
 from spark_scoring.registration.training_rows import read_rows
 from spark_scoring.registration.verification import prediction_difference, verify
+from spark_scoring.session import get_session
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ _EXAMPLE_ROWS = 1000
 
 def repair_model(
     uri: str,
-    example: DataFrame,
+    example: DataFrame | pd.DataFrame,
     *,
     task: str | None = None,
     name: str | None = None,
@@ -76,7 +78,8 @@ def repair_model(
 
     Args:
         uri: the model as it is.
-        example: a table with the model's features; its first 1,000 rows are predicted on.
+        example: a table with the model's features, or a pandas DataFrame, whose missing values are then nulls; its
+            first 1,000 rows are predicted on.
         task: what the model is for; default: the recorded one, else by its class labels, else a regression.
         name: the registered model of the new version; default: the one of the URI.
         types: MLflow types (or ``category``) of features whose old type is wrong.
@@ -119,7 +122,7 @@ def repair_model(
 
 def _repaired(
     pinned: PinnedModel,
-    example: DataFrame,
+    example: DataFrame | pd.DataFrame,
     task: str | None,
     types: Mapping[str, str],
     columns: Mapping[str, str],
@@ -134,8 +137,8 @@ def _repaired(
         raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
     raw = loaded.raw
     declared = _declared(mlmodel)
-    wanted = _wanted(pinned, mlmodel, raw, declared, types, example.columns)
-    rows = example.limit(_EXAMPLE_ROWS)
+    rows = _table(example)
+    wanted = _wanted(pinned, mlmodel, raw, declared, types, rows.columns)
     frame = read_rows(rows, wanted, columns).X
     predictions = _predicted(loaded, frame)
     _check_same(loaded, rows, {n: declared[n] for n in types if n in declared}, wanted, columns)
@@ -160,6 +163,23 @@ def _repaired(
         options={},
         notes=("types were read from the example table, not from training",),
     )
+
+
+def _table(example: DataFrame | pd.DataFrame) -> DataFrame:
+    """The first rows of the example as Spark has them; pandas' missing values are nulls, which a table has for them."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyspark.errors import PySparkException
+
+    if not isinstance(example, pd.DataFrame):
+        return example.limit(_EXAMPLE_ROWS)
+    try:
+        rows = pa.Table.from_pandas(example.head(_EXAMPLE_ROWS), preserve_index=False)
+        signed = [f.with_type(pa.int64()) if pa.types.is_unsigned_integer(f.type) else f for f in rows.schema]
+        return get_session().createDataFrame(rows.cast(pa.schema(signed)))
+    except (pa.ArrowException, PySparkException, ValueError) as error:
+        told = error.args[-1] if len(error.args) > 1 else type(error).__name__  # Arrow's first words hold the value
+        raise RegistrationError.no_table(str(told)) from error
 
 
 def _predicted(loaded: LoadedModel, frame: pd.DataFrame) -> Any:

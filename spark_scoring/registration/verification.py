@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from spark_scoring.engine.pandas_casts import frame_schema, prepare_frame
-from spark_scoring.engine.worker import LoadedModel
+from spark_scoring.engine.inputs import build_input
+from spark_scoring.engine.pandas_casts import frame_columns
+from spark_scoring.engine.rehearsal import example_frame, plan_of_example, rehearse_plan, with_levels_in_place
 from spark_scoring.errors import Problem, RegistrationError, RequestError, VerificationError
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.spec import read_spec
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.rehearsal import BATCH_CODES
 from spark_scoring.registration.flavors import flavor_module, model_keyword
 from spark_scoring.registration.tasks import described, prediction_columns
 
@@ -29,22 +32,32 @@ _TOLERANCE = 1e-9
 """Relative, and absolute; what sums in another order may change. Of float32, 1e-5."""
 
 
-def verify(pinned: PinnedModel, example: Any, predictions: Any) -> ModelSpec:
+def verify(pinned: PinnedModel, example: Any, predictions: Any, *, batch_dependent: bool = False) -> ModelSpec:
     """The spec of a logged model whose predictions on the example are those of the model in memory.
 
     Loads the model, which runs its code. The example goes the way of a table: its columns are planned against the
-    signature, cast, and given to the model below MLflow's enforcement, as a Spark worker does it.
+    signature, cast, and given to the model below MLflow's enforcement, as a Spark worker does it. Then it is rehearsed
+    on the example, as every plan of a job does it.
 
     Raises:
-        VerificationError: it does not load, scoring would refuse the example, or a prediction differs.
+        VerificationError: it does not load, scoring would refuse the example, a prediction differs, or a rehearsal
+            finds that scoring would be wrong.
 
     """
     try:
         spec = read_spec(pinned)
         data = model_input(spec, example)
+        frame = example_frame(spec, example)
+        plan = None if frame is None else plan_of_example(spec, frame)[0]
     except RequestError as error:
         raise VerificationError.not_scorable(error.problems) from error
     _compare(pinned.path, data, predictions)
+    if plan is not None:
+        found = rehearse_plan(plan, example=example).findings
+        errors = [f for f in found if f.is_error and not (batch_dependent and f.code in BATCH_CODES)]
+        if errors:
+            thing = "logged model"
+            raise VerificationError.not_scorable([Problem(thing, f.cause, f.fix) for f in errors])
     return spec
 
 
@@ -80,32 +93,13 @@ def model_input(spec: ModelSpec, example: Any) -> Any:
     """
     if not isinstance(example, pd.DataFrame):
         return example
-    example = _with_levels(spec, example)
-    schema = frame_schema(example, None, {feature.name.lower() for feature in spec.inputs})
-    prepared = prepare_frame(example, make_plan(spec, schema, Request()), schema)
-    if len(prepared.errors):
-        reasons = "; ".join(dict.fromkeys(prepared.errors))
-        raise RequestError([Problem("input example", f"a row of it would be a bad row: {reasons}", "mend the frame")])
-    match spec.takes:
-        case "tensor":
-            return prepared.frame.to_numpy()
-        case "records":
-            return prepared.frame.to_dict("records")
-        case "values":
-            return prepared.frame.iloc[:, 0].tolist()
-        case _:
-            return prepared.frame
-
-
-def _with_levels(spec: ModelSpec, example: pd.DataFrame) -> pd.DataFrame:
-    """The example as a table has it: the level itself in the place of its code."""
-    levels = {}
-    for name, known in spec.recorded:
-        if name in example.columns and getattr(example[name].dtype, "kind", "O") in "iuf":
-            values = list(known.values)
-            known_levels = [values[int(c)] if pd.notna(c) and c >= 0 else None for c in example[name]]
-            levels[name] = pd.Series(known_levels, example.index, dtype=object)
-    return example.assign(**levels) if levels else example
+    frame = example.rename(columns=str)
+    plan, schema = plan_of_example(spec, frame)
+    given = frame_columns(with_levels_in_place(spec, frame), plan, schema)
+    if len(given.errors):
+        reasons = "; ".join(dict.fromkeys(given.errors))
+        raise RequestError([Problem("input example", f"a row of it would be a bad row: {reasons}", "fix the frame")])
+    return build_input(replace(given.plan, takes=spec.takes, labels=spec.labels), given.columns)
 
 
 def predict_as_saved(model: Any, flavor: str, options: Mapping[str, Any], example: Any) -> Any:

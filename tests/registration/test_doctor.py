@@ -228,6 +228,50 @@ def test_what_only_scoring_its_example_shows(make: Any, codes: set[str], tmp_pat
     assert {f.code for f in check_model(make(tmp_path / "model")).findings} == codes
 
 
+REHEARSED = {
+    "batch-dependent": lambda x: x["a"] - x["a"].mean(),
+    "random": lambda x: x["a"] + np.random.default_rng().normal(size=len(x)),
+    "row-order": lambda x: x["a"].sort_values().to_numpy(),
+    "one-row": lambda x: x["a"] + 0 * x["a"].iloc[1],
+    "changes-input": lambda x: x.insert(0, "more", 1.0) or x["a"],
+    "result-index": lambda x: x["a"].sort_values(),
+}
+
+
+class Made(mlflow.pyfunc.PythonModel):
+    """A PythonModel of a function."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        return self._function(model_input)
+
+
+@pytest.mark.parametrize("with_example", [True, False])
+@pytest.mark.parametrize("code", REHEARSED)
+def test_a_rehearsal_shows_how_a_model_treats_its_rows(code: str, with_example: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    options = {"input_example": X.head()} if with_example else {}
+    signature = signed(X, Y.to_numpy())
+    path = str(tmp_path / "model")
+    mlflow.pyfunc.save_model(
+        path, python_model=Made(REHEARSED[code]), signature=signature, pip_requirements=PINS, **options
+    )
+    assert {f.code for f in check_model(path).findings} - {"pickle"} == {code}
+
+
+def test_made_up_rows_that_a_model_does_not_take_are_a_note(tmp_path: Path) -> None:
+    def refuse(x: pd.DataFrame) -> Any:
+        raise ValueError(x)
+
+    path = str(tmp_path / "model")
+    signature = signed(X, Y.to_numpy())
+    mlflow.pyfunc.save_model(path, python_model=Made(refuse), signature=signature, pip_requirements=PINS)
+    diagnosis = check_model(path)
+    assert {f.code for f in diagnosis.findings} - {"pickle"} == {"not-rehearsed"}
+    assert diagnosis.ok
+
+
 def test_a_version_with_a_wildcard_is_no_pin(tmp_path: Path) -> None:
     major = version("scikit-learn").split(".")[0]
     pins = [f"scikit-learn=={major}.*"]

@@ -234,18 +234,20 @@ def test_lists_maps_objects_and_tensors_are_nested_columns(kind: str, table: Dat
 @pytest.mark.parametrize(
     ("outputs", "result", "message"),
     [
-        (Schema([ColSpec("double")]), ["text"], "double.*returned"),
-        (Schema([ColSpec(Array(DataType.double))]), [["text"]], "array<double> per row.*returned a list of 1 list"),
-        (NAMED, {"twice": [1.0], "text": ["a"]}, "3 value.*returned a dict of twice, text"),
-        (Schema([TensorSpec(np.dtype("float64"), (-1, 2))]), [[1.0, 2.0, 3.0]], r"returned a list of 1 list"),
+        (Schema([ColSpec("double")]), "text", "double.*returned"),
+        (Schema([ColSpec(Array(DataType.double))]), ["text"], "array<double> per row.*returned a list of . list"),
+        (NAMED, {"twice": 1.0, "text": "a"}, "outputs named twice, text, none, the model returned twice, text"),
+        (Schema([TensorSpec(np.dtype("float64"), (-1, 2))]), [1.0, 2.0, 3.0], r"returned a list of . list"),
     ],
 )
 def test_a_result_that_contradicts_the_signature_shows_both(
     table: DataFrame, tmp_path: Path, outputs: Schema, result: Any, message: str
 ) -> None:
-    uri = save_python(tmp_path / "m", outputs, lambda _: result)
+    uri = save_python(tmp_path / "m", outputs, lambda x: [result] * len(x))
+    with pytest.raises(PlanError, match=f"(?s){message}"):
+        score_batch(table.limit(1), uri)
     with pytest.raises(PythonException, match=f"(?s){message}"):
-        score_batch(table.limit(1), uri).collect()
+        score_batch(table.limit(1), uri, rehearse=False).collect()
 
 
 def test_outputs_without_a_type_are_refused(table: DataFrame, tmp_path: Path) -> None:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
+import warnings
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature, infer_signature
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
-from spark_scoring.errors import ModelError
-from spark_scoring.model.registry import digest_of, resolve_model
+from spark_scoring.cli import main
+from spark_scoring.errors import ModelError, RegistrationError
+from spark_scoring.model.registry import PinnedModel, all_versions, cache_folder, digest_of, resolve_model
 from spark_scoring.model.spec import read_spec
-from tests.models import register
+from spark_scoring.model.trust import check_trust
+from spark_scoring.registration.repair import repair_model
+from tests.models import register, save_line
+from tests.registration.conftest import server  # noqa: F401  a fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pyspark.sql import SparkSession
 
 NAME = "main.registry.line"
 FRAME = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [1.0, 0.0, 1.0]})
@@ -31,6 +44,33 @@ def versions(registry: str) -> str:
     return registry
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_line(str(tmp_path_factory.mktemp("folder") / "model"))
+
+
+@pytest.fixture(scope="module")
+def logged(registry: str) -> str:
+    """A model of a run that any registered model may have versions of."""
+    line = LinearRegression().fit(FRAME, [0, 1, 2])
+    with mlflow.start_run():
+        return str(mlflow.sklearn.log_model(line, name="line", signature=infer_signature(FRAME, [0.0])).model_uri)
+
+
+@pytest.fixture(scope="module")
+def staged(logged: str) -> str:
+    """A model with versions 1 to 4: in no stage, Production, Production, Staging."""
+    name, client = "main.registry.staged", mlflow.MlflowClient()
+    for _ in range(4):
+        mlflow.register_model(logged, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MLflow deprecates stages
+        for version, stage in (("4", "Staging"), ("3", "Production"), ("2", "Production")):
+            client.transition_model_version_stage(name, version, stage)
+    client.set_registered_model_alias(name, "Champion", "1")
+    return name
+
+
 def _message(uri: str, **options: Any) -> str:
     with pytest.raises(ModelError) as raised:
         read_spec(resolve_model(uri, **options))
@@ -38,7 +78,9 @@ def _message(uri: str, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("tail", "version"), [("/3", "3"), ("@champion", "2"), ("/latest", "11"), ("", "11")], ids=lambda v: v or "none"
+    ("tail", "version"),
+    [("/3", "3"), ("@champion", "2"), ("/latest", "11"), ("/Latest", "11"), ("@latest", "11"), ("", "11")],
+    ids=lambda v: v or "none",
 )
 def test_a_uri_is_pinned_to_a_version(versions: str, tail: str, version: str) -> None:
     pinned = resolve_model(f"models:/{NAME}{tail}")
@@ -83,9 +125,14 @@ def test_the_registry_of_the_request_wins_and_mlflows_settings_stay(versions: st
         (f"models:/{NAME}/99", "versions that exist: 1, 2, 3, 4, 5"),
         (f"models:/{NAME}@chamipon", "has no alias 'chamipon'"),
         (f"models:/{NAME}@chamipon", "aliases that exist: champion"),
-        (f"models:/{NAME}/Production", "give an alias instead: models:/name@production"),
-        ("models:/a/b/c", "not a model URI"),
-        ("s3://bucket/model", "not a model URI"),
+        ("models:/a/b/c", "not a model URI\n   fix: write models:/name/version"),
+        ("models:/a/b/c", "or an artifact URI that MLflow fetches (s3:, gs:, abfss:"),
+        ("model:/x/1", "not a model URI\n   fix: did you mean models:/x/1?"),
+        ("modles:/x", "did you mean models:/x?"),
+        ("Models:/x@champion", "did you mean models:/x@champion?"),
+        ("models:x/1", "did you mean models:/x/1?"),
+        ("gcs://bucket/model", "did you mean gs://bucket/model?"),
+        ("postgres://bucket/model", "not a model URI\n   fix: write models:/name/version"),
         ("/no/such/folder", "there is no folder /no/such/folder"),
         ("runs:/0123456789abcdef/model", "its artifact cannot be fetched"),
         (f"models:/m-{'0' * 32}", "its artifact cannot be fetched"),
@@ -93,6 +140,177 @@ def test_the_registry_of_the_request_wins_and_mlflows_settings_stay(versions: st
 )
 def test_a_wrong_uri_is_told_what_exists(versions: str, uri: str, expected: str) -> None:
     assert expected in _message(uri)
+
+
+@pytest.mark.parametrize("name", ["with space", "été", "a#b", "50% off", "a%20b", "q?x;y"])
+def test_a_file_uri_is_decoded_and_a_path_is_not(folder: str, tmp_path: Path, name: str) -> None:
+    home = shutil.copytree(folder, tmp_path / name)
+    encoded = home.as_uri().removeprefix("file://")
+    for uri in (f"file://{encoded}", f"file:{encoded}", f"file://localhost{encoded}", f"FILE://{encoded}", str(home)):
+        assert resolve_model(uri).path == str(home)
+
+
+def test_the_text_of_a_file_uri_is_taken_as_it_stands_where_only_that_is_there(folder: str, tmp_path: Path) -> None:
+    plain, decoded = tmp_path / "a%20b", tmp_path / "a b"
+    shutil.copytree(folder, plain)
+    assert resolve_model(f"file://{plain}").path == str(plain)
+    shutil.copytree(folder, decoded)
+    assert resolve_model(f"file://{plain}").path == str(decoded)
+    assert f"there is no folder {tmp_path}/no where" in _message(f"file://{tmp_path}/no%20where")
+
+
+def test_a_folder_whose_name_holds_a_colon_is_a_folder(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "sklearn:model")
+    monkeypatch.chdir(tmp_path)
+    pinned = resolve_model("sklearn:model", allow_models=[f"{tmp_path}/*"])
+    assert pinned.path == str(tmp_path / "sklearn:model")
+    with pytest.raises(ModelError, match="do not allow it"):
+        resolve_model("sklearn:model", allow_models=["sklearn:*"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["it's", 'say "hi"', 'it\'s "it"', "''", "a b ", "50% off", "%41", "été 模型", "a\\'", "why?", "tab\t", "a@b"],
+)
+def test_every_name_that_mlflow_takes_is_found(logged: str, name: str) -> None:
+    for _ in range(2):
+        mlflow.register_model(logged, name)
+    mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
+    found = {tail: resolve_model(f"models:/{name}{tail}").version for tail in ("/latest", "/1", "@champion")}
+    assert found == {"/latest": "2", "/1": "1", "@champion": "1"}
+    if "@" not in name:  # what follows the at-sign is an alias there
+        assert resolve_model(f"models:/{name}").version == "2"
+    assert {v.name for v in all_versions(mlflow.MlflowClient(), name)} == {name}
+
+
+def test_a_name_with_an_apostrophe_is_not_taken_for_one_like_it(logged: str) -> None:
+    for name in ("o'neil", "o-neil", "o-neil", "O'Neil", "O'Neil", "O'Neil"):
+        mlflow.register_model(logged, name)
+    assert resolve_model("models:/o'neil").version == "1"
+    assert "versions that exist: 1" in _message("models:/o'neil/7")
+    mlflow.MlflowClient().create_registered_model("o'nothing")
+    assert "has no version yet" in _message("models:/o'nothing")
+
+
+@pytest.mark.parametrize("stage", ["Production", "production", "PRODUCTION"])
+def test_a_stage_is_its_newest_version_with_a_note(staged: str, stage: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # MLflow's own warning is not shown: the note is ours
+        pinned = resolve_model(f"models:/{staged}/{stage}", allow_models=[f"models:/{staged}/3"])
+    assert (pinned.name, pinned.version) == (staged, "3")
+    [note] = read_spec(pinned).notes
+    assert "Production is a stage, which MLflow deprecates" in note
+    uris = re.findall(r"models:/[\w./@]*\w", note)
+    mlflow.MlflowClient().set_registered_model_alias(staged, "production", "3")
+    assert [resolve_model(uri).version for uri in uris] == ["3", "3"]
+    mlflow.MlflowClient().delete_registered_model_alias(staged, "production")
+
+
+def test_the_stage_none_is_one_too(staged: str) -> None:
+    assert resolve_model(f"models:/{staged}/None").version == "1"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (
+            "Archived",
+            "has no version in stage Archived\n   fix: stages and their versions: Production: 2, 3; Staging: 4",
+        ),
+        ("prod", "did you mean models:/main.registry.staged/Production?"),
+        ("champion", "did you mean models:/main.registry.staged@Champion?"),
+        ("v2", "did you mean models:/main.registry.staged/2?"),
+        ("lastest", "did you mean models:/main.registry.staged/latest?"),
+        (
+            "xyz",
+            "'xyz' is not a version number, a stage or 'latest'\n   fix: versions: 1, 2, 3, 4; aliases: Champion; st",
+        ),
+    ],
+)
+def test_a_word_without_a_version_is_told_what_is_valid(staged: str, word: str, expected: str) -> None:
+    assert expected in _message(f"models:/{staged}/{word}")
+
+
+@pytest.mark.parametrize("registry_uri", ["databricks-uc", "databricks-uc://profile", "uc:http://127.0.0.1:1"])
+def test_a_registry_without_stages_says_so(registry_uri: str) -> None:
+    text = _message("models:/main.ml.delay/Production", registry_uri=registry_uri)
+    assert f"Production is a stage, and the registry {registry_uri} has none: Unity Catalog has aliases" in text
+
+
+def test_a_slash_at_the_end_says_nothing(staged: str, logged: str, folder: str) -> None:
+    assert resolve_model(f"models:/{staged}/2/").version == "2"
+    assert resolve_model(f"models:/{staged}/").version == "4"
+    assert resolve_model(f"models:/{staged}@Champion/").version == "1"
+    assert resolve_model(f"{logged}/").uri == logged
+    assert resolve_model(f"{folder}/").digest == digest_of(folder)
+    run = f"runs:/{mlflow.get_logged_model(logged.removeprefix('models:/')).source_run_id}/line"
+    assert resolve_model(f"{run}/", allow_models=[run]).uri == run
+
+
+def test_an_artifact_uri_is_fetched_each_time(server: str, folder: str, tmp_path: Path) -> None:  # noqa: F811
+    client = mlflow.MlflowClient(server)
+    run = client.create_run("0").info
+    client.log_artifacts(run.run_id, folder, "model")
+    uri = f"{run.artifact_uri}/model"
+    assert uri.startswith("mlflow-artifacts:/")
+    pinned = resolve_model(f"{uri}/", tracking_uri=server, allow_models=["mlflow-artifacts:/*"])
+    assert (pinned.uri, pinned.name, pinned.version) == (uri, None, None)
+    assert pinned.digest == digest_of(folder)
+    assert [f.name for f in read_spec(pinned).inputs] == ["x", "n"]
+    client.log_artifacts(run.run_id, save_line(str(tmp_path / "other"), slope=3.0), "model")
+    assert resolve_model(uri, tracking_uri=server).digest == digest_of(tmp_path / "other")
+    assert "its artifact cannot be fetched" in _message(f"{uri}l", tracking_uri=server)
+    assert "the tracking URI must be a valid http or https URI" in _message(uri)
+
+
+def test_a_pattern_matches_an_artifact_uri_by_its_text_without_secrets(server: str, folder: str) -> None:  # noqa: F811
+    client = mlflow.MlflowClient(server)
+    run = client.create_run("0").info
+    client.log_artifacts(run.run_id, folder, "model")
+    path = run.artifact_uri.removeprefix("mlflow-artifacts:/")
+    home = server.removeprefix("http://") + "/api/2.0/mlflow-artifacts/artifacts"
+    uri = f"http://me:Hunter22222@{home}/{path}/model"
+    pinned = resolve_model(uri, allow_models=[f"http://[*][*][*]@{home}/*"])
+    assert pinned.uri == f"http://***@{home}/{path}/model"
+    for pattern in (f"{cache_folder()}/*", "/*", "http://me:*", f"http://{home}/*"):
+        with pytest.raises(ModelError, match="do not allow it") as raised:
+            resolve_model(uri, allow_models=[pattern])
+        assert "Hunter22222" not in str(raised.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/models/churn", "dbfs:/models/churn", "abfss://c@a.dfs.core/churn"])
+def test_a_stored_model_is_never_allowed_by_where_it_is_kept(uri: str) -> None:
+    pinned = PinnedModel(uri, None, None, "/cache/models/x", "d" * 64)
+    check_trust(pinned, allow_models=[uri[:-3] + "*"], expect_digest=None)
+    with pytest.raises(ModelError, match=f"model '{uri}': the patterns of allow_models do not allow it"):
+        check_trust(pinned, allow_models=["/cache/*"], expect_digest=None)
+
+
+@pytest.mark.parametrize(
+    "uri", ["mlflow-artifacts:/good/../evil", "s3://b/good/%2e%2E/evil", "runs:/0a/..", "http://h/good/%252e%252e/evil"]
+)
+def test_a_uri_that_leads_out_of_its_own_path_is_refused(uri: str) -> None:
+    assert "a part of its path is '..'" in _message(uri)
+
+
+@pytest.mark.parametrize("path", ["models/x", "databricks/mlflow-tracking/1/2/artifacts/m", "Volumes/a/b/c/d"])
+def test_databricks_storage_without_credentials_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    for name in ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CONFIG_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
+    text = _message(f"dbfs:/{path}")
+    assert "its artifact cannot be fetched" in text
+    assert "fix: check the path and the credentials of its storage" in text
+
+
+@pytest.mark.skipif(find_spec("botocore") is not None, reason="S3 can be asked here")
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "S3"])
+def test_a_storage_whose_client_is_not_installed_names_it(scheme: str) -> None:
+    assert "No module named 'botocore'\n   fix: pip install boto3" in _message(f"{scheme}://bucket/model")
 
 
 def test_a_registry_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
@@ -110,6 +328,47 @@ def test_a_signature_with_only_inputs_is_refused(tmp_path: Path) -> None:
     inputs = ModelSignature(inputs=infer_signature(FRAME).inputs)
     mlflow.sklearn.save_model(LinearRegression().fit(FRAME, [0, 1, 2]), tmp_path / "m", signature=inputs)
     assert "only inputs, and no input example was saved" in _message(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("half", [None, ModelSignature(inputs=infer_signature(FRAME).inputs)], ids=["none", "inputs"])
+def test_the_repair_that_a_refusal_names_works_as_typed(
+    registry: str, spark: SparkSession, tmp_path: Path, half: ModelSignature | None
+) -> None:
+    spark.createDataFrame(FRAME).write.format("delta").save(str(tmp_path / "rows"))
+    line = LinearRegression().fit(FRAME, [0, 1, 2])
+    mlflow.sklearn.save_model(line, tmp_path / "a model", signature=half)
+    name = f"main.registry.mended_{'half' if half else 'none'}"
+    info = mlflow.sklearn.log_model(line, name="line", signature=half, registered_model_name=name)
+    for uri, version in ((f"models:/{name}/1", "2"), (info.model_uri, "3"), (str(tmp_path / "a model"), "4")):
+        command = re.search(r"spark-scoring (repair .*)", _message(uri))
+        assert command is not None
+        words = [{"TABLE": str(tmp_path / "rows"), "NAME": name}.get(w, w) for w in shlex.split(command[1])]
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert not stopped.value.code
+        mended = read_spec(resolve_model(f"models:/{name}/latest"))
+        assert (mended.version, mended.output) == (version, "double")
+
+
+def test_a_pandas_frame_repairs_as_a_table_does(registry: str, spark: SparkSession) -> None:
+    frame = pd.DataFrame({"x": [0.0, None, 2.0], "flag": np.array([1, 0, 1], "uint8"), "note": ["a", np.nan, None]})
+    frame["kind"] = pd.Categorical(["u", None, "v"])
+    tree = HistGradientBoostingRegressor().fit(frame[["x", "flag"]], [0, 1, 2])
+    mlflow.sklearn.log_model(
+        tree, name="tree", registered_model_name="main.registry.pandas", serialization_format="cloudpickle"
+    )
+    repaired = repair_model("models:/main.registry.pandas/1", frame[["kind", "flag", "x", "note"]])
+    assert repaired.inputs == ("x: double (optional)", "flag: double")
+
+
+def test_a_pandas_frame_that_no_table_can_hold_is_refused_without_its_values(
+    registry: str, spark: SparkSession
+) -> None:
+    line = LinearRegression().fit(FRAME, [0, 1, 2])
+    mlflow.sklearn.log_model(line, name="line", registered_model_name="main.registry.mixed")
+    with pytest.raises(RegistrationError, match="Conversion failed for column x") as raised:
+        repair_model("models:/main.registry.mixed/1", pd.DataFrame({"x": [1, "secret"], "y": [1.0, 2.0]}))
+    assert "secret" not in str(raised.value)
 
 
 def test_outputs_are_inferred_from_a_saved_example(tmp_path: Path) -> None:

@@ -6,17 +6,29 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any
 
+import catboost
 import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost
 from pyspark.sql.types import DoubleType, LongType, StringType, StructField, StructType
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_transformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from spark_scoring.errors import PlanError
 from spark_scoring.model.categories import ListedLevels, OwnLevels, given_levels, own_levels, recorded_levels
@@ -136,6 +148,196 @@ def test_an_imputer_before_the_encoder_takes_nulls() -> None:
     assert found.nan == ("city",)
 
 
+# Levels of what is inside a model.
+
+TWO = ["num", "city"]
+LOST = FRAME[TWO].assign(city=FRAME["city"].cat.rename_categories({"Bath": "Łódź"}))
+"""XGBoost cuts its levels at the wrong places, and so has lost them."""
+
+
+def booster() -> Any:
+    return lightgbm.LGBMClassifier(n_estimators=2, num_leaves=3, verbose=-1, n_jobs=1)
+
+
+def extreme() -> Any:
+    return xgboost.XGBClassifier(n_estimators=2, max_depth=2, enable_categorical=True)
+
+
+def histogram() -> Any:
+    return HistGradientBoostingClassifier(max_iter=2, categorical_features="from_dtype")
+
+
+def voting(*models: Any) -> Any:
+    return VotingClassifier([(str(i), model) for i, model in enumerate(models)])
+
+
+@pytest.mark.parametrize("make", [booster, extreme, histogram])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: GridSearchCV(model, {"max_depth": [2]}, cv=2),
+        lambda model: CalibratedClassifierCV(model, cv=2),
+        lambda model: CalibratedClassifierCV(FrozenEstimator(model.fit(FRAME[TWO], LABEL))),
+        lambda model: voting(model, model),
+        lambda model: StackingClassifier([("a", model)], cv=2),
+        OneVsRestClassifier,
+        lambda model: Pipeline([("none", None), ("inner", make_pipeline("passthrough", model))]),
+    ],
+    ids=["search", "calibration", "frozen", "voting", "stacking", "one vs rest", "pipeline"],
+)
+def test_levels_inside_a_meta_estimator_are_the_models(make: Any, wrap: Any) -> None:
+    found = read(wrap(make()).fit(FRAME[TWO], LABEL), TWO)
+    assert [(name, set(levels.values)) for name, levels in found.named] == [("city", set(CITIES))]
+    assert found.seen == (("city",) if make is histogram else ())
+
+
+def test_levels_that_several_models_inside_hold_are_in_the_dtypes_order() -> None:
+    assert dict(read(voting(histogram(), booster()).fit(FRAME[TWO], LABEL), TWO).named) == {"city": CITY}
+    found = read(voting(histogram(), extreme()).fit(FRAME[TWO], LABEL), TWO)
+    assert (dict(found.named), found.seen) == ({"city": CITY}, ())
+
+
+def test_a_level_that_any_of_the_models_inside_knows_is_one_where_others_take_it_as_missing() -> None:
+    few = FRAME[FRAME["city"] != "Bath"][TWO]
+    few = few.assign(city=few["city"].cat.remove_unused_categories())
+    known = [FrozenEstimator(booster().fit(frame, LABEL[frame.index])) for frame in (few, FRAME[TWO])]
+    assert dict(read(voting(*known).fit(FRAME[TWO], LABEL), TWO).named) == {"city": CITY}
+
+
+def test_a_level_that_a_model_inside_refuses_is_none() -> None:
+    few = FRAME[FRAME["city"] != "Bath"][TWO]
+    few = few.assign(city=few["city"].cat.remove_unused_categories())
+    known = [FrozenEstimator(booster().fit(FRAME[TWO], LABEL)), FrozenEstimator(extreme().fit(few, LABEL[few.index]))]
+    model = voting(*known).fit(few, LABEL[few.index])
+    assert dict(read(model, TWO).named) == {"city": Levels("string", ("Graz", "Cork"))}
+
+
+def test_levels_that_one_model_inside_has_lost_are_those_of_another_that_keeps_the_dtypes_order() -> None:
+    assert read(GridSearchCV(extreme(), {}, cv=2).fit(LOST, LABEL), TWO).unknown == ("city",)
+    found = read(voting(extreme(), booster()).fit(LOST, LABEL), TWO)
+    assert dict(found.named) == {"city": Levels("string", ("Graz", "Cork", "Łódź"))}
+    found = read(voting(extreme(), histogram()).fit(LOST, LABEL), TWO)
+    assert (found.named, found.unknown) == ((), ("city",))
+
+
+def test_levels_that_the_models_inside_hold_twice_without_names_are_one() -> None:
+    frame = FRAME.assign(size=FRAME["size"].cat.as_ordered())[["num", "size", "code"]]
+    model = OneVsRestClassifier(booster()).fit(frame, FRAME["code"])
+    assert read(model, list(frame)).unassigned == (Levels("long", (10, 20)),)
+
+
+def test_an_encoder_beside_a_model_of_categories_leaves_the_feature_a_category() -> None:
+    encoded = make_pipeline(make_column_transformer((OneHotEncoder(), ["city"])), DecisionTreeClassifier(max_depth=2))
+    found = read(voting(encoded, booster()).fit(FRAME[TWO], LABEL), TWO)
+    assert (dict(found.named), found.listed) == ({"city": CITY}, ())
+
+
+def test_values_are_those_that_every_encoder_inside_knows() -> None:
+    text = FRAME[["city"]].astype(object)
+    few = text[text["city"] != "Bath"]
+    encoders = [
+        FrozenEstimator(make_pipeline(OneHotEncoder(), DecisionTreeClassifier()).fit(frame, LABEL[frame.index]))
+        for frame in (text, few)
+    ]
+    (found,) = read(voting(*encoders).fit(few, LABEL[few.index]), ["city"]).listed
+    assert found == ListedLevels("city", Levels("string", ("Cork", "Graz")), null=False)
+
+
+def test_an_encoder_behind_a_function_may_see_other_values_and_lists_none() -> None:
+    text = FRAME[["city"]].astype(object)
+    upper = FunctionTransformer(lambda frame: frame.apply(lambda column: column.str.upper()))
+    model = make_pipeline(upper, OneHotEncoder(), DecisionTreeClassifier()).fit(text, LABEL)
+    assert read(model, ["city"]) == OwnLevels()
+
+
+def test_an_encoder_behind_imputers_of_nested_pipelines_lists_its_values() -> None:
+    text = FRAME[["city"]].astype(object)
+    imputers = Pipeline([("inner", make_pipeline("passthrough", SimpleImputer(strategy="most_frequent")))])
+    found = read(make_pipeline(imputers, OneHotEncoder(), DecisionTreeClassifier()).fit(text, LABEL), ["city"])
+    assert [(x.feature, x.levels.values, x.null) for x in found.listed] == [("city", tuple(CITIES), True)]
+
+
+def test_categories_that_a_step_makes_are_its_own_business() -> None:
+    """Codes of an encoder and bins of a number: the table has the text and the number."""
+    text = FRAME[TWO].astype({"city": object})
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    first = make_column_transformer((encoder, ["city"]), remainder="passthrough", verbose_feature_names_out=False)
+    first.set_output(transform="pandas")
+    coded = make_pipeline(first, booster()).fit(text, LABEL, lgbmclassifier__categorical_feature=["city"])
+    assert read(coded, TWO) == OwnLevels()
+    named = make_pipeline(first, HistGradientBoostingClassifier(max_iter=2, categorical_features=["city"]))
+    assert read(named.fit(text, LABEL), TWO) == OwnLevels()
+    codes = FunctionTransformer(lambda frame: frame.assign(city=frame["city"].map({"Bath": 0, "Cork": 1, "Graz": 2})))
+    coded = make_pipeline(codes, booster()).fit(text, LABEL, lgbmclassifier__categorical_feature=["city"])
+    assert read(coded, TWO) == OwnLevels()
+    bins = FunctionTransformer(lambda frame: frame.assign(bin=pd.cut(frame["num"], [-9, 0, 9], labels=["low", "high"])))
+    assert read(make_pipeline(bins, booster()).fit(FRAME[["num"]], LABEL), ["num"]) == OwnLevels()
+
+
+def test_categories_that_steps_pass_on_under_another_name_are_the_models() -> None:
+    first = make_column_transformer(("drop", ["num"]), remainder="passthrough").set_output(transform="pandas")
+    assert dict(read(make_pipeline(first, booster()).fit(FRAME[TWO], LABEL), TWO).named) == {"city": CITY}
+
+
+def test_columns_without_names_are_those_of_the_signature_in_order() -> None:
+    frame = FRAME[TWO].set_axis([0, 1], axis=1)
+    for make in (booster, extreme, histogram):
+        found = own_levels(GridSearchCV(make(), {}, cv=2).fit(frame, LABEL), ["0", "1"], {"0": "double", "1": "string"})
+        assert [name for name, _ in found.named] == ["1"]
+
+
+def test_catboosts_text_inside_a_search_takes_no_null() -> None:
+    text = FRAME[TWO].astype({"city": object})
+    model = catboost.CatBoostClassifier(iterations=2, verbose=False, allow_writing_files=False)
+    search = GridSearchCV(model, {"depth": [2]}, cv=2).fit(text, LABEL, cat_features=["city"])
+    assert read(search, TWO) == OwnLevels(text=("city",))
+
+
+def test_a_model_that_is_not_trained_holds_nothing() -> None:
+    for model in (booster(), extreme(), histogram(), GridSearchCV(booster(), {}), make_pipeline(OneHotEncoder())):
+        assert read(model, TWO) == OwnLevels()
+
+
+# Which missing value training had.
+
+NAN_TEXT = FRAME[TWO].astype({"city": object}).mask(RNG.random((ROWS, 2)) < 0.1, np.nan)
+IMPUTED = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+NAN_LEVEL = OneHotEncoder(handle_unknown="ignore")
+FLAGGED = make_union(MissingIndicator(), IMPUTED)
+
+
+@pytest.mark.parametrize("text", [IMPUTED, NAN_LEVEL, FLAGGED], ids=["imputer", "encoder", "flags"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda steps: GridSearchCV(make_pipeline(steps, Ridge()), {}, cv=2),
+        lambda steps: TransformedTargetRegressor(make_pipeline(steps, Ridge())),
+        lambda steps: Pipeline([("first", Pipeline([("inner", steps)])), ("ridge", Ridge())]),
+        lambda steps: make_pipeline(FunctionTransformer(lambda frame: frame.copy()), steps, Ridge()),
+        lambda steps: make_pipeline(FunctionTransformer(), steps, Ridge()),
+        lambda steps: CalibratedClassifierCV(make_pipeline(steps, LogisticRegression()), cv=2),
+    ],
+    ids=["search", "target", "nested", "function", "no function", "calibration"],
+)
+def test_text_whose_missing_value_was_nan_is_found_wherever_it_goes(wrap: Any, text: Any) -> None:
+    steps = ColumnTransformer([("text", text, ["city"])])
+    assert read(wrap(steps).fit(NAN_TEXT, LABEL), TWO).nan == ("city",)
+
+
+def test_text_that_a_function_picks_into_a_matrix_keeps_its_nan() -> None:
+    picks = FunctionTransformer(lambda frame: frame[["city"]].to_numpy())
+    for text in (IMPUTED, NAN_LEVEL):
+        assert read(make_pipeline(picks, text, Ridge()).fit(NAN_TEXT, LABEL), TWO).nan == ("city",)
+
+
+def test_text_whose_missing_value_was_none_is_not_among_those_of_nan() -> None:
+    text = NAN_TEXT[["city"]].astype(object).where(NAN_TEXT[["city"]].notna(), None)
+    imputer = SimpleImputer(strategy="constant", missing_values=None, fill_value="none")
+    filled = make_pipeline(imputer, SimpleImputer(strategy="most_frequent"), NAN_LEVEL)
+    for steps in (make_pipeline(NAN_LEVEL), make_pipeline(imputer, NAN_LEVEL), filled):
+        assert read(GridSearchCV(make_pipeline(steps, Ridge()), {}, cv=2).fit(text, LABEL), ["city"]).nan == ()
+
+
 def test_recorded_levels_are_read_from_the_metadata() -> None:
     metadata = {"spark_scoring": {"categories": {"city": ["b", "a"], "day": [dt.date(2026, 1, 1)], "half": [0.5, 1]}}}
     assert recorded_levels(metadata) == {
@@ -195,11 +397,52 @@ def test_levels_that_contradict_the_models_are_refused() -> None:
     assert "its metadata holds other levels" in problems(recorded, categories={"city": GIVEN})[0]
 
 
+def test_the_same_levels_in_another_order_are_the_same_where_the_model_looks_them_up_by_value() -> None:
+    other = Levels("string", ("Bath", "Graz", "Cork"), "its metadata")
+    named = replace(MODEL, levels=OwnLevels(named=(("city", CITY),)), recorded=(("city", other),))
+    assert plan(named, categories={"city": replace(other, origin="the job")}).features[0].type == Category(CITY)
+    listed = OwnLevels(listed=(ListedLevels("city", CITY, null=True),))
+    known = replace(MODEL, levels=listed, recorded=(("city", other),))
+    assert plan(known).features[0].type == OneOf("string", CITY, null=True)
+    unnamed = replace(MODEL, levels=OwnLevels(unassigned=(CITY,)), recorded=(("city", other),))
+    assert plan(unnamed).features[0].type == Category(replace(CITY, origin="its metadata"))
+
+
+def test_the_order_of_levels_that_are_known_by_their_codes_only_is_compared() -> None:
+    coded = replace(MODEL, recorded=(("code", replace(GIVEN, origin="its metadata")),))
+    assert "its metadata holds other levels" in problems(coded, categories={"code": Levels("string", ("y", "x"))})[0]
+    lost = replace(MODEL, levels=OwnLevels(unknown=("city",)), recorded=(("city", GIVEN),))
+    assert "holds other levels" in problems(lost, categories={"city": Levels("string", ("y", "x"))})[0]
+    text = replace(MODEL, recorded=(("city", GIVEN),))
+    assert plan(text, categories={"city": Levels("string", ("y", "x"))}).features[0].type == OneOf(
+        "string", GIVEN, null=True
+    )
+
+
+def test_recorded_levels_that_no_row_of_training_had_are_levels_of_a_model_that_keeps_those_of_rows() -> None:
+    dtype = Levels("string", (*CITY.values, "Oslo"), "its metadata")
+    rows = OwnLevels(named=(("city", CITY),), seen=("city",))
+    model = replace(MODEL, levels=rows, recorded=(("city", dtype),))
+    assert plan(model).features[0].type == Category(dtype)
+    assert "holds other levels" in problems(model, categories={"city": replace(CITY, origin="the job")})[0]
+    encoder = OwnLevels(listed=(ListedLevels("city", CITY, null=False),))
+    assert plan(replace(model, levels=encoder)).features[0].type == OneOf("string", CITY, null=False)
+
+
+def test_recorded_levels_that_are_more_or_fewer_than_a_dtypes_are_others() -> None:
+    for values in [(*CITY.values, "Oslo"), CITY.values[:2]]:
+        recorded = (("city", Levels("string", values, "its metadata")),)
+        model = replace(MODEL, levels=OwnLevels(named=(("city", CITY),)), recorded=recorded)
+        assert "the model holds other levels" in problems(model)[0]
+    fewer = replace(MODEL, levels=OwnLevels(named=(("city", CITY),), seen=("city",)), recorded=recorded)
+    assert "the model holds other levels" in problems(fewer)[0]
+
+
 def test_levels_without_features_are_settled_by_the_job_alone() -> None:
     held = replace(MODEL, levels=OwnLevels(unassigned=(replace(GIVEN, origin="the model"),)))
     assert "holds category levels (2 string levels) and does not say of which features" in problems(held)[0]
     assert plan(held, categories={"city": GIVEN}).features[0].type == Category(GIVEN)
-    assert problems(held, categories={"city": Levels("string", ("y", "x"))})
+    assert problems(held, categories={"city": Levels("string", ("y", "z"))})
 
 
 def test_category_columns_whose_levels_nobody_knows_are_refused() -> None:

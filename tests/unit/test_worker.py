@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from spark_scoring.engine.inputs import WorkerPlan, build_input
-from spark_scoring.engine.worker import LoadedModel, Scored, score
+from spark_scoring.engine.worker import Scored, Scorer
 from spark_scoring.errors import ModelFailedError, ModelOutputError
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.plan.outputs import Returned
 
 if TYPE_CHECKING:
@@ -30,14 +34,22 @@ class Model(LoadedModel):
         return self._predict(data)
 
 
-def plan(type_: str = "double", width: int = 1) -> WorkerPlan:
+def plan(type_: str = "double", width: int = 1, **options: Any) -> WorkerPlan:
     returned = Returned("predict", tuple((f"p{i}", type_) for i in range(width)))
-    return WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (returned,))
+    return WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (returned,), **options)
+
+
+def score(model: Model, worker_plan: WorkerPlan, x: list[float], ok: list[bool] | None = None) -> Scored:
+    """A task of one batch."""
+    scorer = Scorer(model, worker_plan)
+    scored = scorer.score(lambda: [np.array(x).reshape(-1, 1)], np.array(ok or [True] * len(x)))
+    scorer.finish()
+    return scored
 
 
 def run(predict: Callable[[pd.DataFrame], Any], x: list[float], type_: str = "double", **options: Any) -> Scored:
-    ok = np.array(options.pop("ok", [True] * len(x)))
-    return score(Model(predict, **options), plan(type_), [np.array(x).reshape(-1, 1)], ok)
+    ok = options.pop("ok", None)
+    return score(Model(predict, **options), plan(type_), x, ok)
 
 
 def fails_on(bad: set[float]) -> Callable[[pd.DataFrame], Any]:
@@ -69,7 +81,7 @@ def test_rows_that_failed_a_check_never_reach_the_model() -> None:
 
 def test_a_batch_without_a_good_row_calls_no_model() -> None:
     model = Model(fails_on(set()))
-    score(model, plan(), [np.zeros((2, 1))], np.array([False, False]))
+    score(model, plan(), [0.0, 0.0], [False, False])
     assert model.calls == 0
 
 
@@ -79,20 +91,86 @@ def test_rows_on_which_the_model_raises_are_told_apart(bad: set[float]) -> None:
     values, null = scored.fields[0]
     assert set(np.flatnonzero(null).astype(float)) == bad
     assert values[~null].tolist() == [2.0 * i for i in range(100) if i not in bad]
-    assert {e for e in scored.errors if e is not None} == {"model: ValueError"}
+    reasons = {e for e in scored.errors if e is not None}
+    assert len(reasons) == 1
+    assert re.fullmatch(r"model: ValueError \(test_worker.py line \d+\)", reasons.pop())
 
 
-def test_the_calls_around_bad_rows_are_bounded() -> None:
-    model = Model(fails_on({float(i) for i in range(0, 10_000, 3)}))
-    scored = score(model, plan(), [np.arange(10_000.0).reshape(-1, 1)], np.ones(10_000, dtype=bool))
-    assert model.calls <= 310
-    assert all(e == "model: ValueError" for e, n in zip(scored.errors, scored.fields[0][1], strict=True) if n)
-    assert all(e is None for e, n in zip(scored.errors, scored.fields[0][1], strict=True) if not n)
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.9, 1.0])
+def test_no_row_is_blamed_that_was_not_tried_alone(share: float) -> None:
+    bad = set(np.flatnonzero(np.random.default_rng(3).random(5_000) < share).astype(float))
+    model = Model(fails_on(bad))
+    scored = score(model, plan(), np.arange(5_000.0).tolist())
+    assert set(np.flatnonzero(scored.fields[0][1]).astype(float)) == bad
+    assert model.calls <= 5_000 * 1.35, "more calls than rows and a little"
+
+
+def test_rows_that_fail_in_a_stretch_cost_few_calls_elsewhere() -> None:
+    model = Model(fails_on({float(i) for i in range(300)}))
+    score(model, plan(), np.arange(10_000.0).tolist())
+    assert model.calls <= 600
+
+
+def test_the_time_for_bad_rows_is_bounded_and_none_is_blamed_untried() -> None:
+    def slow(frame: pd.DataFrame) -> Any:
+        time.sleep(0.01)
+        return fails_on({float(i) for i in range(0, 1000, 2)})(frame)
+
+    with pytest.raises(ModelFailedError, match=r"telling such rows from the others took \d+ s"):
+        score(Model(slow), plan(isolation_seconds=0.3), np.arange(1000.0).tolist())
 
 
 def test_a_model_that_fails_on_every_row_stops_the_run() -> None:
-    with pytest.raises(ModelFailedError, match="it raised ValueError on every row that was tried"):
+    with pytest.raises(ModelFailedError, match=r"it raised ValueError \(test_worker.py line \d+\) on every row"):
         run(fails_on({float(i) for i in range(10)}), [float(i) for i in range(10)], has_scored=False)
+
+
+def test_a_model_that_fails_on_every_row_of_a_large_batch_is_not_tried_on_all() -> None:
+    model = Model(fails_on({float(i) for i in range(5000)}), has_scored=False)
+    with pytest.raises(ModelFailedError, match=r"on every row that was tried \(32\)"):
+        score(model, plan(), [float(i) for i in range(5000)])
+    assert model.calls == 33
+
+
+def test_a_first_batch_of_bad_rows_does_not_stop_a_task_that_scores_others() -> None:
+    model = Model(fails_on({0.0, 1.0}), has_scored=False)
+    scorer = Scorer(model, plan())
+    first = scorer.score(lambda: [np.array([[0.0], [1.0]])], np.array([True, True]))
+    second = scorer.score(lambda: [np.array([[2.0], [3.0]])], np.array([True, True]))
+    scorer.finish()
+    assert first.fields[0][1].all()
+    assert not second.fields[0][1].any()
+
+
+def test_a_model_that_was_seen_to_score_does_not_stop_the_run() -> None:
+    model = Model(fails_on({float(i) for i in range(50)}), has_scored=False)
+    scored = score(model, plan(proven=True), [float(i) for i in range(50)])
+    assert scored.fields[0][1].all()
+
+
+def test_every_call_gets_rows_that_no_call_before_has_changed() -> None:
+    def change(frame: pd.DataFrame) -> Any:
+        frame["x"] += 100
+        frame.index += 7
+        if (frame["x"] == 103.0).any():
+            msg = "a value of this row"
+            raise ValueError(msg)
+        return frame["x"].to_numpy()
+
+    scored = run(change, [float(i) for i in range(8)])
+    values, null = scored.fields[0]
+    assert values[~null].tolist() == [100.0 + i for i in range(8) if i != 3]
+
+
+def test_every_call_gets_a_frame_numbered_from_0() -> None:
+    seen = []
+
+    def look(frame: pd.DataFrame) -> Any:
+        seen.append(frame.index.tolist())
+        return fails_on({3.0})(frame)
+
+    run(look, [float(i) for i in range(8)])
+    assert all(index == list(range(len(index))) for index in seen)
 
 
 def test_a_model_that_has_scored_before_does_not_stop_the_run() -> None:
@@ -114,6 +192,20 @@ def test_a_model_that_has_scored_before_does_not_stop_the_run() -> None:
         ("double", np.array([[1.5], [2.5]]), [1.5, 2.5]),
         ("double", pd.DataFrame({"y": [1, 2]}), [1.0, 2.0]),
         ("float", np.array([0.5, 1.5], dtype="float32"), [0.5, 1.5]),
+        ("double", pd.Series([1.5, 2.5], index=[1, 0]), [2.5, 1.5]),
+        ("double", pd.DataFrame({"y": [1.5, 2.5]}, index=[1, 0]), [2.5, 1.5]),
+        ("double", {"y": pd.Series([1.5, 2.5], index=[1, 0])}, [2.5, 1.5]),
+        ("double", pd.Series([1.5, 2.5], index=[7, 3]), [1.5, 2.5]),
+        ("double", pd.Series([1.5, 2.5], index=pd.Index([1, 0], name="id")), [1.5, 2.5]),
+        ("double", scipy.sparse.csr_matrix([[0.0], [2.5]]), [0.0, 2.5]),
+        ("double", pd.DataFrame({"y": pd.arrays.SparseArray([0.0, 2.5])}), [0.0, 2.5]),
+        ("double", np.ma.masked_array([1.5, 2.5], [False, True]), [1.5, None]),
+        ("double", (1.5, 2.5), [1.5, 2.5]),
+        ("double", iter([1.5, 2.5]), [1.5, 2.5]),
+        ("double", [[1.5], [2.5]], [1.5, 2.5]),
+        ("double", np.matrix([[1.5], [2.5]]), [1.5, 2.5]),
+        ("long", pd.Series([1, None], dtype="Int64"), [1, None]),
+        ("string", np.array([["a"], ["b"]], dtype=object), ["a", "b"]),
     ],
 )
 def test_results_take_the_type_of_the_signature(type_: str, returned: Any, expected: list[Any]) -> None:
@@ -130,16 +222,63 @@ def test_a_nan_of_the_model_stays_one() -> None:
 @pytest.mark.parametrize(
     ("type_", "returned", "message"),
     [
-        ("long", np.array([1.5, 2.0]), "returned float64 values that are no long"),
-        ("integer", np.array([2**31, 0]), "returned int64 values that are no integer"),
-        ("long", np.array([2.0**63, 0]), "returned float64 values that are no long"),
+        ("long", np.array([1.5, 2.0]), "returned float64 values that do not fit long"),
+        ("integer", np.array([2**31, 0]), "returned int64 values that do not fit integer"),
+        ("long", np.array([2.0**63, 0]), "returned float64 values that do not fit long"),
         ("double", np.array(["a", "b"]), "returned <U1"),
         ("boolean", np.array([0, 1]), "returned int64"),
         ("string", np.array([0, 1]), "returned int64"),
         ("double", np.zeros((2, 3)), r"returned shape \(2, 3\) for 2 rows"),
-        ("double", np.zeros(3), r"returned shape \(3,\) for 2 rows"),
+        ("double", np.zeros(3), r"returned 3 results for 2 rows"),
+        ("double", np.zeros((1, 1)), r"returned 1 results for 2 rows"),
+        ("double", 5.0, r"returned a float for 2 rows"),
+        ("double", [[1.0], [1.0, 2.0]], r"returned a list of 2 list for 2 rows"),
     ],
 )
 def test_a_result_that_contradicts_the_signature_is_an_error(type_: str, returned: Any, message: str) -> None:
     with pytest.raises(ModelOutputError, match=message):
         run(lambda _: returned, [1.0, 2.0], type_)
+
+
+@pytest.mark.parametrize("returned", [np.float64(2.5), np.array(2.5), 2.5, [2.5], np.array([[2.5]]), {"y": 2.5}])
+def test_one_rows_result_may_be_the_bare_value(returned: Any) -> None:
+    values, null = run(lambda _: returned, [1.0]).fields[0]
+    assert (values.tolist(), null.tolist()) == ([2.5], [False])
+
+
+@pytest.mark.parametrize("returned", [np.array([1.5, 2.5]), [[1.5, 2.5]], pd.DataFrame([[1.5, 2.5]])])
+def test_one_rows_values_may_be_a_flat_array(returned: Any) -> None:
+    fields = score(Model(lambda _: returned), plan(width=2), [1.0]).fields
+    assert [values.tolist() for values, _ in fields] == [[1.5], [2.5]]
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        pd.DataFrame({"hi": [1.0], "low": [2.0]}),
+        {"hi": [1.0], "low": [2.0]},
+        [{"hi": 1.0, "low": 2.0}],
+        pd.DataFrame({"lo": [1.0], "other": [2.0]}),
+    ],
+)
+def test_other_names_than_the_signatures_are_told(returned: Any) -> None:
+    named = Returned("predict", (("p0", "double"), ("p1", "double")), ("lo", "hi"))
+    worker_plan = WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (named,))
+    with pytest.raises(ModelOutputError, match="the signature has outputs named lo, hi, the model returned"):
+        score(Model(lambda _: returned), worker_plan, [1.0])
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        pd.DataFrame({"hi": [1.0], "more": [0.0], "lo": [2.0]}),
+        {"hi": [1.0], "lo": [2.0]},
+        [{"hi": 1.0, "lo": 2.0}],
+        pd.DataFrame([[2.0, 1.0]]),
+    ],
+)
+def test_results_with_the_signatures_names_are_taken_by_name(returned: Any) -> None:
+    named = Returned("predict", (("p0", "double"), ("p1", "double")), ("lo", "hi"))
+    worker_plan = WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (named,))
+    fields = score(Model(lambda _: returned), worker_plan, [1.0]).fields
+    assert [values.tolist() for values, _ in fields] == [[2.0], [1.0]]

@@ -1,0 +1,611 @@
+"""A plan tried out on a few rows before any row of the table is read: whether the model treats each row by itself.
+
+The driver has the model in memory for the plan. Here it is called as a worker calls it, on rows of its saved input
+example, cast as the plan casts a table's; without one, on rows made up from types, category levels and recorded
+statistics. A row must get the same result alone, beside another, among all and in another order, and twice the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import traceback
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql.types import StructField, StructType
+
+from spark_scoring.engine.casts import LANE_TYPES, MISSING_CODE
+from spark_scoring.engine.inputs import WorkerPlan, build_input
+from spark_scoring.engine.pandas_casts import FrameColumns, frame_columns, frame_schema, model_column, single_lanes
+from spark_scoring.engine.results import index_order, normalise
+from spark_scoring.engine.stage import log_model_error, spark_type_of
+from spark_scoring.engine.worker import kind_and_line
+from spark_scoring.errors import ModelOutputError, PlanError, Problem, RequestError, RunError
+from spark_scoring.model.categories import RECORDED
+from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
+from spark_scoring.plan.planner import Request, make_plan, with_notes
+from spark_scoring.plan.policy import Policy
+from spark_scoring.plan.rehearsal import BATCH_CODES, Rehearsal, RehearsalFinding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from spark_scoring.model.spec import ModelSpec
+    from spark_scoring.model.types import Levels, ModelType
+    from spark_scoring.plan.outputs import Returned
+    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.rehearsal import Origin
+
+Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
+
+_ROWS = 8
+"""Rows of one rehearsal at most."""
+_ALONE = 3
+"""Rows that are given alone."""
+_FEW = 3
+"""With fewer rows of an example than this, made-up rows are tried, too."""
+_SECONDS = 5.0
+_RELATIVE, _OF_LARGEST = 1e-4, 1e-5
+"""How much a number may differ: libraries sum in another order for other batches, some in single precision."""
+_ON_PURPOSE = "if that is meant, say batch_dependent: true"
+_SKIP = "rehearse: false leaves this check out"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows as columns that no model has been given."""
+
+    plan: WorkerPlan
+    columns: list[NDArray[Any]]
+    n: int
+    origin: Origin
+
+    def input(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Any:
+        """What the model takes, made anew."""
+        return build_input(self.plan, [column[np.asarray(rows, dtype=int)] for column in self.columns])
+
+
+def rehearsed(
+    plan: ScoringPlan,
+    *,
+    policy: Policy,
+    rehearse: bool = True,
+    batch_dependent: bool = False,
+    show_model_error: bool = False,
+    before: ScoringPlan | None = None,
+) -> ScoringPlan:
+    """The plan after a rehearsal, with what it has found. Calls the model, which the plan has loaded.
+
+    Args:
+        plan: the scoring plan.
+        policy: of the request; under a strict one what scoring would do wrong is an error, else a note.
+        rehearse: False: nothing is tried.
+        batch_dependent: whether the job says that a row's result may depend on other rows or on chance.
+        show_model_error: whether a traceback of the model, which may hold values, goes to the log.
+        before: an earlier plan with the same model, whose rehearsal holds.
+
+    Raises:
+        PlanError: with everything that scoring would do wrong.
+
+    """
+    if before is not None:
+        return replace(plan, returns=before.returns, proven=before.proven, rehearsal=before.rehearsal)
+    if not rehearse:
+        return plan
+    allowed = batch_dependent or plan.model.batch_dependent
+    found = rehearse_plan(plan, policy=policy, show_model_error=show_model_error)
+    errors = [f for f in found.findings if f.is_error and not (allowed and f.code in BATCH_CODES)]
+    if errors and policy.is_strict:
+        raise PlanError([Problem(f"model {plan.model.uri!r}", f.cause, f.fix) for f in errors])
+    returns = tuple(replace(r, by_index=r.by_index and r.method not in found.by_position) for r in plan.returns)
+    tried = replace(plan, returns=returns, proven=found.rows > 0, rehearsal=found)
+    return with_notes(tried, [f"rehearsal: {f.cause}" for f in found.findings])
+
+
+def rehearse_plan(
+    plan: ScoringPlan, *, policy: Policy | None = None, example: Any = None, show_model_error: bool = False
+) -> Rehearsal:
+    """Call the plan's model on a few rows, as a worker does, and compare what it returns for the same row.
+
+    Args:
+        plan: the scoring plan.
+        policy: of the request.
+        example: rows in place of the saved input example.
+        show_model_error: whether a traceback of the model, which may hold values, goes to the log.
+
+    """
+    begin = time.perf_counter()
+    model = loaded_model(plan.model.path, plan.model.digest)
+    example = _saved_example(plan.model) if example is None else example
+    sets = [rows for rows in (_example_rows(plan, policy or Policy(), example),) if rows is not None]
+    if not sets or sets[0].n < _FEW:
+        made = _made_rows(plan)
+        sets += [] if made is None else [made]
+    act = _Act(model, plan, begin + _SECONDS, show_model_error=show_model_error)
+    for rows in sets:
+        act.play(rows)
+    seconds = time.perf_counter() - begin
+    return Rehearsal(act.origin, act.scored, seconds, tuple(act.findings.values()), tuple(act.by_position))
+
+
+@dataclass
+class _Act:
+    """One rehearsal: the calls of the model, and what they have shown."""
+
+    model: LoadedModel
+    plan: ScoringPlan
+    until: float
+    show_model_error: bool = False
+    findings: dict[str, RehearsalFinding] = field(default_factory=dict)
+    by_position: list[str] = field(default_factory=list)
+    scored: int = 0
+    """Rows that every method has scored."""
+    origin: Origin | None = None
+
+    def play(self, rows: _Rows) -> None:
+        """Every method on the rows."""
+        counts: list[int] = []
+        try:
+            for returned in self.plan.returns:
+                counts.append(0)
+                self._method(returned, rows, counts)
+        except _LateError:
+            cause = f"it was ended after {_SECONDS:g} s; not everything was tried"
+            self.findings.setdefault("late", RehearsalFinding("late", cause))
+        if len(counts) == len(self.plan.returns) and min(counts):
+            self.scored += min(counts)
+            self.origin = self.origin or rows.origin
+
+    def _method(self, returned: Returned, rows: _Rows, counts: list[int]) -> None:
+        try:
+            good = self._good_rows(returned, rows)
+            counts[-1] = len(good)
+            if len(good):
+                self._compare(returned, rows, good)
+        except ModelOutputError as error:
+            problem = error.problems[0]
+            self._find("results", f"{problem.thing}: {problem.cause}", f"{problem.fix}; {_SKIP}")
+            counts[-1] = 0
+
+    def _good_rows(self, returned: Returned, rows: _Rows) -> NDArray[np.integer[Any]]:
+        """The rows on which the model does not raise when it is given them alone, if it raises on all together."""
+        every = np.arange(rows.n)
+        together = self._raised(returned, rows, every)
+        if together is None:
+            return every
+        good = np.array([i for i in every if self._raised(returned, rows, [int(i)]) is None], dtype=int)
+        if not len(good):
+            self._raises_on_all(returned, rows, together)
+        elif self._raised(returned, rows, good) is not None:
+            cause = f"{returned.method} raises {kind_and_line(together)} on rows together that it takes one by one"
+            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+            return good[:0]
+        return good
+
+    def _raises_on_all(self, returned: Returned, rows: _Rows, error: Exception) -> None:
+        kind = kind_and_line(error)
+        if rows.origin == "made-up rows":
+            cause = f"{returned.method} raises {kind} on every row that was made up for it: nothing was tried"
+            self.findings.setdefault("made-up", RehearsalFinding("made-up", cause))
+            return
+        cause = f"{returned.method} raises {kind} on every row of the model's own input example"
+        fix = f"--show-model-error shows its text; log the model with an example that it can score; {_SKIP}"
+        self._find("fails", cause, fix)
+
+    def _compare(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]]) -> None:
+        """Hold what each row gets in one call against what it gets in others."""
+        given = rows.input(good)
+        raw = self._call(returned, given)
+        if not _equal_input(given, rows.input(good)):
+            cause = f"{returned.method} changes its input; each call gets input of its own"
+            self.findings.setdefault("changes", RehearsalFinding("changes", cause))
+        n = len(good)
+        reordered = index_order(raw, n) is not None
+        base = normalise(returned, raw, n)
+        if not _same(base, self._fields(returned, rows, good)):
+            cause = f"{returned.method} gives the same rows another result when it is called again"
+            fix = f"let it draw nothing at random and keep nothing from call to call, or fix its seed; {_ON_PURPOSE}"
+            self._find("random", cause, fix)
+            return
+        alone = self._alone(returned, rows, good)
+        if alone is None:
+            return
+        if reordered and not self._agree(base, alone):
+            by_position = normalise(replace(returned, by_index=False), raw, n)
+            if self._agree(by_position, alone):
+                self.by_position.append(returned.method)
+                returned, base, reordered = replace(returned, by_index=False), by_position, False
+        if reordered:
+            cause = f"{returned.method} returns its rows in another order; they are put back by its result's index"
+            self.findings.setdefault("index", RehearsalFinding("index", cause))
+        groups = [good[::-1], np.roll(good, 1), good[:2]] if n > 1 else []
+        places = [np.arange(n)[::-1], np.roll(np.arange(n), 1), np.arange(n)[:2]]
+        consistent = self._agree(base, alone) and all(
+            _same(_taken(base, place), self._fields(returned, rows, group))
+            for group, place in zip(groups, places, strict=False)
+        )
+        if not consistent:
+            self._blame(returned, rows, good, base)
+
+    def _alone(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]]) -> dict[int, Fields] | None:
+        """What some rows get alone, by their place; None where the model raises on one of them."""
+        n = len(good)
+        places = sorted({0, n // 2, n - 1})[:_ALONE]
+        try:
+            return {place: self._fields(returned, rows, good[[place]]) for place in places}
+        except (_LateError, RunError):
+            raise
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            cause = f"{returned.method} raises {kind_and_line(error)} on one row alone, and not on it among others"
+            self._find("single", cause, f"let it take a frame of one row; {_SKIP}")
+            return None
+
+    @staticmethod
+    def _agree(base: Fields, alone: Mapping[int, Fields]) -> bool:
+        return all(_same(_taken(base, np.array([place])), fields) for place, fields in alone.items())
+
+    def _blame(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]], base: Fields) -> None:
+        """Whether rows are exchanged or their results depend on each other."""
+        single = [_row_texts(self._fields(returned, rows, [i]))[0] for i in good]
+        if Counter(single) == Counter(_row_texts(base)):
+            cause = (
+                f"{returned.method} returns its rows in another order than it was given them, and does not say which"
+            )
+            fix = (
+                "let it return a Series or DataFrame with the index of its input, or sort back before it returns; "
+                f"{_ON_PURPOSE}"
+            )
+            self._find("order", cause, fix)
+            return
+        cause = f"{returned.method} gives a row another result when it is given other rows beside it"
+        fix = (
+            "let it treat each row by itself: statistics such as means, ranks or categories belong into training; "
+            f"{_ON_PURPOSE}"
+        )
+        self._find("batch", cause, fix)
+
+    def _find(self, code: str, cause: str, fix: str) -> None:
+        self.findings.setdefault(code, RehearsalFinding(code, cause, fix))
+
+    def _raised(
+        self, returned: Returned, rows: _Rows, of: Sequence[int] | NDArray[np.integer[Any]]
+    ) -> Exception | None:
+        try:
+            self._call(returned, rows.input(of))
+        except _LateError:
+            raise
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            if self.show_model_error:
+                log_model_error("".join(traceback.format_exception(error)))
+                self.show_model_error = False
+            return error
+        return None
+
+    def _fields(self, returned: Returned, rows: _Rows, of: Sequence[int] | NDArray[np.integer[Any]]) -> Fields:
+        fields = normalise(returned, self._call(returned, rows.input(of)), len(of))
+        return [(values.copy(), null.copy()) for values, null in fields]
+
+    def _call(self, returned: Returned, data: Any) -> Any:
+        if time.perf_counter() > self.until:
+            raise _LateError
+        return self.model.call(returned.method, data, dict(self.plan.params))
+
+
+class _LateError(Exception):
+    """The time of a rehearsal is spent."""
+
+
+# What a row gets in two calls.
+
+
+def _taken(fields: Fields, rows: NDArray[np.integer[Any]]) -> Fields:
+    return [(values[rows], null[rows]) for values, null in fields]
+
+
+def _same(a: Fields, b: Fields) -> bool:
+    return all(
+        len(x) == len(y) and np.array_equal(p, q) and _same_values(x[~p], y[~q])
+        for (x, p), (y, q) in zip(a, b, strict=True)
+    )
+
+
+def _same_values(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    if a.dtype.kind == "f":
+        finite = np.abs(a[np.isfinite(a)])
+        slack = _OF_LARGEST * float(finite.max(initial=0.0))
+        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=slack, equal_nan=True).all())
+    if a.dtype.kind == "O":
+        return all(_same_value(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    return bool(np.array_equal(a, b))
+
+
+def _same_value(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=_OF_LARGEST, equal_nan=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_value(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(_same_value(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def _row_texts(fields: Fields) -> list[str]:
+    """Each row's results as a text that is equal for equal ones."""
+    columns = [
+        [None if n else _rounded(v) for v, n in zip(values.tolist(), null, strict=True)] for values, null in fields
+    ]
+    return [repr(row) for row in zip(*columns, strict=True)]
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _equal_input(a: Any, b: Any) -> bool:
+    match a:
+        case pd.DataFrame():
+            same = list(a.columns) == list(b.columns) and a.index.equals(b.index) and list(a.dtypes) == list(b.dtypes)
+            return same and all(_equal_column(a.iloc[:, i], b.iloc[:, i]) for i in range(a.shape[1]))
+        case dict():
+            return a.keys() == b.keys() and all(_equal_input(a[name], b[name]) for name in a)
+        case np.ndarray() if a.dtype.kind != "O":
+            return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        case _:
+            return repr(a) == repr(b)
+
+
+def _equal_column(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
+    return repr(a.tolist()) == repr(b.tolist()) if a.dtype == object else a.equals(b)
+
+
+# Rows of the saved example, the way of a table.
+
+
+def _saved_example(model: ModelSpec) -> Any:
+    from mlflow.models import Model
+
+    try:
+        return Model.load(model.path).load_input_example(model.path)
+    except Exception:  # noqa: BLE001  an example that cannot be read is as none
+        return None
+
+
+def _example_rows(plan: ScoringPlan, policy: Policy, example: Any) -> _Rows | None:
+    """The example's rows as the plan casts a table's; None where it is not rows of the model's inputs."""
+    frame = example_frame(plan.model, example)
+    if frame is None or not len(frame):
+        return None
+    frame = frame.iloc[:_ROWS]
+    try:
+        given = example_columns(plan, frame, policy)
+    except (RequestError, RunError):
+        return None
+    if not len(given.rows):
+        return None
+    return _Rows(_packed(plan, given.plan), _pack(given.plan, given.columns), len(given.rows), "input example")
+
+
+def example_columns(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> FrameColumns:
+    """The lanes of an example's rows: what the plan does to a table of the example's types.
+
+    Raises:
+        RequestError: a column of it cannot be cast.
+        PolicyError: a value on which the policy of its feature is to fail.
+
+    """
+    levels = {f.name: f.type.levels for f in plan.features if isinstance(f.type, Category | Coded | OneOf)}
+    given = {name: known for name, known in levels.items() if known.origin == "the job"}
+    wanted = {feature.name for feature in plan.features}
+    only = replace(plan.model, inputs=tuple(f for f in plan.model.inputs if f.name in wanted))
+    request = Request(policy=policy, categories=given, methods=plan.methods, case_sensitive=True)
+    own, schema = plan_of_example(only, frame, request)
+    return frame_columns(with_levels_in_place(plan.model, frame), own, schema)
+
+
+def plan_of_example(
+    spec: ModelSpec, frame: pd.DataFrame, request: Request | None = None
+) -> tuple[ScoringPlan, StructType]:
+    """The plan that scores a table of an example's columns and types, and the table's schema.
+
+    Raises:
+        RequestError: a column of it cannot be cast.
+
+    """
+    frame = with_levels_in_place(spec, frame)
+    schema = frame_schema(frame, None, {feature.name.lower() for feature in spec.inputs})
+    return make_plan(spec, schema, request or Request()), schema
+
+
+def plan_of_types(spec: ModelSpec) -> ScoringPlan:
+    """The plan that scores a table whose columns have the types of the signature.
+
+    Raises:
+        RequestError: no table can be scored with the model as it is.
+
+    """
+    try:
+        schema = StructType([StructField(f.name, spark_type_of(f.type)) for f in spec.inputs])
+    except KeyError as error:
+        fix = "log the model with inputs of MLflow's data types"
+        raise PlanError([Problem("signature", f"no Spark type holds {error}", fix)]) from error
+    return make_plan(spec, schema, Request(case_sensitive=True))
+
+
+def example_frame(spec: ModelSpec, example: Any) -> pd.DataFrame | None:
+    """An example as a frame whose columns are named like the model's inputs; None where it is something else."""
+    names = [feature.name for feature in spec.inputs]
+    if isinstance(example, pd.Series) or (isinstance(example, dict) and all(np.ndim(v) == 0 for v in example.values())):
+        example = pd.DataFrame([example])
+    if isinstance(example, pd.DataFrame):
+        frame = example.rename(columns=str)
+        if not set(names) & set(frame.columns) and len(frame.columns) == len(names):
+            frame.columns = pd.Index(names)
+        return frame
+    if isinstance(example, dict):
+        columns = {str(name): list(np.asarray(values)) for name, values in example.items()}
+        return pd.DataFrame(columns) if len({len(c) for c in columns.values()}) == 1 else None
+    if isinstance(example, str | int | float | bool):
+        example = [example]
+    if isinstance(example, np.ndarray) and example.ndim == 2 and example.shape[1] == len(names) > 1:  # noqa: PLR2004
+        return pd.DataFrame(example, columns=names)
+    if isinstance(example, list) and example and all(isinstance(row, dict) for row in example):
+        return pd.DataFrame(example)
+    if isinstance(example, list | np.ndarray) and np.ndim(example) and len(names) == 1:
+        return pd.DataFrame({names[0]: [v.tolist() if isinstance(v, np.ndarray) else v for v in example]})
+    return None
+
+
+def with_levels_in_place(spec: ModelSpec, example: pd.DataFrame) -> pd.DataFrame:
+    """The example as a table has it: the level itself in the place of its code."""
+    levels = {}
+    for name, known in spec.recorded:
+        if name in example.columns and getattr(example[name].dtype, "kind", "O") in "iuf":
+            values = list(known.values)
+            known_levels = [values[int(c)] if pd.notna(c) and c >= 0 else None for c in example[name]]
+            levels[name] = pd.Series(known_levels, example.index, dtype=object)
+    return example.assign(**levels) if levels else example
+
+
+def _packed(plan: ScoringPlan, single: WorkerPlan) -> WorkerPlan:
+    """A worker's plan for the scoring plan's model, features of one type in one lane as a table's are."""
+    groups = _groups(single)
+    lanes = tuple((type_, tuple(single.lanes[i][1][0] for i in members), packed) for type_, members, packed in groups)
+    return replace(
+        single, lanes=lanes, returns=plan.returns, takes=plan.model.takes, params=plan.params, labels=plan.model.labels
+    )
+
+
+def _pack(single: WorkerPlan, columns: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    return [
+        np.concatenate([columns[i] for i in members], axis=1) if len(members) > 1 else columns[members[0]]
+        for _, members, _ in _groups(single)
+    ]
+
+
+def _groups(single: WorkerPlan) -> list[tuple[str, list[int], bool]]:
+    """Places of the features that share a lane."""
+    types = dict(single.features)
+    groups: dict[Any, list[int]] = {}
+    for i, (type_, (name,), packed) in enumerate(single.lanes):
+        shared = packed and type_ in LANE_TYPES and not isinstance(types[name], Tensor)
+        groups.setdefault(type_ if shared else i, []).append(i)
+    return [(single.lanes[members[0]][0], members, single.lanes[members[0]][2]) for members in groups.values()]
+
+
+# Made-up rows.
+
+
+def _made_rows(plan: ScoringPlan) -> _Rows | None:
+    """Rows of plausible values, in no column sorted; None where a feature has no type to make them of."""
+    statistics = _statistics(plan.model)
+    try:
+        values = [_values(feature, statistics.get(feature.name) or {}) for feature in plan.features]
+    except LookupError:
+        return None
+    single = single_lanes(plan.features)
+    columns = [model_column(f.type, v) for f, v in zip(plan.features, values, strict=True)]
+    return _Rows(_packed(plan, single), _pack(single, columns), _ROWS, "made-up rows")
+
+
+def _statistics(model: ModelSpec) -> Mapping[str, Any]:
+    import json
+
+    from mlflow.models import Model
+
+    try:
+        own = (Model.load(model.path).metadata or {}).get(RECORDED) or {}
+        found = json.loads(own.get("statistics") or "{}")
+    except Exception:  # noqa: BLE001  what cannot be read is as not recorded
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _values(feature: PlannedFeature, statistics: Mapping[str, Any]) -> list[Any]:
+    """Values of one feature, a row each."""
+    order = np.random.default_rng(zlib.crc32(feature.name.encode())).permutation(_ROWS)
+    return [_value(feature.type, int(i), statistics) for i in order]
+
+
+_NUMBERS = (0.0, 1.0, 2.0, 0.5, 3.0, 10.0, 1.5, 25.0)
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  UTC, as all of a model's times
+
+
+def _value(type_: ModelType, i: int, statistics: Mapping[str, Any]) -> Any:
+    """The i-th of some distinct values.
+
+    Raises:
+        LookupError: the type does not say what its values are.
+
+    """
+    match type_:
+        case Category() | Coded():
+            return i % len(type_.levels.values) if type_.levels.values else MISSING_CODE
+        case OneOf():
+            return _level(type_.levels, i, type_.type)
+        case Tensor():
+            return [_value(type_.dtype, (i + k) % _ROWS, {}) for k in range(max(type_.width, 1))]
+        case Array():
+            return [_inner(type_.element, (i + k) % _ROWS) for k in range(3)]
+        case Map():
+            return [("a", _inner(type_.value, i)), ("b", _inner(type_.value, (i + 1) % _ROWS))]
+        case Object():
+            return {m.name: _inner(m.type, i) for m in type_.members}
+        case str() if type_ in _MADE:
+            return _MADE[type_](i, statistics)
+        case str() if type_ != ANY:  # whole numbers, numpy's too
+            quantile = _quantile(statistics, i)
+            return i if quantile is None else int(quantile)
+        case _:
+            raise LookupError(type_)
+
+
+def _number(i: int, statistics: Mapping[str, Any]) -> float:
+    quantile = _quantile(statistics, i)
+    return _NUMBERS[i] if quantile is None else quantile
+
+
+def _text(i: int, statistics: Mapping[str, Any]) -> str:
+    levels = [level for level, _ in statistics.get("levels") or ()]
+    return str(levels[i % len(levels)]) if levels else "abcdefgh"[i]
+
+
+def _micros(i: int, _: Mapping[str, Any]) -> int:
+    moment = dt.datetime(2024, 1, 1) + dt.timedelta(days=37 * i)  # noqa: DTZ001
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+_MADE: dict[str, Callable[[int, Mapping[str, Any]], Any]] = {
+    "double": _number,
+    "float": _number,
+    "float16": _number,
+    "string": _text,
+    "boolean": lambda i, _: bool(i % 2),
+    "binary": lambda i, _: bytes([i]),
+    "datetime": _micros,
+}
+"""MLflow type -> the i-th of some distinct values."""
+
+
+def _inner(type_: ModelType, i: int) -> Any:
+    """A value inside another; times are times there."""
+    value = _value(type_, i, {})
+    return _EPOCH + dt.timedelta(microseconds=value) if type_ == "datetime" else value
+
+
+def _level(levels: Levels, i: int, type_: str) -> Any:
+    level = levels.values[i % len(levels.values)]
+    return str(level) if type_ == "string" else level
+
+
+def _quantile(statistics: Mapping[str, Any], i: int) -> float | None:
+    quantiles: Iterable[Any] = statistics.get("quantiles") or ()
+    numbers = [q for q in quantiles if isinstance(q, int | float)]
+    return float(numbers[i % len(numbers)]) if numbers else None
