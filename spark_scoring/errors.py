@@ -882,8 +882,8 @@ class ModelFailedError(RunError):
         return cls([Problem("model", cause, fix)])
 
     @classmethod
-    def uncommitted(cls, reason: str, rows: int) -> ModelFailedError:
-        cause = f"it scored none of the {rows:,} rows ({reason}); nothing was committed"
+    def uncommitted(cls, kind: str, rows: int) -> ModelFailedError:
+        cause = f"it raised {kind} on every row that was tried: none of {rows:,} was scored; nothing was committed"
         fix = "--show-model-error (show_model_error=True) shows its own text, which may hold values"
         return cls([Problem("model", cause, fix)])
 

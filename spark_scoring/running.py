@@ -75,7 +75,7 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
             check_keys(plan.source.frame, plan.scoring.lookups)
         facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
         observed = _Observed(run_id)
-        frame = _written_frame(plan, run_id, started, observed)
+        frame = _written_frame(_judged_here(plan, facts.rows_in), run_id, started, observed)
         begin = time.perf_counter()
         with watch_tasks(_session(plan), run_id, on_progress):
             if _counts_first(plan, facts.rows_in):
@@ -176,15 +176,24 @@ def _new_run_id(plan: JobPlan) -> str:
 def _counts_first(plan: JobPlan, rows: int) -> bool:
     """Whether rows are scored and counted before any is committed.
 
-    A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows, and
-    rows of a model that was not seen to score any: if it fails on all of them, nothing is to be committed. Both can do
-    without where the compute keeps no rows; Delta then keeps them for the time of the merge.
+    A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows: if the
+    model fails on all of them, nothing is to be committed. Both can do without where the compute keeps no rows; Delta
+    then keeps them for the time of the merge.
     """
     if plan.quarantine is not None or plan.max_bad_rows is not None:
         return True
     merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
-    is_unsure = plan.client is None and (rows <= _FEW_ROWS or not plan.scoring.proven)
-    return (merges or is_unsure) and _can_hold(_session(plan))
+    return (merges or _are_few(plan, rows)) and _can_hold(_session(plan))
+
+
+def _judged_here(plan: JobPlan, rows: int) -> JobPlan:
+    """The plan, whose workers do not judge by the few rows that each of them sees whether the model fails on all."""
+    return replace(plan, scoring=replace(plan.scoring, proven=True)) if _are_few(plan, rows) else plan
+
+
+def _are_few(plan: JobPlan, rows: int) -> bool:
+    """Whether the model might fail on all of the rows without a worker noticing."""
+    return plan.client is None and rows <= _FEW_ROWS
 
 
 def _is_all_failed(plan: JobPlan, rows: int, counts: RowCounts) -> bool:
@@ -221,7 +230,8 @@ def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Sta
         _check_counts(plan, facts, counts)
         if _is_all_failed(plan, facts.rows_in, counts):
             reason = next(r.text for r in counts.reasons if r.feature is None)
-            raise ModelFailedError.uncommitted(reason, facts.rows_in)
+            raise ModelFailedError.uncommitted(reason.partition(": ")[2], facts.rows_in)
+        plan = _at_present(plan)  # others may have changed the tables meanwhile
         if plan.quarantine is None:
             return _Outcome(_write(plan, _rows(plan, scored), facts, before), counts)
         facts = replace(facts, quarantine=plan.quarantine.ref.text, quarantined=counts.bad)

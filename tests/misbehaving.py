@@ -2,7 +2,8 @@
 
 A model is a few steps of a grammar: it changes its input, sorts, renumbers, drops rows, prints, raises on some values,
 looks at its batch, draws at random, keeps a state, and returns its values in one of many forms. What a row is to get
-is what the model, loaded anew, returns for that row alone. ``python -m tests.misbehaving --count 2000`` tries many.
+is what the model, loaded anew, returns for that row alone. Every tenth model is scored by Spark, the others by a
+worker's code in this process, batch by batch. ``python -m tests.misbehaving --count 2000`` tries many.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +29,11 @@ from mlflow.types import ColSpec, Schema
 from pyspark.errors import PySparkException
 
 import spark_scoring as ss
-from spark_scoring.errors import PlanError
+from spark_scoring.engine.rehearsal import example_lanes
+from spark_scoring.engine.worker import Scorer
+from spark_scoring.errors import PlanError, RunError
+from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.plan.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
-ROWS = 40
+ROWS, BATCH = 40, 7
 INPUTS = Schema([ColSpec("double", "a"), ColSpec("double", "b"), ColSpec("long", "id"), ColSpec("string", "t")])
 SCHEMA = "a double, b double, id long, t string"
 
@@ -244,7 +251,9 @@ def alone(case: Case, rows: pd.DataFrame) -> dict[int, float | None]:
         frame = pd.DataFrame([row.to_dict()]).astype({"a": float, "b": float, "id": "int64", "t": object})
         model = cloudpickle.loads(cloudpickle.dumps(case.model))
         try:
-            found[int(row["id"])] = plain(model.predict(None, frame))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found[int(row["id"])] = plain(model.predict(None, frame))
         except Exception:  # noqa: BLE001  a model may raise anything
             found[int(row["id"])] = None
     return found
@@ -284,17 +293,42 @@ class Trial:
             return False
         return True
 
-    def score(self, case: Case, path: str) -> None:
+    def score(self, case: Case, path: str, *, by_spark: bool) -> None:
         """Hold what each row gets against what it is to get."""
         try:
-            found = ss.score_batch(self.df, path).toPandas()
-        except PySparkException as error:
+            found = ss.score_batch(self.df, path).toPandas() if by_spark else scored_here(path, self.df, self.rows)
+        except (PySparkException, RunError) as error:
             self.counts["failed in the run"] += 1
             self.wrong += [f"{case.name}: the run failed: {str(error)[-600:]}"] if case.is_good else []
             return
         problem = compare(alone(case, self.rows), found)
         self.counts["wrong" if problem else "scored"] += 1
         self.wrong += [f"{case.name}: {problem}"] if problem else []
+
+
+def scored_here(path: str, df: Any, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows scored by a worker's code: partitions of 14 rows, batches of 7, and a model loaded for it."""
+    plan = ss.plan_scoring(path, df.schema)
+    parts = []
+    model = LoadedModel(path)
+    for start in range(0, ROWS, 2 * BATCH):
+        part = rows.iloc[start : start + 2 * BATCH]
+        scorer = None
+        for at in range(0, len(part), BATCH):
+            batch = part.iloc[at : at + BATCH]
+            worker_plan, columns = example_lanes(plan, batch, Policy())
+            scorer = scorer or Scorer(model, replace(worker_plan, proven=plan.proven))
+            scored = scorer.score(partial(copies, columns), np.ones(len(batch), dtype=bool))
+            values, null = scored.fields[0]
+            found = {"prediction": np.where(null, np.nan, values), "scoring_error": scored.errors}
+            parts.append(batch.assign(**found))
+        assert scorer is not None
+        scorer.finish()
+    return pd.concat(parts)
+
+
+def copies(columns: list[Any]) -> list[Any]:
+    return [column.copy() for column in columns]
 
 
 def try_models(spark: SparkSession, folder: Path, seed: int, count: int) -> Trial:
@@ -306,7 +340,7 @@ def try_models(spark: SparkSession, folder: Path, seed: int, count: int) -> Tria
         path = str(folder / f"m{i}")
         save(case.model, path, rows.iloc[:6] if case.has_example else None)
         if trial.plan(case, path):
-            trial.score(case, path)
+            trial.score(case, path, by_spark=i % 10 == 0)
     trial.df.unpersist()
     return trial
 

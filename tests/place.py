@@ -21,17 +21,24 @@ GOOD = [i for i in range(ROWS) if i not in BAD]
 
 
 class Place:
-    """Folders of a source table with ``ROWS`` rows for a model of ``save_line``, and of its output."""
+    """Folders of a source table with ``ROWS`` rows for a model of ``save_line``, and of its output.
 
-    def __init__(self, spark: SparkSession, model: str, folder: Path, bad: Collection[int] = BAD) -> None:
-        self.spark, self.model, self.folder = spark, model, folder
+    ``rehearse=False`` is for models that write down what they are called with.
+    """
+
+    def __init__(
+        self, spark: SparkSession, model: str, folder: Path, bad: Collection[int] = BAD, *, rehearse: bool = True
+    ) -> None:
+        self.spark, self.model, self.folder, self.rehearse = spark, model, folder, rehearse
         self.source, self.output = str(folder / "in"), str(folder / "out")
         line_rows(spark, range(ROWS), bad).write.format("delta").save(self.source)
 
     def job(self, output: dict[str, Any] | None = None, **fields: Any) -> ScoringJob:
         place = {"path": self.output, "keep": ["id", "note"], **(output or {})}
         source = {"path": self.source, **fields.pop("source", {})}
-        return ScoringJob.from_dict({"model": self.model, "source": source, "output": place, **fields})
+        return ScoringJob.from_dict(
+            {"model": self.model, "source": source, "output": place, "rehearse": self.rehearse, **fields}
+        )
 
     def run(self, output: dict[str, Any] | None = None, **fields: Any) -> RunReport:
         return run_job(self.job(output, **fields), self.spark)

@@ -8,6 +8,8 @@ statistics. A row must get the same result alone, beside another, among all and 
 from __future__ import annotations
 
 import datetime as dt
+import json
+import math
 import time
 import traceback
 import zlib
@@ -19,9 +21,9 @@ import numpy as np
 import pandas as pd
 from pyspark.sql.types import StructField, StructType
 
-from spark_scoring.engine.casts import LANE_TYPES, MISSING_CODE
+from spark_scoring.engine.casts import LANE_TYPES, MISSING_CODE, MISSING_TIME
 from spark_scoring.engine.inputs import WorkerPlan, build_input
-from spark_scoring.engine.pandas_casts import FrameColumns, frame_columns, frame_schema, model_column, single_lanes
+from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.results import index_order, normalise
 from spark_scoring.engine.stage import log_model_error, spark_type_of
 from spark_scoring.engine.worker import kind_and_line
@@ -46,12 +48,10 @@ if TYPE_CHECKING:
 
 Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
 
-_ROWS = 8
-"""Rows of one rehearsal at most."""
-_ALONE = 3
-"""Rows that are given alone."""
-_FEW = 3
-"""With fewer rows of an example than this, made-up rows are tried, too."""
+_ROWS = 5
+"""Rows that are played together at most."""
+_WITH_NULLS = 3
+"""Rows into which nulls are put."""
 _SECONDS = 5.0
 _RELATIVE, _OF_LARGEST = 1e-4, 1e-5
 """How much a number may differ: libraries sum in another order for other batches, some in single precision."""
@@ -67,10 +67,17 @@ class _Rows:
     columns: list[NDArray[Any]]
     n: int
     origin: Origin
+    only_compare: bool = False
+    """Whether the model need not like them: there are others by which it is judged."""
 
     def input(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Any:
         """What the model takes, made anew."""
-        return build_input(self.plan, [column[np.asarray(rows, dtype=int)] for column in self.columns])
+        return build_input(self.plan, self.of(rows).columns)
+
+    def of(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> _Rows:
+        """Some of them."""
+        chosen = np.asarray(rows, dtype=int)
+        return replace(self, columns=[column[chosen] for column in self.columns], n=len(chosen))
 
 
 def rehearsed(
@@ -124,14 +131,13 @@ def rehearse_plan(
     """
     begin = time.perf_counter()
     model = loaded_model(plan.model.path, plan.model.digest)
-    example = _saved_example(plan.model) if example is None else example
-    sets = [rows for rows in (_example_rows(plan, policy or Policy(), example),) if rows is not None]
-    if not sets or sets[0].n < _FEW:
-        made = _made_rows(plan)
-        sets += [] if made is None else [made]
+    example = model.input_example if example is None else example
     act = _Act(model, plan, begin + _SECONDS, show_model_error=show_model_error)
-    for rows in sets:
-        act.play(rows)
+    given = (_example_rows(plan, policy or Policy(), example), _made_rows(plan, model))
+    scored = [act.play(rows) for rows in given if rows is not None]
+    with_nulls = next((_with_nulls(plan, rows) for rows in scored if rows.n), None)
+    if with_nulls is not None:
+        act.play(with_nulls)
     seconds = time.perf_counter() - begin
     return Rehearsal(act.origin, act.scored, seconds, tuple(act.findings.values()), tuple(act.by_position))
 
@@ -148,50 +154,78 @@ class _Act:
     by_position: list[str] = field(default_factory=list)
     scored: int = 0
     """Rows that every method has scored."""
+    answered: int = 0
+    """Rows that the method at hand has scored."""
     origin: Origin | None = None
 
-    def play(self, rows: _Rows) -> None:
-        """Every method on the rows."""
-        counts: list[int] = []
+    def play(self, rows: _Rows) -> _Rows:
+        """Every method on the rows; those that all of them scored."""
+        rows = replace(rows, only_compare=rows.only_compare or self.scored > 0)
+        scored: list[NDArray[np.integer[Any]]] = [np.arange(0)]
         try:
-            for returned in self.plan.returns:
-                counts.append(0)
-                self._method(returned, rows, counts)
+            scored = [self._method(returned, rows) for returned in self.plan.returns]
         except _LateError:
+            scored = [np.arange(self.answered)]
             cause = f"it was ended after {_SECONDS:g} s; not everything was tried"
             self.findings.setdefault("late", RehearsalFinding("late", cause))
-        if len(counts) == len(self.plan.returns) and min(counts):
-            self.scored += min(counts)
-            self.origin = self.origin or rows.origin
+        good = min(scored, key=len)
+        if not rows.only_compare:
+            self.scored += len(good)
+            self.origin = self.origin or (rows.origin if len(good) else None)
+        return rows.of(good)
 
-    def _method(self, returned: Returned, rows: _Rows, counts: list[int]) -> None:
+    def _method(self, returned: Returned, rows: _Rows) -> NDArray[np.integer[Any]]:
+        """The rows that one method has scored."""
+        if "random" in self.findings:
+            return np.arange(0)  # two calls tell nothing
         try:
-            good = self._good_rows(returned, rows)
-            counts[-1] = len(good)
+            good, given, raw = self._good_rows(returned, rows)
             if len(good):
-                self._compare(returned, rows, good)
+                self._compare(returned, rows, good, given, raw)
         except ModelOutputError as error:
-            problem = error.problems[0]
-            self._find("results", f"{problem.thing}: {problem.cause}", f"{problem.fix}; {_SKIP}")
-            counts[-1] = 0
+            if not rows.only_compare:
+                problem = error.problems[0]
+                self._find("results", f"{problem.thing}: {problem.cause}", f"{problem.fix}; {_SKIP}")
+            return np.arange(0)
+        except _LateError:
+            raise
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            cause = f"{returned.method} raises {kind_and_line(error)} on rows that it takes in another call"
+            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+            return np.arange(0)
+        return good
 
-    def _good_rows(self, returned: Returned, rows: _Rows) -> NDArray[np.integer[Any]]:
-        """The rows on which the model does not raise when it is given them alone, if it raises on all together."""
+    def _good_rows(self, returned: Returned, rows: _Rows) -> tuple[NDArray[np.integer[Any]], Any, Any]:
+        """The rows that the model takes, in one call: its input and its result.
+
+        All of them; else those on which it does not raise when it is given them alone.
+        """
         every = np.arange(rows.n)
-        together = self._raised(returned, rows, every)
+        self.answered = 0
+        given = rows.input(every)
+        raw, together = self._tried(returned, given)
         if together is None:
-            return every
-        good = np.array([i for i in every if self._raised(returned, rows, [int(i)]) is None], dtype=int)
+            self.answered = rows.n
+            return every, given, raw
+        good = np.array([i for i in every if self._raises(returned, rows, [int(i)]) is None], dtype=int)
         if not len(good):
             self._raises_on_all(returned, rows, together)
-        elif self._raised(returned, rows, good) is not None:
-            cause = f"{returned.method} raises {kind_and_line(together)} on rows together that it takes one by one"
-            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
-            return good[:0]
-        return good
+            return good, None, None
+        given = rows.input(good)
+        raw, together = self._tried(returned, given)
+        if together is None:
+            return good, given, raw
+        cause = f"{returned.method} raises {kind_and_line(together)} on rows together that it takes one by one"
+        self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+        return good[:0], None, None
 
     def _raises_on_all(self, returned: Returned, rows: _Rows, error: Exception) -> None:
         kind = kind_and_line(error)
+        if rows.only_compare:
+            return
+        if any(self._raises(returned, rows, [i, i]) is None for i in range(rows.n)):
+            self._single(returned, error)
+            return
         if rows.origin == "made-up rows":
             cause = f"{returned.method} raises {kind} on every row that was made up for it: nothing was tried"
             self.findings.setdefault("made-up", RehearsalFinding("made-up", cause))
@@ -200,17 +234,15 @@ class _Act:
         fix = f"--show-model-error shows its text; log the model with an example that it can score; {_SKIP}"
         self._find("fails", cause, fix)
 
-    def _compare(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]]) -> None:
+    def _compare(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]], given: Any, raw: Any) -> None:
         """Hold what each row gets in one call against what it gets in others."""
-        given = rows.input(good)
-        raw = self._call(returned, given)
-        if not _equal_input(given, rows.input(good)):
+        if not rows.only_compare and not _equal_input(given, rows.input(good)):
             cause = f"{returned.method} changes its input; each call gets input of its own"
             self.findings.setdefault("changes", RehearsalFinding("changes", cause))
         n = len(good)
         reordered = index_order(raw, n) is not None
-        base = normalise(returned, raw, n)
-        if not _same(base, self._fields(returned, rows, good)):
+        base = _copied(normalise(returned, raw, n))  # a model may hand out memory of its own, again and again
+        if not rows.only_compare and not _same(base, self._fields(returned, rows, good)):
             cause = f"{returned.method} gives the same rows another result when it is called again"
             fix = f"let it draw nothing at random and keep nothing from call to call, or fix its seed; {_ON_PURPOSE}"
             self._find("random", cause, fix)
@@ -226,27 +258,27 @@ class _Act:
         if reordered:
             cause = f"{returned.method} returns its rows in another order; they are put back by its result's index"
             self.findings.setdefault("index", RehearsalFinding("index", cause))
-        groups = [good[::-1], np.roll(good, 1), good[:2]] if n > 1 else []
-        places = [np.arange(n)[::-1], np.roll(np.arange(n), 1), np.arange(n)[:2]]
+        places = np.arange(n)
+        groups = [places[::-1], places[:2]][: 1 if rows.only_compare else 2] if n > 1 else []
         consistent = self._agree(base, alone) and all(
-            _same(_taken(base, place), self._fields(returned, rows, group))
-            for group, place in zip(groups, places, strict=False)
+            _same(_taken(base, group), self._fields(returned, rows, good[group])) for group in groups
         )
         if not consistent:
             self._blame(returned, rows, good, base)
 
     def _alone(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]]) -> dict[int, Fields] | None:
-        """What some rows get alone, by their place; None where the model raises on one of them."""
-        n = len(good)
-        places = sorted({0, n // 2, n - 1})[:_ALONE]
+        """What each row gets alone, by its place; None where the model raises on one of them."""
         try:
-            return {place: self._fields(returned, rows, good[[place]]) for place in places}
+            return {place: self._fields(returned, rows, good[[place]]) for place in range(len(good))}
         except (_LateError, RunError):
             raise
         except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            cause = f"{returned.method} raises {kind_and_line(error)} on one row alone, and not on it among others"
-            self._find("single", cause, f"let it take a frame of one row; {_SKIP}")
+            self._single(returned, error)
             return None
+
+    def _single(self, returned: Returned, error: Exception) -> None:
+        cause = f"{returned.method} raises {kind_and_line(error)} on one row alone, and not on it among others"
+        self._find("single", cause, f"let it take a frame of one row; {_SKIP}")
 
     @staticmethod
     def _agree(base: Fields, alone: Mapping[int, Fields]) -> bool:
@@ -275,23 +307,23 @@ class _Act:
     def _find(self, code: str, cause: str, fix: str) -> None:
         self.findings.setdefault(code, RehearsalFinding(code, cause, fix))
 
-    def _raised(
-        self, returned: Returned, rows: _Rows, of: Sequence[int] | NDArray[np.integer[Any]]
-    ) -> Exception | None:
+    def _raises(self, returned: Returned, rows: _Rows, of: Sequence[int]) -> Exception | None:
+        return self._tried(returned, rows.input(of))[1]
+
+    def _tried(self, returned: Returned, data: Any) -> tuple[Any, Exception | None]:
+        """What the model returns, or what it raises."""
         try:
-            self._call(returned, rows.input(of))
+            return self._call(returned, data), None
         except _LateError:
             raise
         except Exception as error:  # noqa: BLE001  the model's code may raise anything
             if self.show_model_error:
                 log_model_error("".join(traceback.format_exception(error)))
                 self.show_model_error = False
-            return error
-        return None
+            return None, error
 
     def _fields(self, returned: Returned, rows: _Rows, of: Sequence[int] | NDArray[np.integer[Any]]) -> Fields:
-        fields = normalise(returned, self._call(returned, rows.input(of)), len(of))
-        return [(values.copy(), null.copy()) for values, null in fields]
+        return _copied(normalise(returned, self._call(returned, rows.input(of)), len(of)))
 
     def _call(self, returned: Returned, data: Any) -> Any:
         if time.perf_counter() > self.until:
@@ -304,6 +336,10 @@ class _LateError(Exception):
 
 
 # What a row gets in two calls.
+
+
+def _copied(fields: Fields) -> Fields:
+    return [(values.copy(), null.copy()) for values, null in fields]
 
 
 def _taken(fields: Fields, rows: NDArray[np.integer[Any]]) -> Fields:
@@ -352,8 +388,10 @@ def _rounded(value: Any) -> Any:
 def _equal_input(a: Any, b: Any) -> bool:
     match a:
         case pd.DataFrame():
-            same = list(a.columns) == list(b.columns) and a.index.equals(b.index) and list(a.dtypes) == list(b.dtypes)
-            return same and all(_equal_column(a.iloc[:, i], b.iloc[:, i]) for i in range(a.shape[1]))
+            if not (a.columns.equals(b.columns) and a.index.equals(b.index) and list(a.dtypes) == list(b.dtypes)):
+                return False
+            texts = (repr(frame.select_dtypes(object).to_numpy().tolist()) for frame in (a, b))
+            return a.select_dtypes(exclude=object).equals(b.select_dtypes(exclude=object)) and len({*texts}) == 1
         case dict():
             return a.keys() == b.keys() and all(_equal_input(a[name], b[name]) for name in a)
         case np.ndarray() if a.dtype.kind != "O":
@@ -362,20 +400,7 @@ def _equal_input(a: Any, b: Any) -> bool:
             return repr(a) == repr(b)
 
 
-def _equal_column(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
-    return repr(a.tolist()) == repr(b.tolist()) if a.dtype == object else a.equals(b)
-
-
 # Rows of the saved example, the way of a table.
-
-
-def _saved_example(model: ModelSpec) -> Any:
-    from mlflow.models import Model
-
-    try:
-        return Model.load(model.path).load_input_example(model.path)
-    except Exception:  # noqa: BLE001  an example that cannot be read is as none
-        return None
 
 
 def _example_rows(plan: ScoringPlan, policy: Policy, example: Any) -> _Rows | None:
@@ -383,31 +408,31 @@ def _example_rows(plan: ScoringPlan, policy: Policy, example: Any) -> _Rows | No
     frame = example_frame(plan.model, example)
     if frame is None or not len(frame):
         return None
-    frame = frame.iloc[:_ROWS]
     try:
-        given = example_columns(plan, frame, policy)
+        lanes, columns = example_lanes(plan, frame.iloc[:_ROWS], policy)
     except (RequestError, RunError):
         return None
-    if not len(given.rows):
-        return None
-    return _Rows(_packed(plan, given.plan), _pack(given.plan, given.columns), len(given.rows), "input example")
+    return _Rows(lanes, columns, len(columns[0]), "input example") if len(columns[0]) else None
 
 
-def example_columns(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> FrameColumns:
-    """The lanes of an example's rows: what the plan does to a table of the example's types.
+def example_lanes(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> tuple[WorkerPlan, list[NDArray[Any]]]:
+    """An example's rows as a worker is given them: what the plan does to a table of the example's types.
+
+    Rows that the plan's checks keep from the model are left out.
 
     Raises:
         RequestError: a column of it cannot be cast.
         PolicyError: a value on which the policy of its feature is to fail.
 
     """
-    levels = {f.name: f.type.levels for f in plan.features if isinstance(f.type, Category | Coded | OneOf)}
-    given = {name: known for name, known in levels.items() if known.origin == "the job"}
+    known = {f.name: f.type.levels for f in plan.features if isinstance(f.type, Category | Coded | OneOf)}
+    categories = {name: levels for name, levels in known.items() if levels.origin == "the job"}
     wanted = {feature.name for feature in plan.features}
     only = replace(plan.model, inputs=tuple(f for f in plan.model.inputs if f.name in wanted))
-    request = Request(policy=policy, categories=given, methods=plan.methods, case_sensitive=True)
+    request = Request(policy=policy, categories=categories, methods=plan.methods, case_sensitive=True)
     own, schema = plan_of_example(only, frame, request)
-    return frame_columns(with_levels_in_place(plan.model, frame), own, schema)
+    given = frame_columns(with_levels_in_place(plan.model, frame), own, schema)
+    return _packed(plan, given.plan), _pack(given.plan, given.columns)
 
 
 def plan_of_example(
@@ -503,9 +528,29 @@ def _groups(single: WorkerPlan) -> list[tuple[str, list[int], bool]]:
 # Made-up rows.
 
 
-def _made_rows(plan: ScoringPlan) -> _Rows | None:
+def _with_nulls(plan: ScoringPlan, rows: _Rows) -> _Rows:
+    """The rows with a null in every feature that the plan lets one reach the model in: of each in another row."""
+    rows = rows.of(range(min(rows.n, _WITH_NULLS)))
+    keeps = (f.name for f in plan.features if f.handling.nulls == "keep" and not isinstance(f.type, Tensor))
+    row_of = {name: i % rows.n for i, name in enumerate(keeps)}
+    columns = []
+    for (type_, names, packed), column in zip(rows.plan.lanes, rows.columns, strict=True):
+        own = column.copy()
+        for i, name in enumerate(names):
+            place = (row_of.get(name), i) if packed else row_of.get(name)
+            if name in row_of and (type_ in _NULLS or not packed):
+                own[place] = _NULLS.get(type_)
+        columns.append(own)
+    return replace(rows, columns=columns, only_compare=True)
+
+
+_NULLS = {"double": math.nan, "float": math.nan, "datetime": MISSING_TIME, "category": MISSING_CODE}
+"""What stands for a null in a lane."""
+
+
+def _made_rows(plan: ScoringPlan, model: LoadedModel) -> _Rows | None:
     """Rows of plausible values, in no column sorted; None where a feature has no type to make them of."""
-    statistics = _statistics(plan.model)
+    statistics = _statistics(model)
     try:
         values = [_values(feature, statistics.get(feature.name) or {}) for feature in plan.features]
     except LookupError:
@@ -515,13 +560,9 @@ def _made_rows(plan: ScoringPlan) -> _Rows | None:
     return _Rows(_packed(plan, single), _pack(single, columns), _ROWS, "made-up rows")
 
 
-def _statistics(model: ModelSpec) -> Mapping[str, Any]:
-    import json
-
-    from mlflow.models import Model
-
+def _statistics(model: LoadedModel) -> Mapping[str, Any]:
     try:
-        own = (Model.load(model.path).metadata or {}).get(RECORDED) or {}
+        own = (model.metadata or {}).get(RECORDED) or {}
         found = json.loads(own.get("statistics") or "{}")
     except Exception:  # noqa: BLE001  what cannot be read is as not recorded
         return {}

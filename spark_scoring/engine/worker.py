@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _PROBES = 32
 """Rows on which a model that has never scored any is tried before the run fails."""
+_MANY = 500
+"""Rows after which also a model fails the run that was seen to score when the run was planned."""
 _FEW = 4
 """Up to so many rows of a failing segment are tried one by one."""
 _DENSE, _STRETCH = 0.3, 32
@@ -96,13 +98,13 @@ class Scorer:
         batch = _Batch(self._plan, columns, rows, n)
 
         def fill(start: int, stop: int) -> None:
-            results = [
-                field
-                for r in self._plan.returns
-                for field in normalise(
-                    r, self._model.call(r.method, batch.rows(start, stop), dict(self._plan.params)), stop - start
-                )
-            ]
+            results = []
+            for returned in self._plan.returns:
+                result = self._model.call(returned.method, batch.rows(start, stop), dict(self._plan.params))
+                fields = normalise(returned, result, stop - start)
+                if len(self._plan.returns) > 1:  # the next call may write into memory that this result shares
+                    fields = [(values.copy(), null) for values, null in fields]
+                results += fields
             target = rows[start:stop]
             for (values, mask), (new, null) in zip(scored.fields, results, strict=True):
                 values[target] = new
@@ -176,6 +178,7 @@ class Scorer:
                 for row in range(start, end):
                     if row not in failed:
                         attempt(row, row + 1)
+                self._stop_if_hopeless()
                 if end < stop and attempt(end, stop) is not None and stop - end > 1:
                     parts.append((end, stop))
                 continue
@@ -193,7 +196,7 @@ class Scorer:
         self._last = error
 
     def _stop_if_hopeless(self) -> None:
-        if self._raised >= _PROBES and not self._has_scored():
+        if self._raised >= (_MANY if self._plan.proven else _PROBES) and not self._model.has_scored:
             raise ModelFailedError.on_every_row(kind_and_line(self._last), self._raised) from self._last
 
     def _spend(self, seconds: float, *, whole: bool) -> None:

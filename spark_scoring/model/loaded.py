@@ -158,6 +158,17 @@ class LoadedModel:
         """The native model, None for custom Python models."""
         return self._raw
 
+    @property
+    def input_example(self) -> Any | None:
+        """The example that was saved with it; None where there is none, or it cannot be read."""
+        return self._pyfunc.input_example
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """The MLmodel's metadata."""
+        found: Mapping[str, Any] | None = self._pyfunc.metadata.metadata
+        return found
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Where the model's code may run: its modules and settings hold, and what it prints is no result."""

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import mlflow
 import pytest
 from lightgbm import LGBMClassifier
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
 
 from spark_scoring import ScoringJob, plan_job
 from spark_scoring.cli import main
@@ -120,3 +123,43 @@ def test_spark_submit_scores_into_the_warehouse_of_another_process(job_file: Pat
     with pytest.raises(Exception, match="the table has no such column"):
         plan_job(again)
     assert spark.table("cli.submitted").count() == ROWS
+
+
+class Chatty(mlflow.pyfunc.PythonModel):
+    """Prints while it loads and predicts, in all ways that there are."""
+
+    def load_context(self, context: Any) -> None:
+        print("loading")  # noqa: T201
+        os.write(1, b"from native code\n")
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        print("scoring")  # noqa: T201
+        sys.stdout.write("more\n")
+        os.system("echo from a child")  # noqa: S605, S607
+        return model_input["x"] * 2
+
+
+def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_path: Path) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double", "prediction")]))
+    model = str(tmp_path / "model")
+    mlflow.pyfunc.save_model(model, python_model=Chatty(), signature=signature, pip_requirements=["mlflow"])
+    source = str(tmp_path / "source")
+    spark.createDataFrame([(1.0,), (2.0,)], "x double").write.format("delta").save(source)
+    file = tmp_path / "job.yml"
+    fields = {"model": model, "source": {"path": source}, "output": {"path": str(tmp_path / "out")}}
+    file.write_text(ScoringJob.from_dict({**fields, "warehouse": str(tmp_path / "warehouse")}).to_yaml())
+    command = [sys.executable, "-W", "ignore", "-c", "from spark_scoring.cli import main; main()"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
+    done = subprocess.run(
+        [*command, "score", str(file), "--json"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["rows_out"] == 2
+    for printed in ("loading", "from native code", "scoring", "from a child"):
+        assert printed in done.stderr

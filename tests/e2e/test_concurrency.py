@@ -14,6 +14,7 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
+from spark_scoring import running
 from spark_scoring.delta import once
 from spark_scoring.errors import RunError
 from tests.models import save_line
@@ -48,13 +49,17 @@ class Waiting(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
 
 @pytest.fixture
-def place(spark: SparkSession, tmp_path: Path) -> Place:
-    """A place whose model waits, in one task: the other core is for what happens meanwhile."""
+def place(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place whose model waits, in one task: the other core is for what happens meanwhile.
+
+    It scores while it commits, as runs of many rows do.
+    """
+    monkeypatch.setattr(running, "_are_few", lambda plan, rows: False)
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
     folder = str(tmp_path / "model")
     model = Waiting(str(tmp_path))
     mlflow.pyfunc.save_model(folder, python_model=model, signature=signature, pip_requirements=["mlflow"])
-    place = Place(spark, folder, tmp_path, ())
+    place = Place(spark, folder, tmp_path, (), rehearse=False)
     spark.read.format("delta").load(place.source).coalesce(1).write.format("delta").save(str(tmp_path / "one"))
     place.source = str(tmp_path / "one")
     return place
@@ -154,3 +159,14 @@ def test_jobs_at_once_append_side_by_side(spark: SparkSession, tmp_path: Path) -
     assert [report.rows_out for report in reports] == [ROWS - 1, ROWS - 1]
     assert place.ids() == sorted(2 * [i for i in range(ROWS) if i != 3])
     assert place.ids("_quarantine") == [3, 3]
+
+
+def test_columns_that_change_while_few_rows_are_counted_are_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(place)
+    monkeypatch.undo()
+
+    with pytest.raises(RunError, match=r"(?s)during the run: its columns differ from the run's.*nothing was committed"):
+        meanwhile(place, lambda: place.sql("ALTER TABLE {out} ADD COLUMNS (extra STRING)"), {})
+    assert place.ids() == [0, 1]

@@ -98,7 +98,7 @@ def test_each_row_is_scored_once(
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
     folder, log = str(tmp_path / "model"), tmp_path / "log"
     mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, pip_requirements=["mlflow"])
-    place = Place(spark, folder, tmp_path, ())
+    place = Place(spark, folder, tmp_path, (), rehearse=False)
     place.run(MERGE, source={"where": "id < 5"})
     log.unlink()
     if not held:

@@ -183,5 +183,9 @@ def test_a_model_that_contradicts_its_signature_stops_the_run(
     line = LinearRegression().fit(frame, frame["total"] / 3)
     signature = mlflow.models.infer_signature(frame, line.predict(frame).astype("int64"))
     uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
-    with pytest.raises(RunError, match="the signature says long, the model returned float64 values that are no long"):
-        run_job(ScoringJob.from_dict({**job, "model": uri, "output": {"path": str(tmp_path / "new")}}))
+    contradiction = {**job, "model": uri, "output": {"path": str(tmp_path / "new")}}
+    message = "the signature says long, the model returned float64 values that do not fit long"
+    with pytest.raises(RequestError, match=message):
+        run_job(ScoringJob.from_dict(contradiction))
+    with pytest.raises(RunError, match=message):
+        run_job(ScoringJob.from_dict({**contradiction, "rehearse": False}))

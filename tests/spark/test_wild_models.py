@@ -670,7 +670,7 @@ def test_a_run_of_few_rows_that_all_fail_commits_nothing(spark: SparkSession, tm
     source = str(tmp_path / "source")
     spark.createDataFrame([(200.0,), (300.0,)], "a double").write.format("delta").save(source)
     job = {"model": path, "source": {"path": source}, "output": {"path": str(tmp_path / "out")}}
-    with pytest.raises(RunError, match="scored none of the 2 rows"):
+    with pytest.raises(RunError, match="on every row that was tried: none of 2 was scored; nothing was committed"):
         ss.run_job(ss.ScoringJob.model_validate(job), spark)
     assert not (tmp_path / "out").exists()
 

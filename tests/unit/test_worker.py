@@ -203,7 +203,6 @@ def test_a_model_that_has_scored_before_does_not_stop_the_run() -> None:
         ("double", (1.5, 2.5), [1.5, 2.5]),
         ("double", iter([1.5, 2.5]), [1.5, 2.5]),
         ("double", [[1.5], [2.5]], [1.5, 2.5]),
-        ("double", np.matrix([[1.5], [2.5]]), [1.5, 2.5]),
         ("long", pd.Series([1, None], dtype="Int64"), [1, None]),
         ("string", np.array([["a"], ["b"]], dtype=object), ["a", "b"]),
     ],
@@ -211,6 +210,12 @@ def test_a_model_that_has_scored_before_does_not_stop_the_run() -> None:
 def test_results_take_the_type_of_the_signature(type_: str, returned: Any, expected: list[Any]) -> None:
     values, null = run(lambda _: returned, [1.0, 2.0], type_).fields[0]
     assert [None if n else v for v, n in zip(values.tolist(), null, strict=True)] == expected
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_has_two_dimensions_whatever_is_taken_of_it() -> None:
+    values, null = run(lambda _: np.asmatrix([[1.5], [2.5]]), [1.0, 2.0]).fields[0]
+    assert (values.tolist(), null.any()) == ([1.5, 2.5], False)
 
 
 def test_a_nan_of_the_model_stays_one() -> None:
