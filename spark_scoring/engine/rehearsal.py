@@ -575,7 +575,7 @@ def _values(feature: PlannedFeature, statistics: Mapping[str, Any]) -> list[Any]
     return [_value(feature.type, int(i), statistics) for i in order]
 
 
-_NUMBERS = (0.0, 1.0, 2.0, 0.5, 3.0, 10.0, 1.5, 25.0)
+_NUMBERS = (0.5, 1.0, -2.0, 40.0, 7.0)
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  UTC, as all of a model's times
 
 
