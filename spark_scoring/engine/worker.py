@@ -6,6 +6,7 @@ numbered from 0, that no call before it may have changed.
 
 from __future__ import annotations
 
+import copy
 import re
 import sysconfig
 import time
@@ -99,8 +100,9 @@ class Scorer:
 
         def fill(start: int, stop: int) -> None:
             results = []
-            for returned in self._plan.returns:
-                result = self._model.call(returned.method, batch.rows(start, stop), dict(self._plan.params))
+            for left, returned in zip(range(len(self._plan.returns))[::-1], self._plan.returns, strict=True):
+                data = batch.rows(start, stop, more=left > 0)
+                result = self._model.call(returned.method, data, dict(self._plan.params))
                 fields = normalise(returned, result, stop - start)
                 if len(self._plan.returns) > 1:  # the next call may write into memory that this result shares
                     fields = [(values.copy(), null) for values, null in fields]
@@ -211,7 +213,7 @@ class Scorer:
 
 
 class _Batch:
-    """A batch's rows as input of the model, made anew for each call."""
+    """A batch's rows as input of the model: memory that no call before has been given."""
 
     def __init__(self, plan: WorkerPlan, columns: Columns, rows: NDArray[np.int_], n: int) -> None:
         self._plan = plan
@@ -219,19 +221,25 @@ class _Batch:
         self._rows = rows
         self._n = n
         self._kept: list[NDArray[Any]] | None = None
-        """Columns that no model has been given, once parts of the batch are asked for."""
+        """Columns that no model has been given."""
 
-    def rows(self, start: int, stop: int) -> Any:
-        """What the model takes, of some of the good rows."""
-        if (start, stop) == (0, len(self._rows)):
-            return build_input(self._plan, self._good())
-        if self._kept is None:
-            self._kept = self._good()
-        return build_input(self._plan, [column[start:stop].copy() for column in self._kept])
+    def rows(self, start: int, stop: int, *, more: bool) -> Any:
+        """What the model takes, of some of the good rows; ``more``: of the same ones it will be asked for again."""
+        kept = self._good() if self._kept is None else self._kept
+        if (start, stop) == (0, len(self._rows)) and not more:
+            self._kept = None  # given away: copying costs more than it saves
+            return build_input(self._plan, kept)
+        self._kept = kept
+        return build_input(self._plan, list(map(self._copied, self._plan.lanes, [c[start:stop] for c in kept])))
 
     def _good(self) -> list[NDArray[Any]]:
         columns = list(self._columns())
         return columns if len(self._rows) == self._n else [column[self._rows] for column in columns]
+
+    @staticmethod
+    def _copied(lane: tuple[str, tuple[str, ...], bool], column: NDArray[Any]) -> NDArray[Any]:
+        """Of lists, maps and objects what is inside them, too; text does not change."""
+        return copy.deepcopy(column) if column.dtype == object and lane[0] != "string" else column.copy()
 
 
 def kind_and_line(error: BaseException | None) -> str:
