@@ -202,8 +202,10 @@ def _together(found: Sequence[_Held]) -> Levels:
     refusing = [set(held.levels.values) for held in ordered if held.others == "refused"]
     if refusing:
         return replace(first, values=tuple(v for v in first.values if all(v in known for known in refusing)))
-    more = (held.levels.values for held in ordered if held.levels.type == first.type)
-    return replace(first, values=tuple(dict.fromkeys([*first.values, *(v for values in more for v in values)])))
+    values = tuple(dict.fromkeys(v for held in ordered for v in held.levels.values))
+    if all(held.levels.type == first.type for held in ordered):
+        return replace(first, values=values)
+    return _levels(values) or first  # whole numbers are floats where a row of training had none
 
 
 def _common(leaves: Sequence[_Leaf]) -> Iterator[ListedLevels]:

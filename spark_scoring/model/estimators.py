@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MOST = 10_000
 """Estimators that a walk visits at most, and things in one list that it looks at."""
 _DEEPEST = 50
+_OTHERS = 50
+"""Members of a list that are something else before the walk takes all of them for it."""
 _BOOSTERS = ("lightgbm", "xgboost", "catboost")
 _RULED = ("sklearn.", "imblearn.")
 """Libraries whose meta-estimators pass their input on as it is, but for what ``_handed`` says."""
@@ -190,8 +192,9 @@ def _trained_names(estimator: Any) -> tuple[str, ...]:
         names = attribute(estimator, name)
         with _passing_over():
             names = names() if callable(names) else names
-            if names is not None and not isinstance(names, str | bytes) and len(names):
-                return tuple(str(n) for n in names)
+            found = () if names is None or isinstance(names, str | bytes) else tuple(names)
+            if found and all(isinstance(n, str | int | np.integer) for n in found):
+                return tuple(map(str, found))
     return ()
 
 
@@ -363,11 +366,13 @@ def _parts(name: str, value: Any) -> Iterator[_Part]:
     if _is_estimator(value):
         yield _Part(name, 0, value)
         return
+    is_found = False
     for place, member in enumerate(islice(_members(value), _MOST)):
         inner = member[1] if isinstance(member, tuple) and len(member) > 1 else member  # a pair of a name and it
-        if _is_tree(inner):
-            return  # a forest: its trees hold nothing that is looked for
+        if _is_tree(inner) or (place > _OTHERS and not is_found):
+            return  # a forest, whose trees hold nothing that is looked for; a vocabulary
         if _is_estimator(inner):
+            is_found = True
             yield _Part(name, place, inner)
 
 

@@ -181,6 +181,7 @@ class Workload:
                 "output": {"keep": ["id", "note"], **output},
                 "params": {"pause": self.pause if pause is None else pause, "log": str(log)},
                 "tracking_uri": self.tracking_uri,
+                "rehearse": False,  # a call of the model is taken for a batch, and its process may be killed
                 **fields,
             }
         )

@@ -379,6 +379,15 @@ def test_columns_that_a_library_has_numbered_are_no_names() -> None:
     assert own_feature_names(GridSearchCV(lgbm(), {}, cv=2).fit(matrix, LABEL), ["num"]) == ()
 
 
+def test_lists_in_the_place_of_names_are_no_names() -> None:
+    """LightGBM's models of a cross-validation answer for all of them."""
+    data = lightgbm.Dataset(TEXTS[["num"]], LABEL)
+    settings = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    models = lightgbm.cv(settings, data, 1, nfold=2, return_cvbooster=True)["cvbooster"]
+    assert models.feature_name() == [["num"], ["num"]]
+    assert own_feature_names(models, ["num"]) == ()
+
+
 class OwnVectorizer(CountVectorizer):  # type: ignore[misc]
     """Of a class that extends scikit-learn's."""
 
