@@ -331,7 +331,7 @@ def copies(columns: list[Any]) -> list[Any]:
     return [column.copy() for column in columns]
 
 
-def try_models(spark: SparkSession, folder: Path, seed: int, count: int) -> Trial:
+def try_models(spark: SparkSession, folder: Path, seed: int, count: int, by_spark: int = 10) -> Trial:
     """Save, plan and score models of the grammar."""
     rows = table(seed)
     df = spark.createDataFrame(rows.astype(object).where(rows.notna(), None).to_dict("records"), SCHEMA)
@@ -340,7 +340,7 @@ def try_models(spark: SparkSession, folder: Path, seed: int, count: int) -> Tria
         path = str(folder / f"m{i}")
         save(case.model, path, rows.iloc[:6] if case.has_example else None)
         if trial.plan(case, path):
-            trial.score(case, path, by_spark=i % 10 == 0)
+            trial.score(case, path, by_spark=i % by_spark == 0)
     trial.df.unpersist()
     return trial
 
@@ -378,11 +378,12 @@ def main() -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--count", type=int, default=200)
+    options.add_argument("--by-spark", type=int, default=10, help="of how many models one is scored by Spark")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         spark = ss.get_session(Path(folder, "warehouse"))
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
-        trial = try_models(spark, Path(folder), given.seed, given.count)
+        trial = try_models(spark, Path(folder), given.seed, given.count, given.by_spark)
         spark.stop()
     print(dict(trial.counts))  # noqa: T201
     print("\n".join(trial.wrong))  # noqa: T201

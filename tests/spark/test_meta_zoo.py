@@ -40,7 +40,7 @@ POISON = np.arange(ROWS) % (ROWS // PARTS) == 3
 CITIES = ["Graz", "Cork", "Bath"]
 BLAS = 1e-12
 
-NUMBERS = pd.DataFrame({"num": RNG.normal(size=ROWS).round(3), "code": RNG.integers(0, 3, ROWS)})
+NUMBERS = pd.DataFrame({"num": RNG.normal(size=ROWS).round(3), "code": RNG.choice(3, ROWS, p=[0.2, 0.6, 0.2])})
 LABEL = ((NUMBERS["num"] > 0) ^ (NUMBERS["code"] == 1)).astype(int).to_numpy()
 TEXT = pd.DataFrame({"num": NUMBERS["num"], "city": NUMBERS["code"].map(dict(enumerate(CITIES)))})
 TEXT.loc[::9, "city"] = np.nan

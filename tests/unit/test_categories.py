@@ -216,7 +216,7 @@ def test_whole_numbers_that_a_model_inside_holds_as_floats_are_the_same_levels()
     }
 
 
-def test_a_level_that_a_model_inside_refuses_is_none() -> None:
+def test_a_level_that_a_model_inside_refuses_is_not_one() -> None:
     few = FRAME[FRAME["city"] != "Bath"][TWO]
     few = few.assign(city=few["city"].cat.remove_unused_categories())
     known = [FrozenEstimator(booster().fit(FRAME[TWO], LABEL)), FrozenEstimator(extreme().fit(few, LABEL[few.index]))]

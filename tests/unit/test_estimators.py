@@ -372,14 +372,14 @@ def test_the_names_of_what_steps_have_made_are_not_the_models() -> None:
     assert own_feature_names(make_pipeline(Makes(), lgbm()).fit(TEXTS[["num"]], LABEL), ["num"]) == ()
 
 
-def test_columns_that_a_library_has_numbered_are_no_names() -> None:
+def test_columns_that_a_library_has_numbered_are_not_names() -> None:
     matrix = TEXTS[["num"]].to_numpy()
     assert own_feature_names(lgbm().fit(matrix, LABEL), ["num"]) == ()
     assert own_feature_names(lgbm().fit(matrix, LABEL), ["Column_0"]) == ("Column_0",)
     assert own_feature_names(GridSearchCV(lgbm(), {}, cv=2).fit(matrix, LABEL), ["num"]) == ()
 
 
-def test_lists_in_the_place_of_names_are_no_names() -> None:
+def test_lists_in_the_place_of_names_are_not_names() -> None:
     """LightGBM's models of a cross-validation answer for all of them."""
     data = lightgbm.Dataset(TEXTS[["num"]], LABEL)
     settings = {"objective": "binary", "verbose": -1, "num_threads": 1}
