@@ -112,7 +112,7 @@ def recorded_levels(metadata: Mapping[str, Any] | None) -> dict[str, Levels]:
     """Levels that registration wrote into the MLmodel's metadata: ``spark_scoring: {categories: {name: [...]}}``.
 
     Raises:
-        ValueError: they are no levels.
+        ValueError: they are not levels.
 
     """
     own = (metadata or {}).get(RECORDED)
