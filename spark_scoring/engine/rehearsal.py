@@ -491,10 +491,13 @@ def example_frame(spec: ModelSpec, example: Any) -> pd.DataFrame | None:
 def with_levels_in_place(spec: ModelSpec, example: pd.DataFrame) -> pd.DataFrame:
     """The example as a table has it: the level itself in the place of its code."""
     levels = {}
+    categories = {*spec.levels.unknown, *(name for name, _ in spec.levels.named)}  # of these it holds the levels
     for name, known in spec.recorded:
-        if name in example.columns and getattr(example[name].dtype, "kind", "O") in "iuf":
+        is_number = name in example.columns and getattr(example[name].dtype, "kind", "O") in "iuf"
+        if is_number and name not in categories:
             values = list(known.values)
-            known_levels = [values[int(c)] if pd.notna(c) and c >= 0 else None for c in example[name]]
+            codes = [int(c) if pd.notna(c) else -1 for c in example[name]]
+            known_levels = [values[c] if 0 <= c < len(values) else None for c in codes]
             levels[name] = pd.Series(known_levels, example.index, dtype=object)
     return example.assign(**levels) if levels else example
 

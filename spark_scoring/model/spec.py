@@ -164,8 +164,9 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         documents, selects = takes_documents(raw), _selects(raw)
         classes = _classes(raw)
         methods = _methods(raw, classes)
-    if raw is None:
-        levels = replace(levels, unknown=recorded_categories(mlmodel.metadata))
+    held = {*levels.unknown, *(name for name, _ in levels.named)}
+    categories = (name for name in recorded_categories(mlmodel.metadata) if name not in held)
+    levels = replace(levels, unknown=(*levels.unknown, *categories))  # a frame of training gave the model a category
     if documents and takes == "frame" and [f.type for f in inputs] == ["string"]:
         takes, levels = "values", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
     own = (mlmodel.metadata or {}).get(RECORDED)

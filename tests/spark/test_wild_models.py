@@ -499,6 +499,18 @@ def test_the_same_levels_in_another_order_are_the_same_levels(registry: str) -> 
     assert plan.rehearsal.rows > 0
 
 
+def test_a_category_of_numbers_reaches_a_model_that_holds_no_levels_as_in_training(
+    spark: SparkSession, registry: str
+) -> None:
+    frame = pd.DataFrame({"size": pd.Categorical([10, 20, 30, 20] * 10), "n": np.arange(40.0)})
+    model = LinearRegression().fit(frame, frame["size"].astype(float) * 2 + frame["n"])
+    registered = ss.register_model(
+        model, frame, name="wild_sizes", task="regression", pip_requirements=["scikit-learn"]
+    )
+    found = scored(spark, [(30, 1.0), (10, 2.0)], registered.uri, "size int, n double")
+    assert found["prediction"].tolist() == pytest.approx([61.0, 22.0])
+
+
 # 14: ONNX
 
 
