@@ -105,9 +105,10 @@ def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
 
 
 def _keep_jars_from_workers(spark: SparkSession) -> None:
-    """Take jars of ``spark.jars.packages`` off the workers' module path: each task reads all of them there, for 0.2 s."""
-    files = spark.sparkContext._python_includes  # noqa: SLF001  there is no public way
-    files[:] = [file for file in files if not file.endswith(".jar")]
+    """Take the jars of ``spark.jars.packages`` off the workers' module path, where each task reads them, for 0.2 s."""
+    context = spark.sparkContext
+    files = context._python_includes or []  # noqa: SLF001  there is no public way
+    context._python_includes = [file for file in files if not file.endswith(".jar")]  # noqa: SLF001
 
 
 def _check_delta(spark: SparkSession) -> None:
