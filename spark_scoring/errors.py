@@ -322,13 +322,14 @@ class RegistrationError(RequestError):
     @classmethod
     def outputs_differ(cls, task: str, wanted: str, got: str, cause: str) -> RegistrationError:
         fix = "give the task that the model was trained for, or the predictions that the task has"
-        text = f"the task says {wanted}; the model returned {got} for the input example: {cause}"
+        text = f"the task says {wanted}; the model returned {got} for rows of the training frame: {cause}"
         return cls([Problem(f"task {task}", text, fix, "outputs-differ")])
 
     @classmethod
     def schema_differs(cls, schema: str, got: str) -> RegistrationError:
         fix = "give the schema of what the model returns: infer_signature(X, model.predict(X)).outputs; or give task"
-        return cls([Problem("output schema", f"it says {schema}; the model returned {got} for the input example", fix)])
+        cause = f"it says {schema}; the model returned {got} for rows of the training frame"
+        return cls([Problem("output schema", cause, fix)])
 
     @classmethod
     def no_outputs(cls, cause: str) -> RegistrationError:
@@ -375,7 +376,7 @@ class RegistrationError(RequestError):
         fix = (
             "give the frame that the model was trained on; its own text, which may hold values, is in the chained error"
         )
-        return cls([Problem("input example", f"the model raised {kind} on it", fix, "example-fails")])
+        return cls([Problem("training frame", f"the model raised {kind} on rows of it", fix, "example-fails")])
 
     @classmethod
     def types_change_predictions(cls, features: Sequence[str], difference: str) -> RegistrationError:
@@ -412,7 +413,7 @@ class RegistrationError(RequestError):
             "predict must return one for each row; a pipeline fitted on a Series (such as text) wants a "
             "ColumnTransformer in front, so that it takes a frame"
         )
-        return cls([Problem("input example", cause, fix, "outputs-differ")])
+        return cls([Problem("training frame", cause, fix, "outputs-differ")])
 
     @classmethod
     def loaded_model(cls) -> RegistrationError:
@@ -851,15 +852,21 @@ class VerificationError(RunError):
 
     @classmethod
     def raises(cls, kind: str) -> VerificationError:
-        cause = f"loaded back, it raised {kind} on the input example; no version was registered"
-        return cls(
-            [Problem("logged model", cause, "its own text is in the chained error; is a file or package missing?")]
+        cause = f"loaded back, it ended in {kind} on rows of the training frame; no version was registered"
+        fix = (
+            "its own text, which may hold values, is in the chained error; does it need a file, a package, a global "
+            "variable or a setting of the training script?"
         )
+        return cls([Problem("logged model", cause, fix)])
 
     @classmethod
-    def differs(cls, difference: str) -> VerificationError:
+    def differs(cls, wrong: int, rows: int, shared: str) -> VerificationError:
+        difference = f"{wrong:,} of {rows:,} rows differ{f', {shared}' if shared else ''}"
         cause = f"loaded back, it predicts otherwise than in memory: {difference}; no version was registered"
-        fix = "is the model still training, random in predict, or does it read state that is not logged with it?"
+        fix = (
+            "does it read globals or settings of the training script, which are not logged with it? "
+            "is it still training, or random in predict?"
+        )
         return cls([Problem("logged model", cause, fix)])
 
 
@@ -870,6 +877,11 @@ class TrainingError(RunError):
     def fit(cls, estimator: str, kind: str) -> TrainingError:
         fix = "its own text, which may hold values, is in the chained error; mind text and nulls that it cannot take"
         return cls([Problem(f"estimator {estimator}", f"fit raised {kind}", fix)])
+
+    @classmethod
+    def no_best(cls, search: str) -> TrainingError:
+        cause = "after fit it has no best_estimator_: it did not fit the best parameters again"
+        return cls([Problem(f"search {search}", cause, "leave refit out of search, or take another class of search")])
 
 
 class ModelFailedError(RunError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME
 from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneOf, Tensor
 from spark_scoring.plan.outputs import SPARK_TYPES
 from spark_scoring.plan.policy import Fill
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 LANE_TYPES = ("double", "float", "long", "integer", "boolean", "datetime", "category")
 """Types that share a lane; all others travel alone. Times are microseconds since the epoch, categories codes."""
-
-MISSING_TIME = -(2**63)
-"""numpy's NaT, as the number that it is."""
-MISSING_CODE = -1
 
 _LEVELED = (Category, Coded, OneOf)
 _NULL = ("NULL", "CAST(NULL")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.model.types import Array, Category, Levels, Map, ModelType, Object, OneOf, Tensor
+from spark_scoring.model.types import Array, Category, Levels, Map, Missing, ModelType, Object, OneOf, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +32,11 @@ NUMPY_TYPES = {
 }
 """MLflow type -> dtype of a lane and of a returned field; numpy's other types go by their own names."""
 
+MISSING_TIME = -(2**63)
+"""numpy's NaT, as the number that it is: a null time in a lane."""
+MISSING_CODE = -1
+"""A null among category codes."""
+
 _PLAIN_NUMBERS = ("double", "float", "long", "integer", "boolean")
 
 
@@ -47,8 +52,8 @@ class WorkerPlan:
     returns: tuple[Returned, ...]
     takes: Takes = "frame"
     params: tuple[tuple[str, Any], ...] = ()
-    nan: tuple[str, ...] = ()
-    """Text features whose missing values are NaN to the model, not None."""
+    missing: tuple[tuple[str, Missing], ...] = ()
+    """Text features whose missing values are something else than None to the model."""
     labels: tuple[tuple[str, int], ...] = ()
     """Features that the model's frame calls by a number: columns that had no names in training."""
     proven: bool = False
@@ -60,7 +65,7 @@ class WorkerPlan:
 def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
     """What the model takes, in the signature's order and dtypes, made without touching single values of lanes."""
     types = dict(plan.features)
-    labels = dict(plan.labels)
+    labels, missing = dict(plan.labels), dict(plan.missing)
     if plan.takes == "frame" and len(plan.lanes) == 1 and _is_plain_lane(plan.lanes[0], types):
         return pd.DataFrame(columns[0], columns=[labels.get(name, name) for name, _ in plan.features], copy=False)
     values: dict[str, Any] = {}
@@ -72,7 +77,7 @@ def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
             values.update({name: _categorical(types[name], typed[:, i]) for i, name in enumerate(names)})
         else:
             own = _own_values(types[names[0]], column)
-            values[names[0]] = np.where(pd.isna(own), np.nan, own) if names[0] in plan.nan else own
+            values[names[0]] = _with_missing(own, missing.get(names[0], "None"))
     match plan.takes:
         case "frame":
             return pd.DataFrame({labels.get(name, name): values[name] for name, _ in plan.features}, copy=False)
@@ -86,6 +91,17 @@ def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
             return [dict(zip(names, row, strict=True)) for row in rows]
         case "values":
             return _plain(values[plan.features[0][0]])
+
+
+def _with_missing(values: NDArray[Any], missing: Missing) -> Any:
+    """Text with its missing values as training had them."""
+    if missing == "None":
+        return values
+    if missing == "string":
+        return pd.array(values, dtype="string")
+    own = values.astype(object)
+    own[pd.isna(own)] = np.nan if missing == "NaN" else pd.NA
+    return own
 
 
 def _is_plain_lane(lane: tuple[str, tuple[str, ...], bool], types: Mapping[str, ModelType]) -> bool:
@@ -102,13 +118,14 @@ def _tensor(type_: Any, matrix: NDArray[Any]) -> NDArray[Any]:
 def _categorical(type_: ModelType, values: NDArray[Any]) -> Any:
     if not isinstance(type_, Category):
         return values
-    return pd.Categorical.from_codes(values, dtype=_category_dtype(type_.levels))  # type: ignore[arg-type]
+    dtype = _category_dtype(type_.levels, ordered=type_.ordered)
+    return pd.Categorical.from_codes(values, dtype=dtype)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)
-def _category_dtype(levels: Levels) -> pd.CategoricalDtype:
+def _category_dtype(levels: Levels, *, ordered: bool) -> pd.CategoricalDtype:
     values = [dt.date.fromisoformat(str(v)) for v in levels.values] if levels.type == "date" else list(levels.values)
-    return pd.CategoricalDtype(values)
+    return pd.CategoricalDtype(values, ordered=ordered)
 
 
 def _own_values(type_: ModelType, column: NDArray[Any]) -> NDArray[Any]:

@@ -22,8 +22,8 @@ from pyspark.errors import PySparkTypeError
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import NullType, Row, StructField, StructType
 
-from spark_scoring.engine.casts import LANE_TYPES, MISSING_CODE, MISSING_TIME
-from spark_scoring.engine.inputs import NUMPY_TYPES, WorkerPlan, build_input, objects
+from spark_scoring.engine.casts import LANE_TYPES
+from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, NUMPY_TYPES, WorkerPlan, build_input, objects
 from spark_scoring.errors import Gathering, JobError, PlanError, PolicyError, Problem
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import ModelSpec, signature_inputs
@@ -202,7 +202,7 @@ def single_lanes(features: Sequence[PlannedFeature]) -> WorkerPlan:
         lanes=tuple((_lane_type(f.type), (f.name,), _width(f.type) > 0) for f in features),
         returns=(),
         takes="tensors",
-        nan=tuple(f.name for f in features if f.nan),
+        missing=tuple((f.name, f.missing) for f in features if f.missing != "None"),
     )
 
 

@@ -1,83 +1,49 @@
 """A plan tried out on a few rows before any row of the table is read: whether the model treats each row by itself.
 
-The driver has the model in memory for the plan. Here it is called as a worker calls it, on rows of its saved input
-example, cast as the plan casts a table's; without one, on rows made up from types, category levels and recorded
-statistics. A row must get the same result alone, beside another, among all and in another order, and twice the same.
+The driver has the model in memory for the plan. It is called as a worker calls it (``engine.trial``), on rows of its
+saved input example, cast as the plan casts a table's, and on rows made up from types, category levels and recorded
+statistics.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import math
-import time
-import traceback
 import zlib
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql.types import StructField, StructType
 
-from spark_scoring.engine.casts import LANE_TYPES, MISSING_CODE, MISSING_TIME
-from spark_scoring.engine.inputs import WorkerPlan, build_input
+from spark_scoring.engine.casts import LANE_TYPES
+from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
-from spark_scoring.engine.results import index_order, normalise
 from spark_scoring.engine.stage import log_model_error, spark_type_of
-from spark_scoring.engine.worker import kind_and_line
-from spark_scoring.errors import ModelOutputError, PlanError, Problem, RequestError, RunError
+from spark_scoring.engine.trial import Given, Rows, rehearse
+from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.categories import RECORDED
-from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, make_plan, with_notes
 from spark_scoring.plan.policy import Policy
-from spark_scoring.plan.rehearsal import BATCH_CODES, Rehearsal, RehearsalFinding
+from spark_scoring.plan.rehearsal import BATCH_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from spark_scoring.engine.pandas_casts import FrameColumns
+    from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType
-    from spark_scoring.plan.outputs import Returned
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
-    from spark_scoring.plan.rehearsal import Origin
-
-Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
+    from spark_scoring.plan.rehearsal import Rehearsal
 
 _ROWS = 5
 """Rows that are played together at most."""
-_WITH_NULLS = 3
-"""Rows into which nulls are put."""
-_SECONDS = 5.0
-_RELATIVE, _OF_LARGEST = 1e-4, 1e-5
-"""How much a number may differ: libraries sum in another order for other batches, some in single precision."""
-_ON_PURPOSE = "if that is meant, say batch_dependent: true"
-_SKIP = "rehearse: false leaves this check out"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows as columns that no model has been given."""
-
-    plan: WorkerPlan
-    columns: list[NDArray[Any]]
-    n: int
-    origin: Origin
-    only_compare: bool = False
-    """Whether the model need not like them: there are others by which it is judged."""
-
-    def input(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Any:
-        """What the model takes, made anew."""
-        return build_input(self.plan, self.of(rows).columns)
-
-    def of(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> _Rows:
-        """Some of them."""
-        chosen = np.asarray(rows, dtype=int)
-        return replace(self, columns=[column[chosen] for column in self.columns], n=len(chosen))
 
 
 def rehearsed(
@@ -129,281 +95,22 @@ def rehearse_plan(
         show_model_error: whether a traceback of the model, which may hold values, goes to the log.
 
     """
-    begin = time.perf_counter()
     model = loaded_model(plan.model.path, plan.model.digest)
-    example = model.input_example if example is None else example
-    act = _Act(model, plan, begin + _SECONDS, show_model_error=show_model_error)
-    given = (_example_rows(plan, policy or Policy(), example), _made_rows(plan, model))
-    scored = [act.play(rows) for rows in given if rows is not None]
-    with_nulls = next((_with_nulls(plan, rows) for rows in scored if rows.n), None)
-    if with_nulls is not None:
-        act.play(with_nulls)
-    seconds = time.perf_counter() - begin
-    return Rehearsal(act.origin, act.scored, seconds, tuple(act.findings.values()), tuple(act.by_position))
+    given = rehearsal_rows(plan, model, model.input_example if example is None else example, policy)
+    return rehearse(model, given, log_model_error if show_model_error else None)
 
 
-@dataclass
-class _Act:
-    """One rehearsal: the calls of the model, and what they have shown."""
-
-    model: LoadedModel
-    plan: ScoringPlan
-    until: float
-    show_model_error: bool = False
-    findings: dict[str, RehearsalFinding] = field(default_factory=dict)
-    by_position: list[str] = field(default_factory=list)
-    scored: int = 0
-    """Rows that every method has scored."""
-    answered: int = 0
-    """Rows that the method at hand has scored."""
-    origin: Origin | None = None
-
-    def play(self, rows: _Rows) -> _Rows:
-        """Every method on the rows; those that all of them scored."""
-        rows = replace(rows, only_compare=rows.only_compare or self.scored > 0)
-        scored: list[NDArray[np.integer[Any]]] = [np.arange(0)]
-        try:
-            scored = [self._method(returned, rows) for returned in self.plan.returns]
-        except _LateError:
-            scored = [np.arange(self.answered)]
-            cause = f"it was ended after {_SECONDS:g} s; not everything was tried"
-            self.findings.setdefault("late", RehearsalFinding("late", cause))
-        good = min(scored, key=len)
-        if not rows.only_compare:
-            self.scored += len(good)
-            self.origin = self.origin or (rows.origin if len(good) else None)
-        return rows.of(good)
-
-    def _method(self, returned: Returned, rows: _Rows) -> NDArray[np.integer[Any]]:
-        """The rows that one method has scored."""
-        if "random" in self.findings:
-            return np.arange(0)  # two calls tell nothing
-        try:
-            good, given, raw = self._good_rows(returned, rows)
-            if len(good):
-                self._compare(returned, rows, good, given, raw)
-        except ModelOutputError as error:
-            if not rows.only_compare:
-                problem = error.problems[0]
-                self._find("results", f"{problem.thing}: {problem.cause}", f"{problem.fix}; {_SKIP}")
-            return np.arange(0)
-        except _LateError:
-            raise
-        except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            cause = f"{returned.method} raises {kind_and_line(error)} on rows that it takes in another call"
-            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
-            return np.arange(0)
-        return good
-
-    def _good_rows(self, returned: Returned, rows: _Rows) -> tuple[NDArray[np.integer[Any]], Any, Any]:
-        """The rows that the model takes, in one call: its input and its result.
-
-        All of them; else those on which it does not raise when it is given them alone.
-        """
-        every = np.arange(rows.n)
-        self.answered = 0
-        given = rows.input(every)
-        raw, together = self._tried(returned, given)
-        if together is None:
-            self.answered = rows.n
-            return every, given, raw
-        good = np.array([i for i in every if self._raises(returned, rows, [int(i)]) is None], dtype=int)
-        if not len(good):
-            self._raises_on_all(returned, rows, together)
-            return good, None, None
-        given = rows.input(good)
-        raw, together = self._tried(returned, given)
-        if together is None:
-            return good, given, raw
-        cause = f"{returned.method} raises {kind_and_line(together)} on rows together that it takes one by one"
-        self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
-        return good[:0], None, None
-
-    def _raises_on_all(self, returned: Returned, rows: _Rows, error: Exception) -> None:
-        kind = kind_and_line(error)
-        if rows.only_compare:
-            return
-        if any(self._raises(returned, rows, [i, i]) is None for i in range(rows.n)):
-            self._single(returned, error)
-            return
-        if rows.origin == "made-up rows":
-            cause = f"{returned.method} raises {kind} on every row that was made up for it: nothing was tried"
-            self.findings.setdefault("made-up", RehearsalFinding("made-up", cause))
-            return
-        cause = f"{returned.method} raises {kind} on every row of the model's own input example"
-        fix = f"--show-model-error shows its text; log the model with an example that it can score; {_SKIP}"
-        self._find("fails", cause, fix)
-
-    def _compare(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]], given: Any, raw: Any) -> None:
-        """Hold what each row gets in one call against what it gets in others."""
-        if not rows.only_compare and not _equal_input(given, rows.input(good)):
-            cause = f"{returned.method} changes its input; each call gets input of its own"
-            self.findings.setdefault("changes", RehearsalFinding("changes", cause))
-        n = len(good)
-        reordered = index_order(raw, n) is not None
-        base = _copied(normalise(returned, raw, n))  # a model may hand out memory of its own, again and again
-        if not rows.only_compare and not _same(base, self._fields(returned, rows, good)):
-            cause = f"{returned.method} gives the same rows another result when it is called again"
-            fix = f"let it draw nothing at random and keep nothing from call to call, or fix its seed; {_ON_PURPOSE}"
-            self._find("random", cause, fix)
-            return
-        alone = self._alone(returned, rows, good)
-        if alone is None:
-            return
-        if reordered and not self._agree(base, alone):
-            by_position = normalise(replace(returned, by_index=False), raw, n)
-            if self._agree(by_position, alone):
-                self.by_position.append(returned.method)
-                returned, base, reordered = replace(returned, by_index=False), by_position, False
-        if reordered:
-            cause = f"{returned.method} returns its rows in another order; they are put back by its result's index"
-            self.findings.setdefault("index", RehearsalFinding("index", cause))
-        places = np.arange(n)
-        groups = [places[::-1], places[:2]][: 1 if rows.only_compare else 2] if n > 1 else []
-        consistent = self._agree(base, alone) and all(
-            _same(_taken(base, group), self._fields(returned, rows, good[group])) for group in groups
-        )
-        if not consistent:
-            self._blame(returned, rows, good, base)
-
-    def _alone(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]]) -> dict[int, Fields] | None:
-        """What each row gets alone, by its place; None where the model raises on one of them."""
-        try:
-            return {place: self._fields(returned, rows, good[[place]]) for place in range(len(good))}
-        except (_LateError, RunError):
-            raise
-        except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            self._single(returned, error)
-            return None
-
-    def _single(self, returned: Returned, error: Exception) -> None:
-        cause = f"{returned.method} raises {kind_and_line(error)} on one row alone, and not on it among others"
-        self._find("single", cause, f"let it take a frame of one row; {_SKIP}")
-
-    @staticmethod
-    def _agree(base: Fields, alone: Mapping[int, Fields]) -> bool:
-        return all(_same(_taken(base, np.array([place])), fields) for place, fields in alone.items())
-
-    def _blame(self, returned: Returned, rows: _Rows, good: NDArray[np.integer[Any]], base: Fields) -> None:
-        """Whether rows are exchanged or their results depend on each other."""
-        single = [_row_texts(self._fields(returned, rows, [i]))[0] for i in good]
-        if Counter(single) == Counter(_row_texts(base)):
-            cause = (
-                f"{returned.method} returns its rows in another order than it was given them, and does not say which"
-            )
-            fix = (
-                "let it return a Series or DataFrame with the index of its input, or sort back before it returns; "
-                f"{_ON_PURPOSE}"
-            )
-            self._find("order", cause, fix)
-            return
-        cause = f"{returned.method} gives a row another result when it is given other rows beside it"
-        fix = (
-            "let it treat each row by itself: statistics such as means, ranks or categories belong into training; "
-            f"{_ON_PURPOSE}"
-        )
-        self._find("batch", cause, fix)
-
-    def _find(self, code: str, cause: str, fix: str) -> None:
-        self.findings.setdefault(code, RehearsalFinding(code, cause, fix))
-
-    def _raises(self, returned: Returned, rows: _Rows, of: Sequence[int]) -> Exception | None:
-        return self._tried(returned, rows.input(of))[1]
-
-    def _tried(self, returned: Returned, data: Any) -> tuple[Any, Exception | None]:
-        """What the model returns, or what it raises."""
-        try:
-            return self._call(returned, data), None
-        except _LateError:
-            raise
-        except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            if self.show_model_error:
-                log_model_error("".join(traceback.format_exception(error)))
-                self.show_model_error = False
-            return None, error
-
-    def _fields(self, returned: Returned, rows: _Rows, of: Sequence[int] | NDArray[np.integer[Any]]) -> Fields:
-        return _copied(normalise(returned, self._call(returned, rows.input(of)), len(of)))
-
-    def _call(self, returned: Returned, data: Any) -> Any:
-        if time.perf_counter() > self.until:
-            raise _LateError
-        return self.model.call(returned.method, data, dict(self.plan.params))
-
-
-class _LateError(Exception):
-    """The time of a rehearsal is spent."""
-
-
-# What a row gets in two calls.
-
-
-def _copied(fields: Fields) -> Fields:
-    return [(values.copy(), null.copy()) for values, null in fields]
-
-
-def _taken(fields: Fields, rows: NDArray[np.integer[Any]]) -> Fields:
-    return [(values[rows], null[rows]) for values, null in fields]
-
-
-def _same(a: Fields, b: Fields) -> bool:
-    return all(
-        len(x) == len(y) and np.array_equal(p, q) and _same_values(x[~p], y[~q])
-        for (x, p), (y, q) in zip(a, b, strict=True)
-    )
-
-
-def _same_values(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    if a.dtype.kind == "f":
-        finite = np.abs(a[np.isfinite(a)])
-        slack = _OF_LARGEST * float(finite.max(initial=0.0))
-        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=slack, equal_nan=True).all())
-    if a.dtype.kind == "O":
-        return all(_same_value(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
-    return bool(np.array_equal(a, b))
-
-
-def _same_value(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=_OF_LARGEST, equal_nan=True))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same_value(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(_same_value(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
-
-
-def _row_texts(fields: Fields) -> list[str]:
-    """Each row's results as a text that is equal for equal ones."""
-    columns = [
-        [None if n else _rounded(v) for v, n in zip(values.tolist(), null, strict=True)] for values, null in fields
-    ]
-    return [repr(row) for row in zip(*columns, strict=True)]
-
-
-def _rounded(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _equal_input(a: Any, b: Any) -> bool:
-    match a:
-        case pd.DataFrame():
-            if not (a.columns.equals(b.columns) and a.index.equals(b.index) and list(a.dtypes) == list(b.dtypes)):
-                return False
-            texts = (repr(frame.select_dtypes(object).to_numpy().tolist()) for frame in (a, b))
-            return a.select_dtypes(exclude=object).equals(b.select_dtypes(exclude=object)) and len({*texts}) == 1
-        case dict():
-            return a.keys() == b.keys() and all(_equal_input(a[name], b[name]) for name in a)
-        case np.ndarray() if a.dtype.kind != "O":
-            return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        case _:
-            return repr(a) == repr(b)
+def rehearsal_rows(plan: ScoringPlan, model: LoadedModel, example: Any, policy: Policy | None = None) -> Given:
+    """What the plan's model is rehearsed on: rows of the example, and rows made up."""
+    found = (_example_rows(plan, policy or Policy(), example), _made_rows(plan, model))
+    keeps = tuple(f.name for f in plan.features if f.handling.nulls == "keep")
+    return Given(tuple(rows for rows in found if rows is not None), keeps)
 
 
 # Rows of the saved example, the way of a table.
 
 
-def _example_rows(plan: ScoringPlan, policy: Policy, example: Any) -> _Rows | None:
+def _example_rows(plan: ScoringPlan, policy: Policy, example: Any) -> Rows | None:
     """The example's rows as the plan casts a table's; None where it is not rows of the model's inputs."""
     frame = example_frame(plan.model, example)
     if frame is None or not len(frame):
@@ -412,7 +119,7 @@ def _example_rows(plan: ScoringPlan, policy: Policy, example: Any) -> _Rows | No
         lanes, columns = example_lanes(plan, frame.iloc[:_ROWS], policy)
     except (RequestError, RunError):
         return None
-    return _Rows(lanes, columns, len(columns[0]), "input example") if len(columns[0]) else None
+    return Rows(lanes, columns, len(columns[0]), "input example") if len(columns[0]) else None
 
 
 def example_lanes(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> tuple[WorkerPlan, list[NDArray[Any]]]:
@@ -425,13 +132,29 @@ def example_lanes(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> tup
         PolicyError: a value on which the policy of its feature is to fail.
 
     """
+    given = cast_example(plan, frame, policy)
+    return packed_lanes(plan, given)
+
+
+def cast_example(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> FrameColumns:
+    """An example's rows cast as the plan casts those of a table of the example's types, a lane for each feature.
+
+    Raises:
+        RequestError: a column of it cannot be cast.
+        PolicyError: a value on which the policy of its feature is to fail.
+
+    """
     known = {f.name: f.type.levels for f in plan.features if isinstance(f.type, Category | Coded | OneOf)}
     categories = {name: levels for name, levels in known.items() if levels.origin == "the job"}
     wanted = {feature.name for feature in plan.features}
     only = replace(plan.model, inputs=tuple(f for f in plan.model.inputs if f.name in wanted))
     request = Request(policy=policy, categories=categories, methods=plan.methods, case_sensitive=True)
     own, schema = plan_of_example(only, frame, request)
-    given = frame_columns(with_levels_in_place(plan.model, frame), own, schema)
+    return frame_columns(with_levels_in_place(plan.model, frame), own, schema)
+
+
+def packed_lanes(plan: ScoringPlan, given: FrameColumns) -> tuple[WorkerPlan, list[NDArray[Any]]]:
+    """Cast rows as a worker is given them, features of one type in one lane."""
     return _packed(plan, given.plan), _pack(given.plan, given.columns)
 
 
@@ -531,27 +254,7 @@ def _groups(single: WorkerPlan) -> list[tuple[str, list[int], bool]]:
 # Made-up rows.
 
 
-def _with_nulls(plan: ScoringPlan, rows: _Rows) -> _Rows:
-    """The rows with a null in every feature that the plan lets one reach the model in: of each in another row."""
-    rows = rows.of(range(min(rows.n, _WITH_NULLS)))
-    keeps = (f.name for f in plan.features if f.handling.nulls == "keep" and not isinstance(f.type, Tensor))
-    row_of = {name: i % rows.n for i, name in enumerate(keeps)}
-    columns = []
-    for (type_, names, packed), column in zip(rows.plan.lanes, rows.columns, strict=True):
-        own = column.copy()
-        for i, name in enumerate(names):
-            place = (row_of.get(name), i) if packed else row_of.get(name)
-            if name in row_of and (type_ in _NULLS or not packed):
-                own[place] = _NULLS.get(type_)
-        columns.append(own)
-    return replace(rows, columns=columns, only_compare=True)
-
-
-_NULLS = {"double": math.nan, "float": math.nan, "datetime": MISSING_TIME, "category": MISSING_CODE}
-"""What stands for a null in a lane."""
-
-
-def _made_rows(plan: ScoringPlan, model: LoadedModel) -> _Rows | None:
+def _made_rows(plan: ScoringPlan, model: LoadedModel) -> Rows | None:
     """Rows of plausible values, in no column sorted; None where a feature has no type to make them of."""
     statistics = _statistics(model)
     try:
@@ -560,7 +263,7 @@ def _made_rows(plan: ScoringPlan, model: LoadedModel) -> _Rows | None:
         return None
     single = single_lanes(plan.features)
     columns = [model_column(f.type, v) for f, v in zip(plan.features, values, strict=True)]
-    return _Rows(_packed(plan, single), _pack(single, columns), _ROWS, "made-up rows")
+    return Rows(_packed(plan, single), _pack(single, columns), _ROWS, "made-up rows")
 
 
 def _statistics(model: LoadedModel) -> Mapping[str, Any]:

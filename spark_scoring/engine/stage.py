@@ -296,7 +296,7 @@ def worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
         returns=plan.returns,
         takes=plan.model.takes,
         params=plan.params,
-        nan=tuple(f.name for f in plan.features if f.nan),
+        missing=tuple((f.name, f.missing) for f in plan.features if f.missing != "None"),
         labels=plan.model.labels,
         proven=plan.proven,
     )

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.model.feature_spec import SpecColumn
@@ -400,10 +400,18 @@ def _example(training_set: TrainingSet) -> Any:
     """
     features = training_set.load_df().drop(*training_set.label)
     types = {f.name: f.dataType.simpleString().partition("(")[0] for f in features.schema.fields}
-    columns = [F.col(quote(n)).cast("double").alias(n) if t in _WIDENED else F.col(quote(n)) for n, t in types.items()]
+    columns = [_as_example(name, type_) for name, type_ in types.items()]
     for name in (n for n, t in types.items() if t == "boolean"):
         features = features.where(F.col(quote(name)).isNotNull())
     return features.select(*columns).limit(_EXAMPLE_ROWS).toPandas()
+
+
+def _as_example(name: str, type_: str) -> Column:
+    """A column as it goes into the example; an instant in UTC, as models are given it."""
+    column = F.col(quote(name))
+    if type_ == "timestamp":
+        return F.to_utc_timestamp(column, F.current_timezone()).alias(name)
+    return column.cast("double").alias(name) if type_ in _WIDENED else column
 
 
 def _check_result_type(own: str, wanted: str | DataType) -> None:

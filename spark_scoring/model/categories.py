@@ -68,6 +68,8 @@ class OwnLevels:
     """Features that the model takes as text and never as a null."""
     nan: tuple[str, ...] = ()
     """Text features whose missing value was NaN in training: an encoder or imputer does not know None."""
+    unsure: tuple[str, ...] = ()
+    """Text features of which an imputer replaces NaN alone, and nothing shows which null they had in training."""
     seen: tuple[str, ...] = ()
     """Named features whose levels are those of the rows of training: the column's dtype may have had more."""
 
@@ -94,6 +96,11 @@ class _Leaf:
     coded: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     nan: tuple[str, ...] = ()
+    """Text features that have come to an encoder with NaN."""
+    none: tuple[str, ...] = ()
+    """Text features that have come to an encoder with None."""
+    replaced: tuple[str, ...] = ()
+    """Text features of which an imputer replaces NaN."""
 
 
 def own_levels(raw: Any, names: Sequence[str], types: Mapping[str, str]) -> OwnLevels:
@@ -149,6 +156,8 @@ def _levels(values: Iterable[Any], origin: str = "the model") -> Levels | None:
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
     if any(isinstance(v, float) for v in plain) and all(type(v) in (int, float) for v in plain):
         plain = [float(v) for v in plain]
+    if any(isinstance(v, dt.datetime) for v in plain):  # a date, too, to Python
+        return None
     for python_type, type_ in _LEVEL_TYPES:
         if all(isinstance(v, python_type) for v in plain) and not (type_ == "long" and any(v is True for v in plain)):
             own: list[Level] = [v.isoformat() for v in plain] if type_ == "date" else plain
@@ -179,6 +188,8 @@ def _merged(leaves: Sequence[_Leaf]) -> OwnLevels:
     settled = {*named, *unknown}
     sets = [set(levels.values) for levels in named.values()]
     unassigned = [leaf.unassigned for leaf in leaves if any(set(x.values) not in sets for x in leaf.unassigned)]
+    nan, none = _flat(leaf.nan for leaf in leaves), _flat(leaf.none for leaf in leaves)
+    unsure = tuple(name for name in _flat(leaf.replaced for leaf in leaves) if name not in nan)
     return OwnLevels(
         named=tuple(named.items()),
         listed=tuple(x for x in _common(leaves) if x.feature not in settled),
@@ -186,7 +197,8 @@ def _merged(leaves: Sequence[_Leaf]) -> OwnLevels:
         unknown=tuple(unknown),
         coded=tuple(name for name in _flat(leaf.coded for leaf in leaves) if name not in settled),
         text=_flat(leaf.text for leaf in leaves),
-        nan=_flat(leaf.nan for leaf in leaves),
+        nan=tuple(name for name in (*nan, *unsure) if name not in none),
+        unsure=tuple(name for name in unsure if name not in none),
         seen=tuple(name for name in named if name in rows_only),
     )
 
@@ -367,9 +379,11 @@ def _of_encoder(seen: Seen, types: Mapping[str, str]) -> _Leaf:
     pairs = list(zip(seen.columns, seen.estimator.categories_, strict=True))
     raises = is_ruled(seen.estimator) and attribute(seen.estimator, "handle_unknown") == "error"
     with_nan = [(column, values) for column, values in pairs if any(map(_is_nan, values))]
+    with_none = [column for column, values in pairs if any(value is None for value in values)]
     return _Leaf(
         listed=tuple(_listed(pairs)) if raises else (),
         nan=_nan_texts(seen, [column for column, _ in with_nan], types, [v for _, values in with_nan for v in values]),
+        none=tuple(column.name for column in with_none if column is not None and column.sure),
     )
 
 
@@ -381,7 +395,7 @@ def _listed(pairs: Iterable[tuple[Column | None, Sequence[Any]]]) -> Iterator[Li
 
 
 def _of_nan_replacer(seen: Seen, types: Mapping[str, str]) -> _Leaf:
-    return _Leaf(nan=_nan_texts(seen, seen.columns, types, attribute(seen.estimator, "statistics_", ())))
+    return _Leaf(replaced=_nan_texts(seen, seen.columns, types, attribute(seen.estimator, "statistics_", ())))
 
 
 def _nan_texts(

@@ -6,7 +6,7 @@ Reading a spec loads the model, which runs its code: score only models whose ori
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from spark_scoring.errors import Gathering, ModelError, first_line
 from spark_scoring.model.categories import RECORDED, OwnLevels, own_levels, recorded_categories, recorded_levels
@@ -20,10 +20,10 @@ from spark_scoring.model.feature_spec import (
     read_feature_spec,
 )
 from spark_scoring.model.loaded import LoadedModel, loaded_model
-from spark_scoring.model.types import ANY, Array, Levels, Map, Member, ModelType, Object, Tensor
+from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import ParamSchema, Schema
@@ -67,8 +67,8 @@ class Feature:
     required: bool = True
     nullable: bool = True
     """False where the library refuses a null in a type that could hold one."""
-    nan: bool = False
-    """Whether missing text is NaN to the model; else it is None."""
+    missing: Missing = "None"
+    """What a missing text is to the model."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,10 @@ class ModelSpec:
     """Whether its first step chooses columns by name, so that it does not mind others."""
     batch_dependent: bool = False
     """Whether its registration recorded that a row's result depends on other rows or on chance, on purpose."""
+    unsure_nulls: tuple[str, ...] = ()
+    """Text features of which it is guessed, by an imputer in the model, what a missing one was in training."""
+    ordered: tuple[str, ...] = ()
+    """Category features whose levels were ordered in training."""
 
 
 def read_spec(pinned: PinnedModel) -> ModelSpec:
@@ -170,6 +174,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if documents and takes == "frame" and [f.type for f in inputs] == ["string"]:
         takes, levels = "values", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
     own = (mlmodel.metadata or {}).get(RECORDED)
+    known_nulls = _recorded_nulls(own)
     return ModelSpec(
         uri=pinned.uri,
         name=pinned.name,
@@ -178,7 +183,10 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         digest=pinned.digest,
         path=pinned.path,
         flavor=flavor,
-        inputs=tuple(replace(f, nullable=f.name not in levels.text, nan=f.name in levels.nan) for f in inputs),
+        inputs=tuple(
+            replace(f, nullable=f.name not in levels.text, missing=_missing(f.name, known_nulls, levels))
+            for f in inputs
+        ),
         output=output_model_type(outputs),
         takes=takes,
         methods=methods,
@@ -194,7 +202,26 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         documents=documents and takes == "frame",
         selects=selects,
         batch_dependent=isinstance(own, dict) and own.get("batch_dependent") is True,
+        unsure_nulls=tuple(name for name in levels.unsure if name not in known_nulls),
+        ordered=_recorded_ordered(own),
     )
+
+
+def _recorded_nulls(record: Any) -> Mapping[str, Missing]:
+    """What a missing text was in training, by feature, as registration wrote it."""
+    found = record.get("nulls") if isinstance(record, dict) else None
+    return {n: kind for n, kind in found.items() if kind in get_args(Missing)} if isinstance(found, dict) else {}
+
+
+def _recorded_ordered(record: Any) -> tuple[str, ...]:
+    """Category features whose levels were ordered in training."""
+    found = record.get("ordered") if isinstance(record, dict) else None
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _missing(name: str, recorded: Mapping[str, Missing], levels: OwnLevels) -> Missing:
+    """As it was in training where that is recorded; else as the encoders and imputers in the model have it."""
+    return recorded.get(name) or ("NaN" if name in levels.nan else "None")
 
 
 def _named(

@@ -103,11 +103,16 @@ class Levels:
         return f"{len(self.values):,} {self.type} levels"
 
 
+Missing: TypeAlias = Literal["None", "NaN", "NA", "string"]
+"""What a missing text is to a model: None, NaN or pandas' NA among objects; or the NA of pandas' string dtype."""
+
+
 @dataclass(frozen=True)
 class Category:
     """A pandas Categorical with these levels; a missing one is a null."""
 
     levels: Levels
+    ordered: bool = False
 
     def __str__(self) -> str:
         return f"category of {self.levels}"

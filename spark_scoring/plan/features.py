@@ -40,7 +40,11 @@ def _held_types(model: ModelSpec, assigned: Mapping[str, Levels]) -> dict[str, C
     """Features whose levels the model holds: a category where any part of it wants one, else the values that may be."""
     own = {name: _with_unseen(model, name, levels) for name, levels in model.levels.named}
     values = {x.feature: OneOf(x.levels.type, x.levels, x.null) for x in model.levels.listed}
-    return {**values, **{name: Category(levels) for name, levels in {**own, **assigned}.items()}}
+    return {**values, **{name: _category(model, name, levels) for name, levels in {**own, **assigned}.items()}}
+
+
+def _category(model: ModelSpec, name: str, levels: Levels) -> Category:
+    return Category(levels, ordered=name in model.ordered)
 
 
 def _with_unseen(model: ModelSpec, name: str, levels: Levels) -> Levels:
@@ -70,7 +74,7 @@ def _typed(feature: Feature, type_: Category | OneOf) -> Feature:
 def _given_type(model: ModelSpec, feature: Feature, levels: Levels) -> ModelType:
     """Levels from outside the model: of a category column, of codes, or the values that may be."""
     if feature.name in model.levels.unknown:
-        return Category(levels)
+        return _category(model, feature.name, levels)
     if feature.type in _NUMBERS:
         return Coded(str(feature.type), levels)
     return OneOf(str(feature.type), levels, null=feature.nullable)

@@ -20,6 +20,7 @@ from spark_scoring.model.types import (
     Coded,
     Levels,
     Map,
+    Missing,
     ModelType,
     Object,
     OneOf,
@@ -73,8 +74,8 @@ class PlannedFeature:
     note: str = ""
     reason: str | None = None
     members: tuple[Cell, ...] = ()
-    nan: bool = False
-    """Whether missing text is NaN to the model; else it is None."""
+    missing: Missing = "None"
+    """What a missing text is to the model."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
     problems += output_problems(model.output, outputs)
     if problems:
         raise PlanError(problems)
+    notes += [_guessed_null(f) for f in features if f.name in model.unsure_nulls and f.handling.nulls == "keep"]
     plan = ScoringPlan(
         model=model,
         features=tuple(features),
@@ -223,6 +225,13 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
     if not plan.needs_arrow:
         return plan
     return with_notes(plan, ["lists, maps and objects travel through mapInArrow, whatever stage is asked for"])
+
+
+def _guessed_null(feature: PlannedFeature) -> str:
+    return (
+        f"feature {feature.name!r}: a null reaches the model as {feature.missing}, by its imputer; what a missing text "
+        "was in training is not recorded (register_model records it)"
+    )
 
 
 def is_nested(type_: ModelType) -> bool:
@@ -286,7 +295,7 @@ class _Binder:
             shown = "missing" if handling.absent.value is None else json.dumps(handling.absent.value)
             note = f"no such column: {shown} in every row"
             return PlannedFeature(
-                feature.name, feature.type, None, None, "default", "same", handling, note, nan=feature.nan
+                feature.name, feature.type, None, None, "default", "same", handling, note, missing=feature.missing
             )
         if not feature.required:
             return None
@@ -328,7 +337,7 @@ class _Binder:
             note=rule.note,
             reason=rule.reason,
             members=rule.members,
-            nan=feature.nan,
+            missing=feature.missing,
         )
 
     def _needs_levels(self, feature: Feature, type_: DataType) -> bool:

@@ -14,6 +14,7 @@ from spark_scoring.model.spec import output_model_type
 from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
 from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
 from spark_scoring.registration.record import training_record
+from spark_scoring.registration.sample import sample_of
 from spark_scoring.registration.tasks import (
     check_count,
     check_returned,
@@ -24,9 +25,10 @@ from spark_scoring.registration.tasks import (
     output_type,
 )
 from spark_scoring.registration.verification import predict_as_saved
+from spark_scoring.registration.zones import zone_note
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import ModuleType
 
     from mlflow.models import ModelSignature
@@ -46,9 +48,11 @@ class Candidate:
     task: Task | None
     """None where the caller gave the outputs instead."""
     example: Any
-    """Rows of the training frame itself, on which ``predictions`` were made."""
+    """The head of the training frame, which is stored with the model."""
+    sample: Any
+    """Rows that represent the training frame (``sample_of``), on which ``predictions`` were made."""
     predictions: Any
-    """What the model in memory returned for the example, in its own form."""
+    """What the model in memory returned for the sample, in its own form."""
     signature: ModelSignature
     record: Mapping[str, Any]
     """The MLmodel's metadata."""
@@ -73,7 +77,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     inference_params: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Candidate:
-    """Check a trained model and its training frame, predict on the example, and settle the signature.
+    """Check a trained model and its training frame, predict on a sample of it, and settle the signature.
 
     The outputs come from the task; where the caller gives them, they are held against the predictions, too.
     ``no_outputs`` says what comes of neither; None lets it pass, for a model that is only looked at.
@@ -100,8 +104,10 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
         example = checked_example(X, input_example, example_rows)
     problems.problems += _name_problems(model, X)
     problems.raise_all(RegistrationError)
-    predictions = _predictions(model, name, settled, example, inference_params or {})
-    check_count(predictions, len(example))
+    predict = in_memory(model, name, settled, inference_params or {})
+    sample = sample_of(X, predict)
+    predictions = _predictions(predict, model, name, settled, sample)
+    check_count(predictions, len(sample))
     labels = None if known in ("regression", "anomaly_detection") else class_labels(model)
     if known is not None:
         settled_type = output_type(known, predictions, labels)
@@ -109,18 +115,19 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     if outputs is None and no_outputs is not None:
         raise RegistrationError.no_outputs(no_outputs)
     if outputs is not None:
-        _check_outputs(outputs, predictions, len(example))
+        _check_outputs(outputs, predictions, len(sample))
     return Candidate(
         model=model,
         flavor=name,
         algorithm=algorithm_of(model),
         task=known,
         example=example,
+        sample=sample,
         predictions=predictions,
         signature=_signature(X, outputs, inference_params),
         record=training_record(X, task=known, classes=labels, categories=categories or {}, statistics=statistics),
         options=settled,
-        notes=tuple(text for text in (note, _null_note(X)) if text),
+        notes=tuple(text for text in (note, _null_note(X), zone_note(X)) if text),
     )
 
 
@@ -138,13 +145,15 @@ def _check_outputs(outputs: Schema, predictions: Any, rows: int) -> None:
         raise RegistrationError.schema_differs(str(outputs), described(predictions)) from error
 
 
-def _predictions(model: Any, flavor: str, options: Mapping[str, Any], example: Any, params: Mapping[str, Any]) -> Any:
+def _predictions(
+    predict: Callable[[Any], Any] | None, model: Any, flavor: str, options: Mapping[str, Any], sample: Any
+) -> Any:
     """What the model in memory returns; of one that only predicts when loaded, what a saved copy returns."""
-    predict = in_memory(model, flavor, options, params)
+    own = sample.copy()  # a model may write into what it is given
     if predict is None:
-        return predict_as_saved(model, flavor, options, example)
+        return predict_as_saved(model, flavor, options, own)
     try:
-        return predict(example)
+        return predict(own)
     except Exception as error:
         raise RegistrationError.predict_failed(type(error).__name__) from error
 

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from packaging.requirements import InvalidRequirement, Requirement
 
-from spark_scoring.engine.rehearsal import example_frame, plan_of_example, plan_of_types, rehearse_plan
-from spark_scoring.errors import ModelOutputError, RegistrationError, RequestError, ScoringError, first_line, listed
+from spark_scoring.engine.inputs import build_input
+from spark_scoring.engine.pandas_casts import frame_columns
+from spark_scoring.engine.process import Task, tried_apart, tried_here
+from spark_scoring.engine.rehearsal import (
+    example_frame,
+    plan_of_example,
+    plan_of_types,
+    rehearsal_rows,
+    with_levels_in_place,
+)
+from spark_scoring.errors import (
+    ModelOutputError,
+    Problem,
+    RegistrationError,
+    RequestError,
+    ScoringError,
+    first_line,
+    listed,
+)
 from spark_scoring.model.categories import own_levels
 from spark_scoring.model.environment import environment_differences
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
-from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
     model_requirements,
@@ -27,7 +44,7 @@ from spark_scoring.model.spec import (
 from spark_scoring.model.types import ModelType, is_untyped
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
-from spark_scoring.registration.frame import is_category, type_refusal
+from spark_scoring.registration.frame import is_category, type_refusal, zone_of
 from spark_scoring.registration.record import recorded, recorded_statistics
 from spark_scoring.registration.tasks import (
     check_count,
@@ -38,7 +55,7 @@ from spark_scoring.registration.tasks import (
     likely_task,
     output_type,
 )
-from spark_scoring.registration.verification import model_input
+from spark_scoring.registration.verification import module_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,13 +64,15 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
 
     from spark_scoring.model.registry import PinnedModel
-    from spark_scoring.model.spec import Feature
-    from spark_scoring.plan.rehearsal import Rehearsal
+    from spark_scoring.model.spec import Feature, ModelSpec
+    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.registration.verification import Where
 
 _INTEGERS = ("long", "integer", "boolean")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pth")
 _KINDS = {"double": "f8", "float": "f4", "long": "i8", "integer": "i4", "boolean": "b1"}
 """MLflow's numbers as numpy's kind and size."""
+_TRAIN_IN_UTC = "train it on times in UTC, and register that"
 _NOTHING_TO_FIX = "nothing to do: scoring deals with it"
 _REHEARSED = {
     "batch": "batch-dependent",
@@ -80,6 +99,7 @@ def check_model(
     load: bool = True,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    verify: Where = "apart",
 ) -> Diagnosis:
     """What is wrong with a model: findings with cause and fix, the gravest first.
 
@@ -91,6 +111,7 @@ def check_model(
         flavor: of a model in memory; default: found from its class.
         load: whether to load a model of a URI, which runs its code; without, only its files are read.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
+        verify: where a model of a URI is rehearsed, as in ``register_model``.
 
     Raises:
         ModelError: a URI that cannot be found or read.
@@ -98,7 +119,7 @@ def check_model(
     """
     if isinstance(model, str | os.PathLike):
         pinned = resolve_model(os.fspath(model), tracking_uri=tracking_uri, registry_uri=registry_uri)
-        return _check_pinned(pinned, example, task=task, load=load)
+        return _check_pinned(pinned, example, task=task, load=load, where=verify)
     return _check_in_memory(model, example, task=task, flavor=flavor)
 
 
@@ -116,7 +137,7 @@ class _Files:
     flavor: str
 
 
-def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: bool) -> Diagnosis:
+def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: bool, where: Where) -> Diagnosis:
     files = _read(pinned)
     if example is None:
         example = _saved_example(files)
@@ -133,7 +154,7 @@ def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: 
     loads = load and files.flavor != "spark"
     if loads:
         is_clear = all(finding.severity != "error" for finding in findings)
-        findings += _loaded_findings(files, example, task or files.record.get("task"), is_clear=is_clear)
+        findings += _loaded_findings(files, example, task or files.record.get("task"), where, is_clear=is_clear)
     title = f"{pinned.name} version {pinned.version}" if pinned.name else pinned.uri
     return Diagnosis(title, gravest_first(findings), loaded=loads)
 
@@ -224,6 +245,9 @@ def _dtype_findings(files: _Files, example: Any) -> Iterator[Finding]:
         return
     for feature in files.inputs:
         dtype = dtypes.get(feature.name)
+        if what == "the training frame" and (zone := zone_of(dtype)):
+            cause = f"its times were of the zone {zone} in training, and scoring gives a model times in UTC"
+            yield Finding("time-zone", f"input {feature.name}", cause, _TRAIN_IN_UTC, str(dtype))
         wanted = _KINDS.get(str(feature.type))
         if dtype is None or wanted is None or is_category(dtype) or getattr(dtype, "kind", "O") not in "iubf":
             continue
@@ -260,7 +284,8 @@ def _object_findings(example: pd.DataFrame) -> Iterator[Finding]:
         refusal = type_refusal(column)
         if refusal is not None:
             cause, fix = refusal
-            yield Finding("object-column", f"column {name}", cause, fix.replace("{c}", repr(name)), str(column.dtype))
+            code = "time-zone" if zone_of(column.dtype) else "object-column"
+            yield Finding(code, f"column {name}", cause, fix.replace("{c}", repr(name)), str(column.dtype))
 
 
 def _name_findings(pinned: PinnedModel) -> Iterator[Finding]:
@@ -320,7 +345,9 @@ def _pickled(files: _Files) -> list[str]:
 # What only the loaded model tells.
 
 
-def _loaded_findings(files: _Files, example: Any, task: str | None, *, is_clear: bool) -> Iterator[Finding]:
+def _loaded_findings(
+    files: _Files, example: Any, task: str | None, where: Where, *, is_clear: bool
+) -> Iterator[Finding]:
     folder = _scored_folder(files)
     try:
         loaded = LoadedModel(str(folder))
@@ -339,9 +366,9 @@ def _loaded_findings(files: _Files, example: Any, task: str | None, *, is_clear:
     is_clear = is_clear and all(finding.severity != "error" for finding in found)
     if files.inputs and folder == Path(files.pinned.path):
         if example is not None:
-            yield from _prediction_findings(files, loaded, example, task, is_clear=is_clear)
+            yield from _prediction_findings(files, loaded, example, task, where, is_clear=is_clear)
         elif is_clear:
-            yield from _made_up_findings(files)
+            yield from _made_up_findings(files, where)
 
 
 def _scored_folder(files: _Files) -> Path:
@@ -390,7 +417,7 @@ def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Fi
         yield Finding("category-levels-unknown", f"input {what}", cause, fix)
 
 
-def _made_up_findings(files: _Files) -> Iterator[Finding]:
+def _made_up_findings(files: _Files, where: Where) -> Iterator[Finding]:
     """What a rehearsal on made-up rows finds, where no example was saved."""
     from spark_scoring.model.spec import read_spec
 
@@ -398,16 +425,27 @@ def _made_up_findings(files: _Files) -> Iterator[Finding]:
         plan = plan_of_types(read_spec(files.pinned))
     except ScoringError:
         return
-    yield from _rehearsed(rehearse_plan(plan))
+    yield from _tried(plan, None, where)
 
 
-def _rehearsed(rehearsal: Rehearsal) -> Iterator[Finding]:
-    for found in rehearsal.findings:
+def _tried(plan: ScoringPlan, example: Any, where: Where) -> Iterator[Finding]:
+    """What shows when the model is loaded without what this process has, and rehearsed."""
+    model = loaded_model(plan.model.path, plan.model.digest)
+    given = rehearsal_rows(plan, model, model.input_example if example is None else example)
+    task = Task(plan.model.path, given, None)
+    outcome = tried_apart(task) if where == "apart" else tried_here(task)
+    if outcome.missing_module:
+        problem = module_problem(outcome.missing_module)
+        yield Finding("needs-module", "artifact", problem.cause, problem.fix)
+    elif outcome.failure:
+        fix = "does it need a file, a global variable or a setting of the process that trained it? log it along"
+        yield Finding("not-loadable", "artifact", "loading it in a process of its own failed", fix, outcome.failure)
+    for found in outcome.findings:
         yield Finding(_REHEARSED[found.code], "model", found.cause, found.fix or _NOTHING_TO_FIX)
 
 
 def _prediction_findings(
-    files: _Files, loaded: LoadedModel, example: Any, task: str | None, *, is_clear: bool
+    files: _Files, loaded: LoadedModel, example: Any, task: str | None, where: Where, *, is_clear: bool
 ) -> Iterator[Finding]:
     """Predictions on the example, made below MLflow's enforcement, beside what the signature says."""
     from spark_scoring.model.spec import read_spec
@@ -415,7 +453,7 @@ def _prediction_findings(
     plan = None
     try:
         spec = read_spec(files.pinned)
-        data = model_input(spec, example)
+        data = _model_input(spec, example)
         frame = example_frame(spec, example)
         plan = None if frame is None else plan_of_example(spec, frame)[0]
     except ScoringError as error:
@@ -423,7 +461,7 @@ def _prediction_findings(
         if is_clear:  # else what is wrong with signature or types has findings of its own
             yield from (Finding("not-scorable", p.thing, p.cause, p.fix) for p in error.problems)
     if plan is not None:
-        yield from _rehearsed(rehearse_plan(plan, example=example))
+        yield from _tried(plan, example, where)
     try:
         predictions = loaded.call("predict", data)
         check_count(predictions, len(data))
@@ -441,6 +479,24 @@ def _prediction_findings(
         yield from _output_findings(output_model_type(signature.outputs), predictions, len(data))
     if task is not None:
         yield from _task_findings(task, predictions, loaded.raw)
+
+
+def _model_input(spec: ModelSpec, example: Any) -> Any:
+    """What scoring gives the model for the example's rows; arrays go as they are.
+
+    Raises:
+        RequestError: scoring would refuse the example, or make a bad row of one of its rows.
+
+    """
+    if not isinstance(example, pd.DataFrame):
+        return example
+    frame = example.rename(columns=str)
+    plan, schema = plan_of_example(spec, frame)
+    given = frame_columns(with_levels_in_place(spec, frame), plan, schema)
+    if len(given.errors):
+        reasons = "; ".join(dict.fromkeys(given.errors))
+        raise RequestError([Problem("input example", f"a row of it would be a bad row: {reasons}", "fix the frame")])
+    return build_input(replace(given.plan, takes=spec.takes, labels=spec.labels), given.columns)
 
 
 def _output_findings(declared: ModelType, predictions: Any, rows: int) -> Iterator[Finding]:

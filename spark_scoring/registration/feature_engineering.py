@@ -24,8 +24,9 @@ from spark_scoring.registration.register import (
     publish,
     request_problems,
 )
-from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, run_of
-from spark_scoring.registration.verification import verify_raw
+from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, marked_if_refused, run_of
+from spark_scoring.registration.verification import check_raw_part, verified
+from spark_scoring.registration.zones import lost_zones
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.registration.candidate import Candidate
+    from spark_scoring.registration.verification import Where
 
 _ARTIFACT = "model"
 _RAW_MODEL = ("data", "feature_store", "raw_model")
@@ -79,6 +81,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
     registry_uri: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    verify: Where = "apart",
 ) -> RegisteredModel:
     """Register a model that is scored from keys: its feature lookups travel with it.
 
@@ -163,8 +166,13 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
             info = client.log_model(**call)
             model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
             uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
-            verify_raw(pin_model(uri), _RAW_MODEL, candidate.example, candidate.predictions)
-            logged = LoggedModel(uri, model_id, candidate)
+            with marked_if_refused(mlflow_client, run, model_id):
+                pinned = pin_model(uri)
+                check_raw_part(pinned, _RAW_MODEL)
+                proof = verified(
+                    pinned, candidate.sample, candidate.predictions, example=candidate.example, where=verify
+                )
+            logged = LoggedModel(uri, model_id, candidate, proof)
             return publish(mlflow_client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=labels)
 
 
@@ -180,17 +188,19 @@ def _training_set_problems(training_set: Any, X: pd.DataFrame, task: str | None)
     if training_set is None or not hasattr(training_set, "load_df"):
         cause = "there is none: the model would be logged without its feature lookups, and could not score from keys"
         return [Problem("training_set", cause, "give what client.create_training_set(...) returned")]
-    schema: StructType = training_set.load_df().schema
+    rows = training_set.load_df()
+    schema: StructType = rows.schema
     columns, features = schema.fieldNames(), [str(name) for name in X.columns]
     problems = [_type_problem(field.name, field.dataType) for field in schema.fields]
     foreign = [name for name in features if name not in columns]
     if foreign:
-        fix = "train on training_set.load_df().toPandas() without its label"
+        fix = "train on spark_scoring.training_frame(training_set.load_df(), [...]) without its label"
         problems.append(Problem("training frame", f"the training set has no column {listed(foreign)}", fix))
     elif (order := [name for name in columns if name in features]) != features:
         cause = f"the training set has its columns in another order: {listed(order)}, and they reach the model in it"
         problems.append(Problem("training frame", cause, "train on the training set's own order: X[[...]]"))
     problems += _kind_problems(schema, X)
+    problems += lost_zones(rows, X) if not foreign else []
     problems.append(_unused_problem(training_set, columns, features, task))
     return [problem for problem in problems if problem is not None]
 
@@ -205,7 +215,7 @@ def _kind_problems(schema: StructType, X: pd.DataFrame) -> list[Problem]:
         ours, theirs = _kind(field.dataType), _kind(trained) if trained is not None else None
         if theirs is not None and ours != theirs:
             cause = f"it is {field.dataType.simpleString().upper()} there, and {X[field.name].dtype} in training"
-            fix = "train on training_set.load_df().toPandas(), or cast it in its table"
+            fix = "train on spark_scoring.training_frame(training_set.load_df(), [...]), or cast it in its table"
             problems.append(Problem(f"training set column {field.name!r}", cause, fix))
     return problems
 

@@ -29,6 +29,9 @@ _SAMPLED = 100
 """Rows that MLflow infers a plain column's type from; on all of them it takes longer than many a training."""
 _AS_FLOAT = "train on floats, which hold nulls as NaN: X[{c}] = X[{c}].astype('float64')"
 _AS_TEXT = "make it one type: X[{c}] = X[{c}].astype('string')"
+_AS_UTC = "train on UTC, and register that: X[{c}] = X[{c}].dt.tz_convert('UTC').dt.tz_localize(None)"
+_UTC = ("UTC", "+00:00", "Z", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Universal", "Universal", "Zulu", "GMT", "Etc/GMT")
+"""Names of the zone in which scoring gives times; ``str`` of datetime's and pytz's own is UTC."""
 _AS_TIME = "train on times: X[{c}] = pd.to_datetime(X[{c}])"
 _TEXT_LEVELS = "make them text: X[{c}] = X[{c}].cat.rename_categories(str)"
 _OF_OBJECTS: dict[str, tuple[str, str]] = {
@@ -190,9 +193,8 @@ def _column_problem(name: str, column: pd.Series[Any], *, may_be_null: bool) -> 
     found = type_refusal(column)
     if found is not None:
         cause, fix = found
-        return Problem(
-            f"column {name!r}", f"{cause} (dtype {column.dtype})", fix.replace("{c}", repr(name)), "object-column"
-        )
+        code = "time-zone" if zone_of(column.dtype) else "object-column"
+        return Problem(f"column {name!r}", f"{cause} (dtype {column.dtype})", fix.replace("{c}", repr(name)), code)
     if getattr(column.dtype, "kind", "") in "iub" and not is_category(column.dtype):
         where = "in the frame" if column.isna().any() else "in what is scored" if may_be_null else None
         if where is not None:
@@ -206,6 +208,8 @@ def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
     dtype = column.dtype
     if is_category(dtype):
         return _category_refusal(column)
+    if zone := zone_of(dtype):
+        return f"its times are of the zone {zone}, and scoring gives a model times in UTC", _AS_UTC
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if isinstance(dtype, pd.SparseDtype):
         return "it is sparse", "X[{c}] = X[{c}].sparse.to_dense()"
@@ -222,13 +226,27 @@ def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
     return found
 
 
+def zone_of(dtype: Any) -> str:
+    """The zone of a time column, where it is not UTC; else empty."""
+    zone = str(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else ""
+    return "" if not zone or is_utc(zone) else zone
+
+
+def is_utc(zone: str) -> bool:
+    """Whether a zone's name means UTC."""
+    return zone in _UTC
+
+
 def _category_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
+    kind = column.cat.categories.inferred_type
+    if kind in ("date", "datetime", "datetime64"):
+        return f"its levels are {'dates' if kind == 'date' else 'times'}", _TEXT_LEVELS
     try:
         given_levels(column.cat.categories.tolist(), "the frame")
     except ValueError:
         cause = "its levels are not of one kind that a table can hold: text, whole numbers, numbers, booleans, dates"
         return cause, _TEXT_LEVELS
-    return None if column.cat.categories.inferred_type != "date" else ("its levels are dates", _TEXT_LEVELS)
+    return None
 
 
 def _is_nested(column: pd.Series[Any]) -> bool:

@@ -20,6 +20,7 @@ from spark_scoring.registration.frame import category_columns, is_category
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from spark_scoring.model.types import Missing
     from spark_scoring.registration.frame import Inputs
     from spark_scoring.registration.tasks import Task
 
@@ -59,6 +60,10 @@ def training_record(
     if isinstance(X, pd.DataFrame):
         levels = {**category_columns(X), **{name: list(values) for name, values in categories.items()}}
         record["dtypes"] = {str(name): "category" if is_category(d) else str(d) for name, d in X.dtypes.items()}
+        if ordered := [str(name) for name, d in X.dtypes.items() if is_category(d) and d.ordered]:
+            record["ordered"] = ordered
+        if nulls := {str(name): kind for name in X.columns if (kind := _null_kind(X[name])) is not None}:
+            record["nulls"] = nulls
         record["categories"] = {name: [plain(level) for level in values] for name, values in levels.items()}
         if statistics:
             # as one text: MLflow reads the file in every worker, and YAML takes seconds for thousands of features
@@ -66,6 +71,19 @@ def training_record(
     else:
         record["dtypes"] = str(X.dtype)
     return {RECORDED: record}
+
+
+def _null_kind(column: pd.Series[Any]) -> Missing | None:
+    """What a missing text is in this column; None where it holds no text, or none is missing."""
+    if isinstance(column.dtype, pd.StringDtype):
+        return "NaN" if str(column.dtype) == "str" else "string"
+    if column.dtype != object or pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
+        return None
+    kinds = {type(value) for value in column[column.isna().to_numpy()]}
+    return next((kind for type_, kind in _NULL_KINDS if type_ in kinds), None)
+
+
+_NULL_KINDS: tuple[tuple[type, Missing], ...] = ((type(None), "None"), (float, "NaN"), (type(pd.NA), "NA"))
 
 
 def recorded(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -15,9 +16,18 @@ from spark_scoring.model.registry import pin_model, registry_name
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module, model_keyword
-from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, name_run, now, run_of
-from spark_scoring.registration.verification import saved_example, verify
+from spark_scoring.registration.tracking import (
+    ask_registry,
+    log_to_run,
+    logging_at,
+    marked_if_refused,
+    name_run,
+    now,
+    run_of,
+)
+from spark_scoring.registration.verification import saved_example, verified
 from spark_scoring.registration.versions import alias_problems, move_alias, name_problems, register_version
+from spark_scoring.registration.zones import lost_zones
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.registration.candidate import Candidate
     from spark_scoring.registration.frame import Inputs
+    from spark_scoring.registration.verification import Proof, Where
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class RegisteredModel:
     aliases: tuple[tuple[str, str], ...]
     """Aliases that were asked for, each with the version that has it: a newer one where another job was faster."""
     metrics: tuple[tuple[str, float], ...]
+    verified: str
+    """On how many rows it was held against the model in memory, where, and how long that took."""
     notes: tuple[str, ...]
 
     @property
@@ -64,7 +77,13 @@ class RegisteredModel:
         table = Table.grid(padding=(0, 2))
         table.add_row("model", Text(f"{self.name} version {self.version} ({self.flavor}, {self.algorithm})"))
         table.add_row("run", Text(f"{self.run_name} ({self.run_id})"))
-        for label, lines in (("takes", self.inputs), ("returns", self.outputs), ("note", self.notes)):
+        lines_of = (
+            ("takes", self.inputs),
+            ("returns", self.outputs),
+            ("verified", (self.verified,)),
+            ("note", self.notes),
+        )
+        for label, lines in lines_of:
             for i, line in enumerate(lines):
                 table.add_row("" if i else label, Text(line))
         for name, version in self.aliases:
@@ -99,13 +118,15 @@ def register_model(  # noqa: PLR0913  keyword-only
     metadata: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     batch_dependent: bool = False,
+    verify: Where = "apart",
 ) -> RegisteredModel:
     """Log and register a trained model so that Unity Catalog accepts it and scoring needs no guessing.
 
     Everything that can be known beforehand is checked beforehand, and told at once. Then the model is logged with a
-    full signature (inputs from X, outputs from the task), loaded back, and given the example through the path that
-    scores tables; only if its predictions are those of the model in memory a version is registered, and only then
-    the alias moves. Autologging is off meanwhile.
+    full signature (inputs from X, outputs from the task), and loaded back in a process of its own, which has the
+    installed packages and nothing else of the training script. There it is given rows of X through the path that
+    scores tables: rows spread over X, the extremes, nulls and levels of every column. Only if its predictions are
+    those of the model in memory a version is registered, and only then the alias moves. Autologging is off meanwhile.
 
     A run of the caller's that is active is used as it is; else one of our own is made, named
     ``<model>_<algorithm>_v<version>_<UTC time>``, in the experiment that is current (on another tracking server than
@@ -137,6 +158,8 @@ def register_model(  # noqa: PLR0913  keyword-only
         options: further keywords of the flavor's ``log_model``, such as ``code_paths``.
         batch_dependent: whether a row's result may depend on other rows of its batch or on chance, on purpose; it is
             recorded, and scoring then takes the model as it is.
+        verify: ``here`` loads and tries the logged model in this process, some seconds faster: for tests. What the
+            model needs of the training script then does not show.
 
     Raises:
         RegistrationError: the model, frame, name or alias cannot be registered as they stand, or a server does not
@@ -154,6 +177,8 @@ def register_model(  # noqa: PLR0913  keyword-only
         with problems.attempt():
             if tables := lookup_tables(training_set):
                 raise RegistrationError.has_training_set(tables)
+            if isinstance(X, pd.DataFrame) and hasattr(training_set, "load_df"):
+                problems.problems += lost_zones(training_set.load_df(), X)
         with problems.attempt():
             candidate = prepare_candidate(
                 model,
@@ -175,8 +200,16 @@ def register_model(  # noqa: PLR0913  keyword-only
             record = {**(metadata or {}), **_with_choice(candidate.record, batch_dependent=batch_dependent)}
             info = _log(candidate, record, pip_requirements, extra_pip_requirements)
             uri = f"models:/{info.model_id}" if info.model_id else info.model_uri
-            verify(pin_model(uri), candidate.example, candidate.predictions, batch_dependent=batch_dependent)
-            logged = LoggedModel(uri, info.model_id, candidate)
+            with marked_if_refused(client, run, info.model_id):
+                proof = verified(
+                    pin_model(uri),
+                    candidate.sample,
+                    candidate.predictions,
+                    example=candidate.example,
+                    batch_dependent=batch_dependent,
+                    where=verify,
+                )
+            logged = LoggedModel(uri, info.model_id, candidate, proof)
             return publish(client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=tags)
 
 
@@ -191,6 +224,7 @@ class LoggedModel:
     uri: str
     model_id: str | None
     candidate: Candidate
+    proof: Proof
 
 
 def publish(
@@ -237,6 +271,7 @@ def publish(
         outputs=tuple(map(_shown, candidate.signature.outputs.inputs)),
         aliases=held,
         metrics=tuple((key, float(value)) for key, value in (metrics or {}).items()),
+        verified=str(logged.proof),
         notes=(*candidate.notes, *newer),
     )
 

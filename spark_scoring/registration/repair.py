@@ -35,9 +35,9 @@ from spark_scoring.registration.tasks import (
     output_schema,
     output_type,
 )
-from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, run_of
+from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, marked_if_refused, run_of
 from spark_scoring.registration.training_rows import read_rows
-from spark_scoring.registration.verification import prediction_difference, verify
+from spark_scoring.registration.verification import prediction_difference, verified
 from spark_scoring.session import get_session
 from spark_scoring.sql import quote
 
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.registration.register import RegisteredModel
+    from spark_scoring.registration.verification import Where
 
 _LEFT_OUT = ("registered_model_meta", "__pycache__", "input_example.json", "serving_input_example.json")
 _NUMBERS = ("double", "float", "long", "integer", "boolean")
+_HEAD = 5
 _EXAMPLE_ROWS = 1000
 """Rows of the table that the repaired signature is read from."""
 
@@ -69,6 +71,7 @@ def repair_model(
     alias: str | Sequence[str] | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
+    verify: Where = "apart",
 ) -> RegisteredModel:
     """Register a model's files again with a whole signature, as a new version. Loads the model; runs Spark jobs.
 
@@ -86,6 +89,7 @@ def repair_model(
         columns: a SQL expression per feature that is no column of the table.
         alias: for the new version.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
+        verify: where the new version is loaded and tried, as in ``register_model``.
 
     Raises:
         ModelError: the model cannot be found or loaded.
@@ -115,8 +119,15 @@ def repair_model(
             with in_our_words("logged model"):
                 model_id = _log_again(client, pinned, candidate, run)
             new_uri = f"models:/{model_id}"
-            verify(pin_model(new_uri), candidate.example, candidate.predictions)
-            logged = LoggedModel(new_uri, model_id, candidate)
+            with marked_if_refused(client, run, model_id):
+                proof = verified(
+                    pin_model(new_uri),
+                    candidate.sample,
+                    candidate.predictions,
+                    example=candidate.example,
+                    where=verify,
+                )
+            logged = LoggedModel(new_uri, model_id, candidate, proof)
             return publish(client, run, logged, name=target, aliases=aliases, metrics=None, tags=tags)
 
 
@@ -154,7 +165,8 @@ def _repaired(
         flavor=native_flavor(mlmodel),
         algorithm=algorithm_of(raw) if raw is not None else "PythonModel",
         task=chosen,
-        example=frame,
+        example=frame.head(_HEAD),
+        sample=frame,
         predictions=predictions,
         signature=ModelSignature(
             inputs=input_schema(frame), outputs=outputs, params=None if old is None else old.params

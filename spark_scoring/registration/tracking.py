@@ -6,11 +6,11 @@ import datetime as dt
 import logging
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import RegistrationError, ScoringError, first_line
+from spark_scoring.errors import Problem, RegistrationError, ScoringError, VerificationError, first_line
 from spark_scoring.model.registry import mlflow_at, registry_name
 from spark_scoring.redact import redact
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LOGGERS = tuple(logging.getLogger(f"mlflow.{name}") for name in ("models", "utils", "pyfunc", "sklearn", "tracking"))
 _OWN_RUN = "spark_scoring.run"
+_REFUSED = "spark_scoring.refused"
+_LONGEST_TAG = 500
 _DEFAULT_EXPERIMENT = "Default"
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 
@@ -88,6 +90,34 @@ def run_of(client: MlflowClient, experiment: str | None, name: str, *, elsewhere
         run = mlflow.start_run(experiment_id=place, run_name=f"{name}_{now()}", tags={_OWN_RUN: "true"})
     with run:
         yield run
+
+
+@contextmanager
+def marked_if_refused(client: MlflowClient, run: ActiveRun, model_id: str | None) -> Iterator[None]:
+    """Mark what was logged where its verification fails, and tell of it: nobody takes it for a good model then.
+
+    A tag of the run and of the logged model has the cause, which names no values; the logged model is failed.
+
+    Raises:
+        VerificationError: the one of the block, with a line on what is left behind.
+
+    """
+    try:
+        yield
+    except VerificationError as error:
+        cause = "; ".join(f"{problem.thing}: {problem.cause}" for problem in error.problems)
+        with suppress(Exception):  # what failed is told, whatever else the server says
+            client.set_tag(run.info.run_id, _REFUSED, cause[:_LONGEST_TAG])
+            if model_id is not None:
+                client.set_logged_model_tags(model_id, {_REFUSED: cause[:_LONGEST_TAG]})
+                client.finalize_logged_model(model_id, "FAILED")
+        own = _OWN_RUN in run.data.tags
+        left = f"run {run.info.run_id}" if own or model_id is None else f"logged model {model_id}"
+        fix = f"mlflow.delete_run({run.info.run_id!r}) removes it"
+        if not own and model_id is not None:
+            fix = f"mlflow.MlflowClient().delete_logged_model({model_id!r}) removes it"
+        told = Problem(left, f"it keeps what was logged, marked by the tag {_REFUSED}", fix)
+        raise VerificationError([*error.problems, told]) from error.__cause__
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_location: str | None = None) -> str:

@@ -22,10 +22,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from spark_scoring import RequestError, check_model, register_model
+from spark_scoring import RequestError
 from spark_scoring.cli import main
 from spark_scoring.registration.findings import CODES
 from spark_scoring.registration.pasted import EXAMPLES, recognise
+from tests.registering import check_model, register_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,8 @@ from mlflow.types import ColSpec, Schema
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from spark_scoring import RegistrationError, log_model_with_feature_engineering, register_model
+from spark_scoring import RegistrationError
+from tests.registering import log_model_with_feature_engineering, register_model
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -14,10 +14,11 @@ from mlflow.models import ModelSignature, infer_signature
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
-from spark_scoring import RequestError, check_model, register_model, repair_model, score_batch
+from spark_scoring import RequestError, score_batch
 from spark_scoring.cli import main
 from spark_scoring.errors import ModelError
 from spark_scoring.model.registry import resolve_model
+from tests.registering import check_model, register_model, repair_model
 
 if TYPE_CHECKING:
     from pathlib import Path

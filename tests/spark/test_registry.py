@@ -22,8 +22,8 @@ from spark_scoring.errors import ModelError, RegistrationError
 from spark_scoring.model.registry import PinnedModel, all_versions, cache_folder, digest_of, resolve_model
 from spark_scoring.model.spec import read_spec
 from spark_scoring.model.trust import check_trust
-from spark_scoring.registration.repair import repair_model
 from tests.models import register, save_line
+from tests.registering import repair_model
 from tests.registration.conftest import server  # noqa: F401  a fixture
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 import spark_scoring as ss
 from spark_scoring.errors import OutputError, PlanError, RequestError, RunError
+from tests.registering import register_model
 from tests.wild import ONE_NUMBER, columns, save_python, save_sklearn, save_with_code, scored
 
 if TYPE_CHECKING:
@@ -491,7 +492,7 @@ def test_categories_inside_a_meta_estimator_are_found(spark: SparkSession, tmp_p
 def test_the_same_levels_in_another_order_are_the_same_levels(registry: str) -> None:
     frame = pd.DataFrame({"c": pd.Categorical(["x", "y"] * 50, categories=["y", "x"])})
     model = HistGradientBoostingClassifier(max_iter=2, categorical_features="from_dtype").fit(frame, [0, 1] * 50)
-    registered = ss.register_model(
+    registered = register_model(
         model, frame, name="wild_levels", task="binary_classification", pip_requirements=["scikit-learn"]
     )
     plan = ss.plan_scoring(registered.uri, _schema("c", type_="string"))
@@ -504,7 +505,7 @@ def test_a_category_of_numbers_reaches_a_model_that_holds_no_levels_as_in_traini
 ) -> None:
     frame = pd.DataFrame({"size": pd.Categorical([10, 20, 30, 20] * 10), "n": np.arange(40.0)})
     model = LinearRegression().fit(frame, frame["size"].astype(float) * 2 + frame["n"])
-    registered = ss.register_model(
+    registered = register_model(
         model, frame, name="wild_sizes", task="regression", pip_requirements=["scikit-learn"]
     )
     found = scored(spark, [(30, 1.0), (10, 2.0)], registered.uri, "size int, n double")
@@ -637,7 +638,7 @@ def test_a_setting_of_training_is_recorded_and_holds_in_workers(spark: SparkSess
     try:
         model = make_pipeline(StandardScaler(), Named(), LinearRegression()).fit(NUMBERS, NUMBERS["a"])
         expected = model.predict(NUMBERS)
-        registered = ss.register_model(
+        registered = register_model(
             model,
             NUMBERS,
             name="wild_settings",

@@ -1,0 +1,188 @@
+"""A process of its own in which a logged model is loaded and tried, without anything of the process that trained it.
+
+It has this interpreter and the packages that are installed for it. The training script's folders on the module path,
+its globals, its settings and its working directory are not there, as they are not in a Spark worker. Imports no
+pyspark.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring.engine.trial import Trial, rehearse
+from spark_scoring.engine.worker import kind_and_line
+from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.plan.rehearsal import RehearsalFinding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spark_scoring.engine.trial import Given, Rows
+
+_LONGEST = 900.0
+"""Seconds after which a model is given up."""
+_HOLDS = 30.0
+"""Seconds for the sample's rows in other orders."""
+_LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT")
+_BOOT = """
+import importlib.util, json, sys
+package, folders, task, result = json.loads(sys.argv[1])
+sys.path += [folder for folder in folders if folder not in sys.path]
+if package.endswith("__init__.py"):
+    spec = importlib.util.spec_from_file_location("spark_scoring", package)
+    sys.modules["spark_scoring"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["spark_scoring"])
+else:
+    sys.path.append(package)
+from spark_scoring.engine.process import answer
+answer(task, result)
+"""
+"""Finds this very package wherever it lies, without the other modules of its folder."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, and the rows that it is tried on."""
+
+    path: str
+    """The model's folder."""
+    given: Given
+    """What it is rehearsed on."""
+    sample: Rows | None
+    """Rows of which it is known what the model must predict."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of it."""
+
+    seconds: float
+    failure: str = ""
+    """Why there is no result, never a value; empty where there is one."""
+    missing_module: str = ""
+    """A module that the model needs and that is not there."""
+    text: str = ""
+    """The traceback, which may hold values."""
+    wrong: tuple[int, ...] = ()
+    """Rows of the sample that get another prediction."""
+    findings: tuple[RehearsalFinding, ...] = ()
+
+
+def tried_here(task: Task) -> Outcome:
+    """Load the model in this process and try it. Loading runs its code."""
+    begin = time.perf_counter()
+    try:
+        model = LoadedModel(task.path)
+        trial = Trial(model, time.perf_counter() + _HOLDS)
+        wrong = () if task.sample is None else tuple(int(row) for row in trial.hold(task.sample))
+        found = rehearse(model, task.given).findings
+    except BaseException as error:  # noqa: BLE001  a model's code may also exit
+        text = "".join(traceback.format_exception(error))
+        return Outcome(time.perf_counter() - begin, kind_and_line(error), _missing_module(error), text)
+    findings = {f.code: f for f in (*trial.findings.values(), *found)}
+    return Outcome(time.perf_counter() - begin, wrong=wrong, findings=tuple(findings.values()))
+
+
+def tried_apart(task: Task) -> Outcome:
+    """The same in a process of its own, which starts in an empty folder. Takes some seconds for its imports alone."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="spark_scoring-") as folder:
+        place, empty = Path(folder), Path(folder, "empty")
+        empty.mkdir()
+        (place / "task").write_bytes(pickle.dumps(task))
+        ended = _run(place, empty)
+        seconds = time.perf_counter() - begin
+        if (place / "result").is_file():
+            found = json.loads((place / "result").read_text(encoding="utf-8"))
+            findings = tuple(RehearsalFinding(**finding) for finding in found["findings"])
+            return Outcome(**{**found, "findings": findings, "wrong": tuple(found["wrong"]), "seconds": seconds})
+        return Outcome(seconds, ended, text=(place / "log").read_text(encoding="utf-8", errors="replace"))
+
+
+def _run(place: Path, empty: Path) -> str:
+    """Run the process to its end; how it ended."""
+    own = Path(__file__).parents[1]
+    package = str(own / "__init__.py") if own.is_dir() else str(own.parent)  # of a zip the zip itself
+    arguments = json.dumps([package, list(_installed()), str(place / "task"), str(place / "result")])
+    environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  this interpreter, our own code
+            [sys.executable, "-c", _BOOT, arguments],
+            cwd=empty,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(_LONGEST)
+        except subprocess.TimeoutExpired:
+            return f"no end after {_LONGEST:g} s"
+        finally:
+            _end(process)
+    if status < 0:
+        return f"the end of its process by signal {-status} ({signal.Signals(-status).name})"
+    return f"the end of its process with exit status {status}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing of it goes on, nor of what it has started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def _installed() -> Iterator[str]:
+    """Folders of installed packages on this process's module path, wherever they came from."""
+    for folder in sys.path:
+        place = Path(folder)
+        if folder and place.is_dir() and any(place.glob("*.dist-info")):
+            yield str(place.absolute())
+
+
+def answer(task: str, result: str) -> None:
+    """What the process does."""
+    outcome = tried_here(pickle.loads(Path(task).read_bytes()))  # noqa: S301  the parent's, in its private folder
+    findings = [{"code": f.code, "cause": f.cause, "fix": f.fix} for f in outcome.findings]
+    unfinished = Path(result).with_suffix(".unfinished")
+    unfinished.write_text(json.dumps({**vars(outcome), "findings": findings}), encoding="utf-8")
+    unfinished.replace(result)
+
+
+def _missing_module(error: BaseException) -> str:
+    """The module that an import did not find, however deep in the chain of errors."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, ModuleNotFoundError) and chain.name:
+            return chain.name
+        chain = chain.__cause__ or chain.__context__
+    return ""
+
+
+def module_place(name: str) -> str | None:
+    """The file or folder of a top-level module of this process; None where it has none."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    module: Any = sys.modules.get(name)
+    origin = (spec.origin if spec is not None else None) or getattr(module, "__file__", None)
+    if origin is not None and origin != "namespace" and Path(origin).exists():
+        return str(Path(origin).parent if Path(origin).name == "__init__.py" else Path(origin))
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    return str(Path(folders[0])) if folders else None

@@ -1,0 +1,435 @@
+"""A model tried on a few rows as a worker calls it: does it treat each row by itself? Imports no pyspark.
+
+A row must get the same result alone, beside another, among all and in another order, and twice the same. A plan's
+rehearsal tries the model of the driver; registration tries what it has logged in a process of its own
+(``engine.process``), and holds it against what the model in memory predicted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, WorkerPlan, build_input
+from spark_scoring.engine.results import index_order, normalise
+from spark_scoring.engine.worker import kind_and_line
+from spark_scoring.errors import ModelOutputError, RunError
+from spark_scoring.model.types import Tensor
+from spark_scoring.plan.rehearsal import Rehearsal, RehearsalFinding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from spark_scoring.model.loaded import LoadedModel
+    from spark_scoring.plan.outputs import Returned
+    from spark_scoring.plan.rehearsal import Origin
+
+Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
+"""What a method returned: per returned field the values and a mask of nulls."""
+
+SECONDS = 5.0
+"""What a rehearsal may take."""
+_WITH_NULLS = 3
+"""Rows into which nulls are put."""
+_ALONE = 5
+"""Rows that are tried one by one at most."""
+_RELATIVE, _OF_LARGEST = 1e-4, 1e-5
+"""How much a number may differ: libraries sum in another order for other batches, some in single precision."""
+_ON_PURPOSE = "if that is meant, say batch_dependent: true"
+_SKIP = "rehearse: false leaves this check out"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as columns that no model has been given."""
+
+    plan: WorkerPlan
+    columns: list[NDArray[Any]]
+    n: int
+    origin: Origin
+    only_compare: bool = False
+    """Whether the model need not like them: there are others by which it is judged."""
+    expected: Fields | None = None
+    """What ``predict`` returned for them in the process that trained the model."""
+    tolerance: float = 0.0
+    """How much a number of these may differ, relative and absolute."""
+
+    def input(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Any:
+        """What the model takes, made anew."""
+        return build_input(self.plan, self.of(rows).columns)
+
+    def of(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Rows:
+        """Some of them."""
+        chosen = np.asarray(rows, dtype=int)
+        expected = None if self.expected is None else _taken(self.expected, chosen)
+        return replace(self, columns=[column[chosen] for column in self.columns], n=len(chosen), expected=expected)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a model is rehearsed on."""
+
+    rows: tuple[Rows, ...]
+    keeps: tuple[str, ...] = ()
+    """Features in which a null may reach the model."""
+
+
+def rehearse(model: LoadedModel, given: Given, tell: Callable[[str], None] | None = None) -> Rehearsal:
+    """Call the model on a few rows, and compare what it returns for the same row.
+
+    Args:
+        model: the model.
+        given: the rows; where it scores none of the first ones, those after them count.
+        tell: called with the traceback of the first error of the model, whose text may hold values.
+
+    """
+    begin = time.perf_counter()
+    trial = Trial(model, begin + SECONDS, tell)
+    scored = [trial.play(rows) for rows in given.rows]
+    with_nulls = next((_with_nulls(given.keeps, rows) for rows in scored if rows.n), None)
+    if with_nulls is not None:
+        trial.play(with_nulls)
+    seconds = time.perf_counter() - begin
+    return Rehearsal(trial.origin, trial.scored, seconds, tuple(trial.findings.values()), tuple(trial.by_position))
+
+
+@dataclass
+class Trial:
+    """The calls of a model, and what they have shown."""
+
+    model: LoadedModel
+    until: float
+    tell: Callable[[str], None] | None = None
+    findings: dict[str, RehearsalFinding] = field(default_factory=dict)
+    by_position: list[str] = field(default_factory=list)
+    scored: int = 0
+    """Rows that every method has scored."""
+    answered: int = 0
+    """Rows that the method at hand has scored."""
+    origin: Origin | None = None
+
+    def play(self, rows: Rows) -> Rows:
+        """Every method on the rows; those that all of them scored."""
+        rows = replace(rows, only_compare=rows.only_compare or self.scored > 0)
+        scored: list[NDArray[np.integer[Any]]] = [np.arange(0)]
+        try:
+            scored = [self._method(returned, rows) for returned in rows.plan.returns]
+        except _LateError:
+            scored = [np.arange(self.answered)]
+            cause = f"it was ended after {SECONDS:g} s; not everything was tried"
+            self.findings.setdefault("late", RehearsalFinding("late", cause))
+        good = min(scored, key=len)
+        if not rows.only_compare:
+            self.scored += len(good)
+            self.origin = self.origin or (rows.origin if len(good) else None)
+        return rows.of(good)
+
+    def hold(self, sample: Rows) -> NDArray[np.integer[Any]]:
+        """The rows of which ``predict`` returns something else than where the model was trained.
+
+        Where it returns the same, it is called again on the rows in parts and in another order, as the partitions of a
+        table bring them. What that shows is a finding.
+
+        Raises:
+            Exception: whatever the model raises on all rows together, which it took where it was trained.
+
+        """
+        returned, every = sample.plan.returns[0], np.arange(sample.n)
+        base = self._fields(returned, sample, every)
+        wrong = np.flatnonzero(_wrong_rows(sample.expected or base, base, sample.tolerance))
+        if len(wrong) and not _same(base, self._fields(returned, sample, every)):
+            self._random(returned)
+            return wrong[:0]
+        if not len(wrong):
+            self._hold_parts(returned, sample, base)
+        return wrong
+
+    def _hold_parts(self, returned: Returned, sample: Rows, base: Fields) -> None:
+        """Every third row from behind, three times over: each must get what it got among all."""
+        try:
+            for part in (np.arange(sample.n)[::-1][start::3] for start in range(3)):
+                if len(part) and not _same(_taken(base, part), self._fields(returned, sample, part)):
+                    self._depends(returned)
+        except _LateError:
+            return
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            cause = f"{returned.method} raises {kind_and_line(error)} on rows that it takes in another call"
+            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+
+    def _method(self, returned: Returned, rows: Rows) -> NDArray[np.integer[Any]]:
+        """The rows that one method has scored."""
+        if "random" in self.findings:
+            return np.arange(0)  # two calls tell nothing
+        try:
+            good, given, raw = self._good_rows(returned, rows)
+            if len(good):
+                self._compare(returned, rows, good, given, raw)
+        except ModelOutputError as error:
+            if not rows.only_compare:
+                problem = error.problems[0]
+                self._find("results", f"{problem.thing}: {problem.cause}", f"{problem.fix}; {_SKIP}")
+            return np.arange(0)
+        except _LateError:
+            raise
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            cause = f"{returned.method} raises {kind_and_line(error)} on rows that it takes in another call"
+            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+            return np.arange(0)
+        return good
+
+    def _good_rows(self, returned: Returned, rows: Rows) -> tuple[NDArray[np.integer[Any]], Any, Any]:
+        """The rows that the model takes, in one call: its input and its result.
+
+        All of them; else those on which it does not raise when it is given them alone.
+        """
+        every = np.arange(rows.n)
+        self.answered = 0
+        given = rows.input(every)
+        raw, together = self._tried(returned, rows, given)
+        if together is None:
+            self.answered = rows.n
+            return every, given, raw
+        good = np.array([i for i in every if self._raises(returned, rows, [int(i)]) is None], dtype=int)
+        if not len(good):
+            self._raises_on_all(returned, rows, together)
+            return good, None, None
+        given = rows.input(good)
+        raw, together = self._tried(returned, rows, given)
+        if together is None:
+            return good, given, raw
+        cause = f"{returned.method} raises {kind_and_line(together)} on rows together that it takes one by one"
+        self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+        return good[:0], None, None
+
+    def _raises_on_all(self, returned: Returned, rows: Rows, error: Exception) -> None:
+        kind = kind_and_line(error)
+        if rows.only_compare:
+            return
+        if any(self._raises(returned, rows, [i, i]) is None for i in range(rows.n)):
+            self._single(returned, error)
+            return
+        if rows.origin == "made-up rows":
+            cause = f"{returned.method} raises {kind} on every row that was made up for it: nothing was tried"
+            self.findings.setdefault("made-up", RehearsalFinding("made-up", cause))
+            return
+        cause = f"{returned.method} raises {kind} on every row of the model's own input example"
+        fix = f"--show-model-error shows its text; log the model with an example that it can score; {_SKIP}"
+        self._find("fails", cause, fix)
+
+    def _compare(self, returned: Returned, rows: Rows, good: NDArray[np.integer[Any]], given: Any, raw: Any) -> None:
+        """Hold what each row gets in one call against what it gets in others."""
+        if not rows.only_compare and not _equal_input(given, rows.input(good)):
+            cause = f"{returned.method} changes its input; each call gets input of its own"
+            self.findings.setdefault("changes", RehearsalFinding("changes", cause))
+        n = len(good)
+        reordered = index_order(raw, n) is not None
+        base = _copied(normalise(returned, raw, n))  # a model may hand out memory of its own, again and again
+        if not rows.only_compare and not _same(base, self._fields(returned, rows, good)):
+            self._random(returned)
+            return
+        alone = self._alone(returned, rows, good)
+        if alone is None:
+            return
+        if reordered and not self._agree(base, alone):
+            by_position = normalise(replace(returned, by_index=False), raw, n)
+            if self._agree(by_position, alone):
+                self.by_position.append(returned.method)
+                returned, base, reordered = replace(returned, by_index=False), by_position, False
+        if reordered:
+            cause = f"{returned.method} returns its rows in another order; they are put back by its result's index"
+            self.findings.setdefault("index", RehearsalFinding("index", cause))
+        places = np.arange(n)
+        groups = [places[::-1], places[:2]][: 1 if rows.only_compare else 2] if n > 1 else []
+        consistent = self._agree(base, alone) and all(
+            _same(_taken(base, group), self._fields(returned, rows, good[group])) for group in groups
+        )
+        if not consistent:
+            self._blame(returned, rows, good, base)
+
+    def _alone(self, returned: Returned, rows: Rows, good: NDArray[np.integer[Any]]) -> dict[int, Fields] | None:
+        """What some rows get alone, by place; None where the model raises on one of them."""
+        places = np.unique(np.linspace(0, len(good) - 1, min(len(good), _ALONE)).astype(int)).tolist()
+        try:
+            return {place: self._fields(returned, rows, good[[place]]) for place in places}
+        except (_LateError, RunError):
+            raise
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            self._single(returned, error)
+            return None
+
+    def _single(self, returned: Returned, error: Exception) -> None:
+        cause = f"{returned.method} raises {kind_and_line(error)} on one row alone, and not on it among others"
+        self._find("single", cause, f"let it take a frame of one row; {_SKIP}")
+
+    @staticmethod
+    def _agree(base: Fields, alone: Mapping[int, Fields]) -> bool:
+        return all(_same(_taken(base, np.array([place])), fields) for place, fields in alone.items())
+
+    def _blame(self, returned: Returned, rows: Rows, good: NDArray[np.integer[Any]], base: Fields) -> None:
+        """Whether rows are exchanged or their results depend on each other."""
+        single = [_row_texts(self._fields(returned, rows, [i]))[0] for i in good]
+        if Counter(single) == Counter(_row_texts(base)):
+            cause = (
+                f"{returned.method} returns its rows in another order than it was given them, and does not say which"
+            )
+            fix = (
+                "let it return a Series or DataFrame with the index of its input, or sort back before it returns; "
+                f"{_ON_PURPOSE}"
+            )
+            self._find("order", cause, fix)
+            return
+        self._depends(returned)
+
+    def _random(self, returned: Returned) -> None:
+        cause = f"{returned.method} gives the same rows another result when it is called again"
+        fix = f"let it draw nothing at random and keep nothing from call to call, or fix its seed; {_ON_PURPOSE}"
+        self._find("random", cause, fix)
+
+    def _depends(self, returned: Returned) -> None:
+        cause = f"{returned.method} gives a row another result when it is given other rows beside it"
+        fix = (
+            "let it treat each row by itself: statistics such as means, ranks or categories belong into training; "
+            f"{_ON_PURPOSE}"
+        )
+        self._find("batch", cause, fix)
+
+    def _find(self, code: str, cause: str, fix: str) -> None:
+        self.findings.setdefault(code, RehearsalFinding(code, cause, fix))
+
+    def _raises(self, returned: Returned, rows: Rows, of: Sequence[int]) -> Exception | None:
+        return self._tried(returned, rows, rows.input(of))[1]
+
+    def _tried(self, returned: Returned, rows: Rows, data: Any) -> tuple[Any, Exception | None]:
+        """What the model returns, or what it raises."""
+        try:
+            return self._call(returned, rows, data), None
+        except _LateError:
+            raise
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything
+            if self.tell is not None:
+                self.tell("".join(traceback.format_exception(error)))
+                self.tell = None
+            return None, error
+
+    def _fields(self, returned: Returned, rows: Rows, of: Sequence[int] | NDArray[np.integer[Any]]) -> Fields:
+        return _copied(normalise(returned, self._call(returned, rows, rows.input(of)), len(of)))
+
+    def _call(self, returned: Returned, rows: Rows, data: Any) -> Any:
+        if time.perf_counter() > self.until:
+            raise _LateError
+        return self.model.call(returned.method, data, dict(rows.plan.params))
+
+
+class _LateError(Exception):
+    """The time of a rehearsal is spent."""
+
+
+# What a row gets in two calls.
+
+
+def _copied(fields: Fields) -> Fields:
+    return [(values.copy(), null.copy()) for values, null in fields]
+
+
+def _taken(fields: Fields, rows: NDArray[np.integer[Any]]) -> Fields:
+    return [(values[rows], null[rows]) for values, null in fields]
+
+
+def _same(a: Fields, b: Fields) -> bool:
+    return all(
+        len(x) == len(y) and np.array_equal(p, q) and _same_values(x[~p], y[~q])
+        for (x, p), (y, q) in zip(a, b, strict=True)
+    )
+
+
+def _wrong_rows(expected: Fields, found: Fields, tolerance: float) -> NDArray[np.bool_]:
+    """Rows of which any field is another value, or is null in only one of the two."""
+    wrong = np.zeros(len(found[0][1]), dtype=bool)
+    for (a, no_a), (b, no_b) in zip(expected, found, strict=True):
+        if a.dtype.kind == "f":
+            same = np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+        elif a.dtype.kind == "O":
+            same = np.array([_same_value(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)], dtype=bool)
+        else:
+            same = a == b
+        wrong |= (no_a != no_b) | ~(same | no_a)
+    return wrong
+
+
+def _same_values(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    if a.dtype.kind == "f":
+        finite = np.abs(a[np.isfinite(a)])
+        slack = _OF_LARGEST * float(finite.max(initial=0.0))
+        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=slack, equal_nan=True).all())
+    if a.dtype.kind == "O":
+        return all(_same_value(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    return bool(np.array_equal(a, b))
+
+
+def _same_value(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=_OF_LARGEST, equal_nan=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_value(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(_same_value(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def _row_texts(fields: Fields) -> list[str]:
+    """Each row's results as a text that is equal for equal ones."""
+    columns = [
+        [None if n else _rounded(v) for v, n in zip(values.tolist(), null, strict=True)] for values, null in fields
+    ]
+    return [repr(row) for row in zip(*columns, strict=True)]
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _equal_input(a: Any, b: Any) -> bool:
+    match a:
+        case pd.DataFrame():
+            if not (a.columns.equals(b.columns) and a.index.equals(b.index) and list(a.dtypes) == list(b.dtypes)):
+                return False
+            texts = (repr(frame.select_dtypes(object).to_numpy().tolist()) for frame in (a, b))
+            return a.select_dtypes(exclude=object).equals(b.select_dtypes(exclude=object)) and len({*texts}) == 1
+        case dict():
+            return a.keys() == b.keys() and all(_equal_input(a[name], b[name]) for name in a)
+        case np.ndarray() if a.dtype.kind != "O":
+            return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        case _:
+            return repr(a) == repr(b)
+
+
+# Made-up rows.
+
+
+def _with_nulls(keeps: Sequence[str], rows: Rows) -> Rows:
+    """The rows with a null in every feature that may have one: of each in another row."""
+    rows = rows.of(range(min(rows.n, _WITH_NULLS)))
+    types = dict(rows.plan.features)
+    row_of = {name: i % rows.n for i, name in enumerate(n for n in keeps if not isinstance(types[n], Tensor))}
+    columns = []
+    for (type_, names, packed), column in zip(rows.plan.lanes, rows.columns, strict=True):
+        own = column.copy()
+        for i, name in enumerate(names):
+            place = (row_of.get(name), i) if packed else row_of.get(name)
+            if name in row_of and (type_ in _NULLS or not packed):
+                own[place] = _NULLS.get(type_)
+        columns.append(own)
+    return replace(rows, columns=columns, only_compare=True)
+
+
+_NULLS = {"double": math.nan, "float": math.nan, "datetime": MISSING_TIME, "category": MISSING_CODE}
+"""What stands for a null in a lane."""
