@@ -320,8 +320,8 @@ class RegistrationError(RequestError):
     title = "this model cannot be registered"
 
     @classmethod
-    def outputs_differ(cls, task: str, wanted: str, got: str, cause: str) -> RegistrationError:
-        fix = "give the task that the model was trained for, or the predictions that the task has"
+    def outputs_differ(cls, task: str, wanted: str, got: str, cause: str, fix: str = "") -> RegistrationError:
+        fix = fix or "give the task that the model was trained for, or the predictions that the task has"
         text = f"the task says {wanted}; the model returned {got} for rows of the training frame: {cause}"
         return cls([Problem(f"task {task}", text, fix, "outputs-differ")])
 
@@ -373,10 +373,63 @@ class RegistrationError(RequestError):
 
     @classmethod
     def predict_failed(cls, kind: str) -> RegistrationError:
+        if kind.endswith("NotFittedError"):
+            return cls.not_trained("")
         fix = (
             "give the frame that the model was trained on; its own text, which may hold values, is in the chained error"
         )
         return cls([Problem("training frame", f"the model raised {kind} on rows of it", fix, "example-fails")])
+
+    @classmethod
+    def not_trained(cls, kind: str) -> RegistrationError:
+        fix = "train it first, model.fit(X, y); of statsmodels, register the results that fit() returns"
+        return cls([Problem("model", f"{kind} is not trained".strip(), fix, "not-registrable")])
+
+    @classmethod
+    def is_class(cls, name: str) -> RegistrationError:
+        fix = f"train an object of it: {name}().fit(X, y)"
+        return cls([Problem("model", f"{name} is a class and not a trained model", fix, "not-registrable")])
+
+    @classmethod
+    def no_rows(cls, kind: str) -> RegistrationError:
+        cause = f"{kind} goes on with the series that it was trained on, and does not predict rows of a table"
+        fix = "write the forecast to a table with pandas; or wrap it in an mlflow.pyfunc.PythonModel that takes rows"
+        return cls([Problem("model", cause, fix, "not-registrable")])
+
+    @classmethod
+    def no_method(cls, kind: str, method: str, others: Sequence[str], fix: str) -> RegistrationError:
+        has = f"; it has {listed(others)}" if others else ""
+        only = " for the rows that it was trained on" if "fit_predict" in others and "transform" not in others else ""
+        return cls([Problem("model", f"{kind} has no {method}{has}{only}", fix, "not-registrable")])
+
+    @classmethod
+    def no_predict_fn(cls, method: str, known: Sequence[str]) -> RegistrationError:
+        cause = f"MLflow's loaded model calls {listed(known)} only"
+        fix = (
+            f"register a function: register_model(lambda X: model.{method}(X), X, flavor='pyfunc', "
+            "task='regression', name=...)"
+        )
+        return cls([Problem(f"options: pyfunc_predict_fn {method!r}", cause, fix)])
+
+    @classmethod
+    def flavor_loses(cls, flavor: str, lost: str) -> RegistrationError:
+        cause = f"it does not write {lost}, so that the loaded model would be another"
+        return cls([Problem(f"flavor {flavor!r}", cause, "leave it out, or give flavor='sklearn', which writes all")])
+
+    @classmethod
+    def not_for_skops(cls) -> RegistrationError:
+        cause = "skops cannot hold the model: a function or class in it is of a script, or is not written whole"
+        fix = "leave serialization_format out; or import what the model uses from a module that code_paths logs along"
+        return cls([Problem("options: serialization_format", cause, fix)])
+
+    @classmethod
+    def several_targets(cls, count: int, rows: int) -> RegistrationError:
+        cause = f"it returned a list of {count} arrays of {rows} rows each, one for each target"
+        fix = (
+            "register a model for each target: fit it on Y[:, 0], and so on; "
+            "of a MultiOutputClassifier or MultiOutputRegressor, register model.estimators_[0], and so on"
+        )
+        return cls([Problem("model", cause, fix, "outputs-differ")])
 
     @classmethod
     def types_change_predictions(cls, features: Sequence[str], difference: str) -> RegistrationError:
@@ -399,18 +452,18 @@ class RegistrationError(RequestError):
         return cls([Problem(f"registry {registry}", f"it answered: {cause}", fix)])
 
     @classmethod
-    def not_saved(cls, flavor: str, kind: str) -> RegistrationError:
-        cause = f"saving it with MLflow's flavor {flavor} raised {kind}"
-        fix = (
+    def not_saved(cls, flavor: str, kind: str, cause: str = "", fix: str = "") -> RegistrationError:
+        text = f"saving it with MLflow's flavor {flavor} raised {kind}{f': {cause}' if cause else ''}"
+        fix = fix or (
             "its own text, which may hold values, is in the chained error; give what the flavor needs in options={...}"
         )
-        return cls([Problem("model", cause, fix, "not-registrable")])
+        return cls([Problem("model", text, fix, "not-registrable")])
 
     @classmethod
     def predict_count(cls, predictions: int, rows: int) -> RegistrationError:
         cause = f"the model returned {predictions} predictions for {rows} rows"
         fix = (
-            "predict must return one for each row; a pipeline fitted on a Series (such as text) wants a "
+            "predict must return one for each row; a step that takes a Series (such as text) wants a "
             "ColumnTransformer in front, so that it takes a frame"
         )
         return cls([Problem("training frame", cause, fix, "outputs-differ")])

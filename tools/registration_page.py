@@ -17,6 +17,8 @@ _OUTPUTS = {
     "binary_classification": "long; string for text labels",
     "multiclass_classification": "long; string for text labels",
     "anomaly_detection": "long",
+    "ranking": "double",
+    "clustering": "long",
     "probability": "double; an array of double with one per class",
 }
 

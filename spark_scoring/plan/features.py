@@ -40,6 +40,9 @@ def _held_types(model: ModelSpec, assigned: Mapping[str, Levels]) -> dict[str, C
     """Features whose levels the model holds: a category where any part of it wants one, else the values that may be."""
     own = {name: _with_unseen(model, name, levels) for name, levels in model.levels.named}
     values = {x.feature: OneOf(x.levels.type, x.levels, x.null) for x in model.levels.listed}
+    recorded = {n: levels for n, levels in model.recorded if n in model.levels.unknown}
+    with_null = {x.feature for x in model.levels.listed if x.null and x.levels.type != "string"}  # no number is a null
+    own.update({name: levels for name, levels in recorded.items() if name in with_null})
     return {**values, **{name: _category(model, name, levels) for name, levels in {**own, **assigned}.items()}}
 
 
@@ -85,15 +88,16 @@ def _contradictions(
 ) -> Iterator[Problem]:
     """Levels beside the model's own that are others.
 
-    The model looks its own levels up by value, so their order is not compared. Recorded levels that no row of training
-    had are not among those of an encoder. Where only the metadata holds them, their order may be that of codes.
+    The model looks its own levels up by value, so their order is not compared. An encoder knows what came to it: not
+    the levels that no row of training had, but the value that an imputer in front of it gave to nulls. Where only the
+    metadata holds levels, their order may be that of codes.
     """
     recorded = dict(model.recorded)
-    rows_only = {*model.levels.seen, *(x.feature for x in model.levels.listed)}
+    encoded = {x.feature for x in model.levels.listed}
     own = {**{x.feature: x.levels for x in model.levels.listed}, **dict(model.levels.named)}
     for name, levels in recorded.items():
-        has_more = name in rows_only and name in own and set(levels.values) >= set(own[name].values)
-        if name in own and not (has_more or _same(levels, own[name])):
+        has_more = name in model.levels.seen and name in own and set(levels.values) >= set(own[name].values)
+        if name in own and name not in encoded and not (has_more or _same(levels, own[name])):
             yield _other_levels(name, own[name])
     held = {**recorded, **{name: type_.levels for name, type_ in types.items()}}
     for name, levels in given.items():

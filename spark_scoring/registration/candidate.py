@@ -13,7 +13,7 @@ from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.spec import output_model_type
 from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
 from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
-from spark_scoring.registration.record import training_record
+from spark_scoring.registration.record import mixed_nulls, training_record
 from spark_scoring.registration.sample import sample_of
 from spark_scoring.registration.tasks import (
     check_count,
@@ -24,7 +24,7 @@ from spark_scoring.registration.tasks import (
     output_schema,
     output_type,
 )
-from spark_scoring.registration.verification import predict_as_saved
+from spark_scoring.registration.verification import predict_as_saved, prediction_difference
 from spark_scoring.registration.zones import zone_note
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     sample = sample_of(X, predict)
     predictions = _predictions(predict, model, name, settled, sample)
     check_count(predictions, len(sample))
+    if predict is not None:
+        _check_one_null(predict, sample, predictions)
     labels = None if known in ("regression", "anomaly_detection") else class_labels(model)
     if known is not None:
         settled_type = output_type(known, predictions, labels)
@@ -156,6 +158,27 @@ def _predictions(
         return predict(own)
     except Exception as error:
         raise RegistrationError.predict_failed(type(error).__name__) from error
+
+
+def _check_one_null(predict: Callable[[Any], Any], sample: Inputs, predictions: Any) -> None:
+    """Refuse text whose missing values are of two kinds, where they are not the same to the model.
+
+    Raises:
+        RegistrationError: names the columns.
+
+    """
+    if not isinstance(sample, pd.DataFrame):
+        return
+    problems = []
+    for name in mixed_nulls(sample):
+        own = sample.copy()
+        own[name] = [None if pd.isna(value) else value for value in own[name]]
+        if prediction_difference(predictions, predict(own)) is not None:
+            cause = "its missing values are both None and NaN, which the model tells apart; a table has one null"
+            fix = f"train on one of them, and register that: X[{name!r}] = X[{name!r}].where(X[{name!r}].notna(), None)"
+            problems.append(Problem(f"column {name!r}", cause, fix, "object-column"))
+    if problems:
+        raise RegistrationError(problems)
 
 
 def _category_problems(categories: Mapping[str, Sequence[Any]], X: Inputs) -> list[Problem]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from spark_scoring.errors import Gathering, RegistrationError
+from spark_scoring.model.estimators import attribute, final_estimator, library, takes_documents
+from spark_scoring.registration.boosters import booster_predict, lost_by_own_flavor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
 _OURS = frozenset(
@@ -42,23 +44,34 @@ _FLAVORS = {
     "xgboost": "xgboost",
 }
 """The package that a model's class, or the nearest class that it derives from, is of -> MLflow's flavor."""
+_PREDICTING = ("catboost", "lightgbm", "sklearn", "statsmodels", "xgboost")
+"""Flavors whose models predict with a method of their own, in memory as when loaded."""
 
 
 def flavor_of(model: Any, given: str | ModuleType | None = None) -> str:
     """The name of the flavor that logs the model: ``lightgbm`` for ``mlflow.lightgbm``.
+
+    An estimator of which XGBoost's or CatBoost's own flavor would lose something goes as scikit-learn's, whose flavor
+    takes whatever predicts.
 
     Args:
         model: the trained model.
         given: a flavor's name or module; default: found from the class of the model.
 
     Raises:
-        RegistrationError: none is known for it, or it is of Spark ML.
+        RegistrationError: none is known for it, the given one would lose something of it, or it is of Spark ML.
 
     """
+    if inspect.isclass(model):
+        raise RegistrationError.is_class(model.__name__)
     name = given.__name__.removeprefix("mlflow.") if inspect.ismodule(given) else given
+    lost = lost_by_own_flavor(model)
     if name is None:
         packages = (cls.__module__.split(".", maxsplit=1)[0] for cls in type(model).__mro__)
         name = next((_FLAVORS[package] for package in packages if package in _FLAVORS), None)
+        name = "sklearn" if lost else name
+    elif lost and name in ("xgboost", "catboost"):
+        raise RegistrationError.flavor_loses(name, lost)
     kind = f"{type(model).__module__}.{type(model).__name__}"
     if name is None:
         raise RegistrationError.no_flavor(kind, sorted(set(_FLAVORS.values())))
@@ -79,13 +92,13 @@ def flavor_options(
 ) -> tuple[dict[str, Any], str]:
     """Keywords of the flavor's ``log_model`` that the model needs, and a note on them, which may be empty.
 
-    scikit-learn models go as skops, which runs no code of the file's; the types in it that skops does not know are
-    named as trusted, since they are those of the very object that is logged. What skops cannot hold goes as
-    cloudpickle, and torch modules that take a frame as a pickle: their traced form wants an array. A task
-    ``probability`` makes ``predict`` of a classifier its ``predict_proba``.
+    Models of scikit-learn, and LightGBM's estimators, go as skops, which runs no code of the file's; the types in it
+    that skops does not know are named as trusted, since they are those of the very object that is logged. What skops
+    cannot hold goes as cloudpickle, and torch modules that take a frame as a pickle: their traced form wants an array.
+    A task ``probability`` makes ``predict`` of a classifier its ``predict_proba``.
 
     Raises:
-        RegistrationError: a keyword that is ours, or that the flavor does not have.
+        RegistrationError: a keyword that is ours, or that the flavor does not have; a model that cannot predict.
 
     """
     problems = Gathering()
@@ -97,26 +110,101 @@ def flavor_options(
         with problems.attempt():
             if name in _OURS or not (name in known or is_open):
                 raise RegistrationError.bad_option(name, flavor, reserved=name in _OURS)
-    problems.raise_all(RegistrationError)
     options = dict(given)
-    note = ""
+    if flavor == "sklearn" and task == "probability" and hasattr(model, "predict_proba"):
+        options.setdefault("pyfunc_predict_fn", "predict_proba")
+    if flavor in _PREDICTING:
+        with problems.attempt():
+            _check_predicts(model, flavor, str(options.get("pyfunc_predict_fn", "predict")))
+    problems.raise_all(RegistrationError)
     if flavor == "pytorch" and takes_frame and "serialization_format" in known:
         options.setdefault("serialization_format", "pickle")
         note = (
             "logged as a pickle: loading it runs whatever code the file names; trained on an array, it would be traced"
         )
-    if flavor != "sklearn":
         return options, note
-    if task == "probability" and hasattr(model, "predict_proba"):
-        options.setdefault("pyfunc_predict_fn", "predict_proba")
-    if "serialization_format" not in options and "skops_trusted_types" not in options:
-        trusted = _skops_types(model)
-        if trusted is None:
-            options["serialization_format"] = "cloudpickle"
-            note = "logged as cloudpickle, since skops cannot hold it: loading it runs whatever code the file names"
-        elif trusted:
-            options |= {"serialization_format": "skops", "skops_trusted_types": trusted}
-    return options, note
+    if flavor == "sklearn" or (flavor == "lightgbm" and hasattr(model, "get_params")):
+        options, note = _as_skops(model, options, known)
+        lost = lost_by_own_flavor(model)
+        own = f"logged with the flavor sklearn, since its own would lose {lost}" if lost else ""
+        return options, "; ".join(text for text in (own, note) if text)
+    return options, ""
+
+
+def _as_skops(model: Any, given: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """With the keywords of the form in which the flavor writes the model, and a note on it.
+
+    Raises:
+        RegistrationError: skops is asked for, and cannot hold it.
+
+    """
+    options = dict(given)
+    if options.get("serialization_format", "skops") != "skops" or "skops_trusted_types" in options:
+        return options, ""
+    trusted = _skops_types(model) if "skops_trusted_types" in known else None
+    if trusted is None and "serialization_format" in options:
+        raise RegistrationError.not_for_skops()
+    if trusted is None:
+        options |= {"serialization_format": "cloudpickle"} if "serialization_format" in known else {}
+        return options, "logged as cloudpickle, since skops cannot hold it: loading it runs whatever code the file names"
+    if trusted:
+        options |= {"serialization_format": "skops", "skops_trusted_types": trusted}
+    return options, ""
+
+
+def _check_predicts(model: Any, flavor: str, method: str) -> None:
+    """Refuse a model that is not trained, or has no method to predict rows with.
+
+    Raises:
+        RegistrationError: says what it has instead, and what to do.
+
+    """
+    if _is_untrained(model):
+        raise RegistrationError.not_trained(type(model).__name__)
+    if type(model).__module__.startswith("statsmodels.tsa."):
+        raise RegistrationError.no_rows(type(model).__name__)
+    if flavor == "sklearn" and method not in _CALLED:
+        raise RegistrationError.no_predict_fn(method, _CALLED)
+    if attribute(model, method) is not None:
+        return
+    last = final_estimator(model)
+    last = model if attribute(last, method) is not None else last
+    others = [name for name in _OTHER_METHODS if attribute(last, name) is not None]
+    fix = "leave pyfunc_predict_fn out of options" if method != "predict" else _instead(model, last, others)
+    raise RegistrationError.no_method(type(last).__name__, method, others, fix)
+
+
+_CALLED = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba")
+"""What MLflow's loaded model of scikit-learn can be made to call for each row (``pyfunc_predict_fn``)."""
+_OTHER_METHODS = ("transform", "fit_transform", "fit_predict", "kneighbors", "score_samples", "predict_proba")
+"""What an estimator has that does not predict."""
+
+
+def _is_untrained(model: Any) -> bool:
+    """Whether CatBoost says so; or it is a model of statsmodels', whose fit returns another object that predicts."""
+    if library(model) == "catboost":
+        return not model.is_fitted()
+    return type(model).__module__.startswith("statsmodels.") and hasattr(model, "fit")
+
+
+def _instead(model: Any, last: Any, others: Sequence[str]) -> str:
+    """What to type, so that rows are predicted after all."""
+    if attribute(last, "novelty") is False:
+        return f"train it for new rows: {type(last).__name__}(novelty=True).fit(X), task='anomaly_detection'"
+    if attribute(last, "refit", default=True) is False:
+        return "let it fit the best one again: refit=True; or register an estimator with the best parameters"
+    for name in ("transform", "score_samples"):
+        if name in others:
+            return (
+                f"put a model behind it, make_pipeline(..., LinearRegression()); or register what its {name} returns: "
+                f"register_model(lambda X: model.{name}(X), X, flavor='pyfunc', task='regression', name=...)"
+            )
+    if attribute(last, "labels_") is not None:
+        learner = "KNeighborsClassifier(1).fit(X, model.labels_)"
+        if last is not model:
+            learner = "make_pipeline(model[:-1], KNeighborsClassifier(1)).fit(X, model[-1].labels_)"
+        return f"take one that predicts (KMeans, Birch, ...); or learn its labels: {learner}, task='clustering'"
+    return "train one that predicts rows; or wrap it: class Mine(mlflow.pyfunc.PythonModel) with a predict of its own"
 
 
 def model_keyword(model: Any, flavor: str) -> dict[str, Any]:
@@ -138,9 +226,12 @@ def in_memory(
     if flavor == "pyfunc":
         return _python_model(model, options, params)
     if hasattr(model, "inplace_predict"):  # an XGBoost Booster: its predict takes no frame
-        return cast("Callable[[Any], Any]", model.inplace_predict)
-    method = options.get("pyfunc_predict_fn", "predict")
-    return getattr(model, method, None) if flavor not in ("onnx", "pytorch") else None
+        return booster_predict(model)
+    method = getattr(model, options.get("pyfunc_predict_fn", "predict"), None)
+    if flavor in ("onnx", "pytorch") or method is None:
+        return None
+    predict = cast("Callable[[Any], Any]", method)
+    return (lambda data: predict(_texts(data))) if takes_documents(model) else predict
 
 
 def algorithm_of(model: Any) -> str:
@@ -185,6 +276,11 @@ def _python_model(model: Any, options: Mapping[str, Any], params: Mapping[str, A
     context = (None,) if "context" in given else ()
     extra = {"params": dict(params)} if "params" in given else {}
     return lambda data: model.predict(*context, _own(data), **extra)
+
+
+def _texts(data: Any) -> Any:
+    """The one column of a frame, as scoring gives it to a model that takes texts."""
+    return data.iloc[:, 0] if isinstance(data, pd.DataFrame) and data.shape[1] == 1 else data
 
 
 def _text(annotation: Any) -> str:

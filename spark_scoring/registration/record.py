@@ -75,12 +75,23 @@ def training_record(
 
 def _null_kind(column: pd.Series[Any]) -> Missing | None:
     """What a missing text is in this column; None where it holds no text, or none is missing."""
+    if is_category(column.dtype):
+        return "NaN"
     if isinstance(column.dtype, pd.StringDtype):
         return "NaN" if str(column.dtype) == "str" else "string"
     if column.dtype != object or pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
         return None
-    kinds = {type(value) for value in column[column.isna().to_numpy()]}
+    kinds = _null_types(column)
     return next((kind for type_, kind in _NULL_KINDS if type_ in kinds), None)
+
+
+def _null_types(column: pd.Series[Any]) -> set[type]:
+    return {type(value) for value in column[column.isna().to_numpy()]}
+
+
+def mixed_nulls(X: pd.DataFrame) -> list[str]:
+    """Columns of objects whose missing values are of several kinds."""
+    return [str(name) for name in X.columns if X[name].dtype == object and len(_null_types(X[name])) > 1]
 
 
 _NULL_KINDS: tuple[tuple[type, Missing], ...] = ((type(None), "None"), (float, "NaN"), (type(pd.NA), "NA"))

@@ -137,8 +137,8 @@ def register_model(  # noqa: PLR0913  keyword-only
         X: the frame (or 2-D array) that it was trained on, features only. Its head is the input example. Of it the
             MLmodel's metadata keeps dtypes, category levels and statistics (quantiles, shares of levels).
         name: the registered model; ``catalog.schema.model`` where the registry is Unity Catalog.
-        task: ``regression``, ``binary_classification``, ``multiclass_classification``, ``anomaly_detection`` or
-            ``probability``: decides the output type.
+        task: ``regression``, ``binary_classification``, ``multiclass_classification``, ``anomaly_detection``,
+            ``probability``, ``ranking`` or ``clustering``: decides the output type.
         flavor: MLflow's flavor or its module; default: found from the model's class.
         alias: one or more aliases for the version.
         nullable: columns that may hold nulls when the model scores; integer and boolean ones among them are refused,

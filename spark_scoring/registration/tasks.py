@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
     from numpy.typing import NDArray
 
-Task = Literal["regression", "binary_classification", "multiclass_classification", "anomaly_detection", "probability"]
+Task = Literal[
+    "regression",
+    "binary_classification",
+    "multiclass_classification",
+    "anomaly_detection",
+    "probability",
+    "ranking",
+    "clustering",
+]
 """regression: a number. Classifications: the label, a whole number or text. anomaly_detection: no label, -1 or 1 as
-scikit-learn's outlier detectors say it. probability: a number from 0 to 1, or one per class."""
+scikit-learn's outlier detectors say it. probability: a number from 0 to 1, or one per class. ranking: a number
+that sorts the rows of a query, the highest first. clustering: no label, the number of the row's cluster."""
 
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -32,6 +41,8 @@ WANTED = {
     "multiclass_classification": "labels: whole numbers, booleans or text",
     "anomaly_detection": "-1 for an anomaly and 1 for all else",
     "probability": "floating numbers from 0 to 1",
+    "ranking": "floating numbers, the highest for the row that comes first",
+    "clustering": "whole numbers: the row's cluster",
 }
 
 
@@ -53,7 +64,8 @@ def output_type(task: Task, predictions: Any, classes: Sequence[Any] | None = No
     """The type that the task gives the model's output, after holding it against real predictions.
 
     regression and probability: double, one per row, or a fixed number of them (several targets, one per class).
-    Classifications: long, for text labels string; booleans become 0 and 1. anomaly_detection: long.
+    ranking: double. Classifications: long, for text labels string; booleans become 0 and 1. anomaly_detection and
+    clustering: long.
 
     Args:
         task: what the model is for.
@@ -70,6 +82,8 @@ def output_type(task: Task, predictions: Any, classes: Sequence[Any] | None = No
         raise RegistrationError.outputs_differ(task, WANTED[task], described(predictions), cause)
     if task in ("regression", "probability"):
         return "double" if len(columns) == 1 else Tensor("double", (-1, len(columns)))
+    if task == "ranking":
+        return "double"
     return "string" if task in _LABELS and _is_text(columns[0]) else "long"
 
 
@@ -155,6 +169,10 @@ def _contradiction(task: Task, columns: Sequence[NDArray[Any]], classes: Sequenc
             return _not_floating(columns, "are these labels?") or _not_probabilities(columns)
         case "anomaly_detection":
             return _not_outliers(columns[0])
+        case "ranking":
+            return _not_floating(columns, "is this a classification?")
+        case "clustering":
+            return _not_clusters(columns[0])
         case _:
             return _not_labels(task, columns[0], classes)
 
@@ -176,6 +194,13 @@ def _not_outliers(column: NDArray[Any]) -> str | None:
     if values <= {0, 1}:
         return "they are 0 and 1 (PyOD's way): map them, so that 1 is -1 and 0 is 1"
     return "they are neither -1 nor 1; is this a score (score_samples, decision_function)?"
+
+
+def _not_clusters(column: NDArray[Any]) -> str | None:
+    if column.dtype.kind in "iu":
+        return None
+    kind = "text" if _is_text(column) else _KINDS.get(column.dtype.kind, column.dtype.kind)
+    return f"they are {kind}; is this a distance (transform) or a score?"
 
 
 def _not_labels(task: Task, column: NDArray[Any], classes: Sequence[Any] | None) -> str | None:

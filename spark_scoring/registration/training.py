@@ -6,36 +6,35 @@ in both, and the frame has only types that a signature can say.
 
 from __future__ import annotations
 
-import pkgutil
-import sys
-from dataclasses import dataclass
 from datetime import timedelta  # noqa: TC003  pydantic wants it when the class is made
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.source import pin_source
-from spark_scoring.errors import Gathering, JobError, PlanError, Problem, SourceError, TrainingError, first_line
+from spark_scoring.errors import Gathering, Problem, near_fix
 from spark_scoring.features.client import FeatureLookup, feature_client
 from spark_scoring.job import Fields, Job, SourceSettings
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
+from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.flavors import flavor_of
 from spark_scoring.registration.metrics import validation_metrics
 from spark_scoring.registration.register import RegisteredModel, listed_aliases, register_model, request_problems
 from spark_scoring.registration.tasks import Task  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.registration.tracking import ask_registry, experiment_id, in_our_words, logging_at
-from spark_scoring.registration.training_rows import read_rows, spark_type
+from spark_scoring.registration.training_rows import columns_beside, examples_of, read_rows, spark_type
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame, SparkSession
+
+    from spark_scoring.registration.training_rows import Examples
 
 
 class FeatureColumn(Fields):
@@ -87,7 +86,12 @@ class TrainingJob(Job):
     lookups: tuple[LookupSettings, ...] = ()
     """Feature tables that some of the features come from; the model then scores from keys alone."""
     label: str | None = None
-    """SQL expression over the table; none where the task needs none (anomaly_detection)."""
+    """SQL expression over the table; none where the task needs none (anomaly_detection, clustering)."""
+    weights: str | None = None
+    """SQL expression: what each row counts, in training and in metrics; a number >= 0."""
+    groups: str | None = None
+    """SQL expression: the query that a row is of, for rankers; or what a search's ``cv`` keeps together. Rows are
+    sorted by it."""
     order_by: tuple[str, ...] = ()
     """SQL expressions that sort the rows, for models whose result depends on their order."""
     validation: str | None = None
@@ -95,6 +99,16 @@ class TrainingJob(Job):
     estimator: str
     """``package.module:name`` of a class or function; called with ``params`` it gives something with ``fit(X, y)``."""
     params: dict[str, Any] = Field(default={})
+    early_stopping: int | None = Field(default=None, ge=1)
+    """Rounds without a better result on the validation rows, after which boosting stops."""
+    search: dict[str, Any] | None = None
+    """``space``: parameter -> values to try; ``class``: GridSearchCV (default), another search of scikit-learn, or
+    ``package.module:name``; all else are its keywords, such as ``cv``, ``scoring``, ``n_iter``. The best estimator is
+    registered."""
+    code_paths: tuple[str, ...] = ()
+    """Files and folders of the training code that the model needs when it scores; they are logged with it."""
+    verify: Literal["apart", "here"] = "apart"
+    """Where the logged model is loaded and tried: in a process of its own, or in the job's, which is faster."""
     flavor: str | None = None
     alias: tuple[str, ...] | str = ()
     tags: dict[str, str] = Field(default={})
@@ -113,28 +127,32 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
 
     Raises:
         RequestError: the job cannot run as it stands; nothing was trained.
+        TrainingError: the estimator could not be fitted; nothing was logged.
         RegistrationError, VerificationError: see ``register_model``.
 
     """
     problems = Gathering()
-    source = estimator = None
+    source = fitting = None
     aliases = listed_aliases(job.alias)
+    problems.problems += _missing_paths(job.code_paths)
     with problems.attempt():
-        estimator = _estimator(job.estimator, job.params)
+        fitting = fitting_of(job)
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt(), logging_at(job.tracking_uri, job.registry_uri) as client:
         problems.problems += request_problems(job.name, aliases)
-        if not problems.problems:
+        if not problems.problems and fitting is not None:
             if job.flavor is not None:
-                flavor_of(estimator, job.flavor)
+                flavor_of(fitting.estimator, job.flavor)
             ask_registry(client, job.name)
     problems.raise_all()
-    assert source is not None  # noqa: S101  else raised above
-    examples = _examples(job, source.frame)
-    X, y, held_out = examples.X, examples.y, examples.held_out  # noqa: N806  the field's name for it
-    model = _fitted(estimator, X[~held_out], None if y is None else y[~held_out])
-    metrics = validation_metrics(job.task, model, X[held_out], y[held_out]) if y is not None and held_out.any() else {}
+    assert source is not None and fitting is not None  # noqa: S101, PT018  else raised above
+    examples, held_out, training_set = _examples(job, source.frame)
+    train, validation = examples.where(~held_out), examples.where(held_out)
+    fitting.check(train, validation)
+    with logging_at(job.tracking_uri, job.registry_uri):  # autologging would make runs of its own
+        fitted = fitting.fit(train, validation)
+        metrics = validation_metrics(job.task, fitted.model, validation) if held_out.any() else {}
     if job.experiment is not None:
         with logging_at(job.tracking_uri, job.registry_uri) as client, in_our_words("experiment"):
             experiment_id(client, job.experiment, job.artifact_location)
@@ -143,85 +161,93 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
         "task": job.task,
         "flavor": job.flavor,
         "alias": aliases,
-        "params": job.params,
-        "metrics": {"training_rows": int((~held_out).sum()), **metrics},
+        "params": {**job.params, **fitted.params},
+        "metrics": {"training_rows": len(train.X), **metrics, **fitted.metrics},
         "tags": {"training_data_version": str(source.version), **job.tags},
         "pip_requirements": None if job.pip_requirements is None else list(job.pip_requirements),
         "experiment": job.experiment,
         "tracking_uri": job.tracking_uri,
         "registry_uri": job.registry_uri,
+        "verify": job.verify,
+        "options": {"code_paths": list(job.code_paths)} if job.code_paths else None,
     }
-    if examples.training_set is None:
+    if training_set is None:
         settings["tags"] = {"training_data": source.ref.text, **settings["tags"]}
-        return register_model(model, X[~held_out], **settings)
+        return register_model(fitted.model, train.X, **settings)
     client = feature_client(model_registry_uri=job.registry_uri)
-    settings |= {"training_set": examples.training_set, "training_data": source.ref.text}
-    return log_model_with_feature_engineering(client, model, X[~held_out], **settings)
+    settings |= {"training_set": training_set, "training_data": source.ref.text}
+    return log_model_with_feature_engineering(client, fitted.model, train.X, **settings)
 
 
-@dataclass(frozen=True)
-class _Examples:
-    """What a model is trained and validated on."""
+def _missing_paths(paths: Sequence[str]) -> list[Problem]:
+    """Paths at which there is nothing, with the nearest that there is."""
+    problems = []
+    for path in paths:
+        if not Path(path).exists():
+            folder = Path(path).parent
+            there = [str(found) for found in folder.iterdir()] if folder.is_dir() else []
+            fix = near_fix(path, there, what="there are") or f"paths are relative to {Path.cwd()}"
+            problems.append(Problem(f"code_paths: {path}", "there is no such file or folder", fix))
+    return problems
 
-    X: pd.DataFrame
-    y: pd.Series[Any] | None
-    held_out: NDArray[np.bool_]
-    """Rows that only metrics are computed on."""
-    training_set: Any
-    """The feature client's, where features are looked up."""
 
-
-def _examples(job: TrainingJob, frame: DataFrame) -> _Examples:
-    """Features, labels, and which rows only metrics are computed on."""
+def _examples(job: TrainingJob, frame: DataFrame) -> tuple[Examples, NDArray[np.bool_], Any]:
+    """The rows, which of them only metrics are computed on, and the training set where features are looked up."""
     problems = Gathering()
     types, columns = _features(job)
-    label = held_out = F.lit(None)
+    texts = {"label": job.label, "weights": job.weights, "groups": job.groups}
+    beside = None
     with problems.attempt():
-        label = _label(job, frame)
-    with problems.attempt():
-        held_out = _condition(frame, job.validation)
+        beside = columns_beside(frame, job.task, validation=job.validation, **texts)
     for sql in job.order_by:
         with problems.attempt():
             spark_type(frame, f"order_by {sql}", sql)
     problems.raise_all()
+    assert beside is not None  # noqa: S101  else raised above
+    kept, order = list(beside), [F.expr(sql) for sql in job.order_by]
     training_set = None
     if job.lookups:
-        frame, training_set = _looked_up(job, frame, types, columns, label)
+        frame, training_set = _looked_up(job, frame, types, columns, [*kept, *order])
         columns = {}
-    rows = frame.orderBy(*[F.expr(sql) for sql in job.order_by]) if job.order_by else frame
-    found = read_rows(rows, types, columns, [label, held_out])
-    labels, held = (found.kept.column(i).to_pandas() for i in range(2))
-    if held.all():
-        raise SourceError([Problem("validation", "it holds in every row, and none is left to train on", "narrow it")])
-    if job.label is None:
-        return _Examples(found.X, None, held.to_numpy(dtype=bool), training_set)
-    if labels.isna().any():
-        fix = f"leave them out: source: {{where: ({job.label}) IS NOT NULL}}"
-        raise PlanError([Problem("label", f"it is null in {int(labels.isna().sum()):,} rows", fix)])
-    return _Examples(found.X, labels.rename("label"), held.to_numpy(dtype=bool), training_set)
+        mine = [F.col(_beside(i)) for i in range(len(kept) + len(order))]
+        kept, order = mine[: len(kept)], mine[len(kept) :]
+    found = read_rows(frame.orderBy(*order) if order else frame, types, columns, kept)
+    return *examples_of(found, job.task, **texts), training_set
 
 
 def _looked_up(
-    job: TrainingJob, frame: DataFrame, types: Mapping[str, str | None], columns: Mapping[str, str], label: Column
+    job: TrainingJob,
+    frame: DataFrame,
+    types: Mapping[str, str | None],
+    columns: Mapping[str, str],
+    beside: Sequence[Column],
 ) -> tuple[DataFrame, Any]:
     """The source with its features looked up, and the training set that the model is logged with.
 
     The training set has the label, if there is one, and the features alone; they are in its order, which is that of
-    the source's own columns, then of the lookups. Types that Databricks leaves out of a signature are cast.
+    the source's own columns, then of the lookups. Types that Databricks leaves out of a signature are cast. What
+    stands beside the features is of the source's columns, before features take their names.
     """
     client = feature_client(model_registry_uri=job.registry_uri)
     lookups = [settings.lookup() for settings in job.lookups]
     own = {name: columns.get(name, quote(name)) for name in types if name in columns or name in frame.columns}
     others = [name for name in frame.columns if name not in own]
     kept = [*[F.col(quote(name)) for name in others], *[_as_feature(frame, name, sql) for name, sql in own.items()]]
-    everything = client.create_training_set(df=frame.select(*kept), feature_lookups=lookups, label=None).load_df()
+    mine = [column.alias(_beside(i)) for i, column in enumerate(beside)]
+    everything = client.create_training_set(
+        df=frame.select(*kept, *mine), feature_lookups=lookups, label=None
+    ).load_df()
     training_set = client.create_training_set(
-        df=frame.select(*kept, *([] if job.label is None else [label.alias(_LABEL)])),
+        df=frame.select(*kept, *([] if job.label is None else [beside[0].alias(_LABEL)])),
         feature_lookups=lookups,
         label=None if job.label is None else _LABEL,
-        exclude_columns=[name for name in everything.columns if name not in types],
+        exclude_columns=[n for n in everything.columns if n not in types and n not in map(_beside, range(len(mine)))],
     )
     return everything, training_set
+
+
+def _beside(i: int) -> str:
+    return f"__spark_scoring_beside_{i}"
 
 
 def _as_feature(frame: DataFrame, name: str, sql: str) -> Column:
@@ -239,71 +265,6 @@ def _features(job: TrainingJob) -> tuple[dict[str, str | None], dict[str, str]]:
     return {n: f.type for n, f in settings.items()}, {n: f.sql for n, f in settings.items() if f.sql is not None}
 
 
-def _label(job: TrainingJob, frame: DataFrame) -> Column:
-    """The label as the task has it: a double; or text, or a whole number, booleans as 0 and 1."""
-    if job.label is None:
-        if job.task != "anomaly_detection":
-            raise JobError([Problem("label", f"the task {job.task} has one", "add label: <SQL expression>")])
-        return F.lit(None).cast("double")
-    type_ = spark_type(frame, "label", job.label).typeName()
-    wanted = _LABEL_TYPES["number" if job.task == "regression" else "label"].get(type_)
-    if wanted is None:
-        fix = f"cast it: label: CAST({job.label} AS {'DOUBLE' if job.task == 'regression' else 'INT'})"
-        raise JobError([Problem("label", f"{type_.upper()} is no label of a {job.task}", fix)])
-    return F.expr(job.label).cast(wanted)
-
-
-def _condition(frame: DataFrame, sql: str | None) -> Column:
-    if sql is None:
-        return F.lit(False)  # noqa: FBT003
-    if spark_type(frame, "validation", sql).typeName() != "boolean":
-        raise JobError([Problem("validation", "it is no condition", "write one, such as month = 9")])
-    return F.coalesce(F.expr(sql), F.lit(False))  # noqa: FBT003
-
-
-def _named(path: str) -> Any:
-    """The class or function of a dotted path; the working directory is looked in, too, as ``python -m`` does."""
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    fix = "write package.module:name of a class or function that is installed or lies in the working directory"
-    try:
-        found = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise JobError([Problem(f"estimator {path}", first_line(error), fix)]) from error
-    if not callable(found):
-        raise JobError([Problem(f"estimator {path}", "it is no class or function", fix)])
-    return found
-
-
-def _estimator(path: str, params: Mapping[str, Any]) -> Any:
-    """What is to be fitted, made with its parameters."""
-    make = _named(path)
-    try:
-        estimator = make(**params)
-    except Exception as error:  # its own code
-        fix = "mend params"
-        raise JobError([Problem(f"estimator {path}", f"{type(error).__name__}: {first_line(error)}", fix)]) from error
-    if not hasattr(estimator, "fit"):
-        cause = f"it gives a {type(estimator).__name__}, which has no fit"
-        raise JobError([Problem(f"estimator {path}", cause, "name one that is fitted with fit(X, y)")])
-    return estimator
-
-
-def _fitted(estimator: Any, X: pd.DataFrame, y: pd.Series[Any] | None) -> Any:
-    """What ``fit`` returns, else the estimator itself."""
-    try:
-        fitted = estimator.fit(X) if y is None else estimator.fit(X, y)
-    except Exception as error:
-        raise TrainingError.fit(type(estimator).__name__, type(error).__name__) from error
-    return estimator if fitted is None else fitted
-
-
 _LABEL = "label"
 _SAYABLE = {"decimal": "double", "byte": "int", "timestamp_ntz": "timestamp"}
 """Spark types that drop out of a signature on Databricks -> what holds their values."""
-_NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal")
-_LABEL_TYPES = {
-    "number": dict.fromkeys(_NUMBERS, "double"),
-    "label": {"boolean": "bigint", **dict.fromkeys(_NUMBERS[:4], "bigint"), "string": "string"},
-}
-"""Spark type of a label -> the type that it is read as."""

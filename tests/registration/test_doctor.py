@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from decimal import Decimal
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+import spark_scoring
 from spark_scoring import RequestError
 from spark_scoring.cli import main
 from spark_scoring.registration.findings import CODES
@@ -365,6 +367,36 @@ def test_without_loading_only_files_are_read(tmp_path: Path) -> None:
     diagnosis = check_model(other_order(tmp_path / "model"), load=False)
     assert (diagnosis.findings, diagnosis.loaded) == ((), False)
     assert "not loaded: what needs that was not looked at" in " ".join(diagnosis.explain().split())
+
+
+def test_the_zone_of_training(numbers: pd.DataFrame, tmp_path: Path) -> None:
+    X = numbers.assign(t=pd.date_range("2025", periods=len(numbers)))
+    model = make_pipeline(FunctionTransformer(lambda d: d[["a", "b"]]), LinearRegression()).fit(X, X["a"])
+    signature = mlflow.models.infer_signature(X, model.predict(X))
+    record = {"spark_scoring": {"format": 1, "dtypes": {"t": "datetime64[ns, Europe/London]"}}}
+    kept = {"signature": signature, "metadata": record, "serialization_format": "cloudpickle"}
+    mlflow.sklearn.save_model(model, str(tmp_path / "m"), pip_requirements=["mlflow"], **kept)
+    found = {finding.code: finding for finding in check_model(str(tmp_path / "m")).findings}
+    assert "of the zone Europe/London in training" in found["time-zone"].cause
+
+
+def test_a_module_that_only_this_process_finds(
+    numbers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_doctor_steps.py").write_text("def doubled(X):\n    return X * 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    steps = importlib.import_module("my_doctor_steps")
+    model = make_pipeline(FunctionTransformer(steps.doubled), LinearRegression()).fit(numbers, numbers["a"])
+    kept = {
+        "signature": mlflow.models.infer_signature(numbers, model.predict(numbers)),
+        "input_example": numbers.head(),
+    }
+    mlflow.sklearn.save_model(
+        model, str(tmp_path / "m"), pip_requirements=["mlflow"], serialization_format="cloudpickle", **kept
+    )
+    found = {finding.code: finding for finding in spark_scoring.check_model(str(tmp_path / "m")).findings}
+    assert "it needs the module my_doctor_steps" in found["needs-module"].cause
+    assert str(tmp_path / "my_doctor_steps.py") in found["needs-module"].fix
 
 
 def test_every_code_is_found_somewhere_in_these_tests() -> None:

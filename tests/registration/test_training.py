@@ -113,6 +113,7 @@ def fields(spark: SparkSession, registry: str) -> dict[str, Any]:
         "alias": "champion",
         "pip_requirements": ["lightgbm"],
         "tracking_uri": registry,
+        "verify": "here",
     }
 
 
@@ -149,15 +150,12 @@ def test_a_regression_and_outliers(spark: SparkSession, fields: dict[str, Any]) 
         ({"estimator": "no_such_package:x"}, "No module named 'no_such_package'"),
         ({"source": {"table": "main.training.order"}}, "did you mean main.training.orders"),
         ({"label": None}, "label: the task binary_classification has one"),
-        (
-            {"label": "price"},
-            "DECIMAL is no label of a binary_classification\n   fix: cast it: label: CAST(price AS INT)",
-        ),
+        ({"label": "price"}, "label: it is not a whole number of 64 bits in "),
         ({"label": "prize"}, "columns: label: 'prize' does not fit the source"),
         ({"label": "CAST(NULL AS INT)"}, "label: it is null in 190 rows"),
-        ({"validation": "id"}, "validation: it is no condition"),
+        ({"validation": "id"}, "validation: it is not a condition"),
         ({"order_by": ["idd"]}, "order_by idd"),
-        ({"estimator": "lightgbm"}, "estimator lightgbm: it is no class or function"),
+        ({"estimator": "lightgbm"}, "estimator lightgbm: it is not a class or function"),
         ({"estimator": "builtins:dict"}, "it gives a dict, which has no fit"),
         ({"params": {"n_estimators": 5, "cc": 1}, "estimator": "sklearn.svm:SVC"}, "unexpected keyword argument"),
         ({"validation": "true"}, "validation: it holds in every row"),
