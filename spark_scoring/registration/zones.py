@@ -16,7 +16,7 @@ from spark_scoring.registration.frame import is_utc
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
     from spark_scoring.registration.frame import Inputs
 
@@ -66,8 +66,8 @@ def lost_zones(df: DataFrame, X: pd.DataFrame) -> list[Problem]:
     if not names or zone is None or is_utc(zone):
         return []
     wanted = {name: _sampled(X[name], zone) for name in names}
-    fields = [_found(name, kinds[name], [*own, *moved]) for name, (own, moved) in wanted.items()]
-    row = df.selectExpr(*fields).first()
+    fields = [_found(name, kinds[name], own | moved) for name, (own, moved) in wanted.items()]
+    row = df.select(*fields).first()
     found = {name: set(row[i] or ()) for i, name in enumerate(names)} if row is not None else {}
     lost = [n for n, (own, moved) in wanted.items() if not own <= found[n] and moved <= found[n]]
     cause = f"its times are those of the training set in the session's zone {zone}, and scoring gives a model UTC"
@@ -95,8 +95,9 @@ def _micros(times: pd.Series[Any]) -> set[int]:
     return {int(micros) for micros in times.astype("datetime64[us]").astype("int64")}
 
 
-def _found(name: str, kind: str, micros: list[int]) -> str:
-    """SQL that gives those of the numbers that the column has."""
-    value = _MICROS[kind].format(c=quote(name))
-    listed_numbers = ", ".join(f"{number}L" for number in micros) or "NULL"
-    return f"collect_set(CASE WHEN {value} IN ({listed_numbers}) THEN {value} END)"
+def _found(name: str, kind: str, micros: set[int]) -> Column:
+    """Those of the numbers that the column has."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    value = F.expr(_MICROS[kind].format(c=quote(name)))
+    return F.collect_set(F.when(value.isin(sorted(micros)), value))

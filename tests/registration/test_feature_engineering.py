@@ -202,7 +202,7 @@ def test_other_types_and_another_order_than_in_training(registry: str, spark: Sp
 
 def test_outputs_that_the_predictions_contradict(registry: str, training_set: TrainingSet) -> None:
     text = refused(training_set, output_schema=Schema([ColSpec("long")]))
-    assert "output schema: it says [long (required)]; the model returned float64 of shape (5,)" in text
+    assert "output schema: it says [long (required)]; the model returned float64 of shape (20,)" in text
     classifier = LogisticRegression().fit(X, X["temp"] > 0.5)
     assert "the task says floating numbers" in refused(training_set, classifier, task="regression")
 
