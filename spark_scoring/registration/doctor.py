@@ -403,6 +403,13 @@ def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Fi
         return
     if levels is None:
         return
+    unsure = [name for name in levels.unsure if name not in (files.record.get("nulls") or {})]
+    if unsure:
+        cause = (
+            "an imputer in the model replaces NaN, and nothing says whether a missing text was NaN or None in training"
+        )
+        fix = "register it with register_model, which records it; scoring gives NaN"
+        yield Finding("null-kind", f"input {listed(unsure)}", cause, fix)
     known = set(files.record.get("categories") or {})
     held = [name for name, _ in levels.named if name in names and name not in known]
     if held:

@@ -36,6 +36,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "pickle": ("note", "a pickled file: loading it runs whatever code it names"),
     "not-loadable": ("error", "it does not load here"),
     "needs-module": ("error", "it needs a module that it does not carry, which no Spark worker finds"),
+    "null-kind": ("warning", "nothing says whether a missing text was NaN or None in training"),
     "time-zone": ("error", "a time column had a zone in training that is not UTC, in which scoring gives times"),
     "example-fails": ("error", "it raises on its own example"),
     "batch-dependent": ("error", "a row's result depends on the other rows that it is given with"),

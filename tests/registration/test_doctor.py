@@ -21,7 +21,7 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import spark_scoring
 from spark_scoring import RequestError
@@ -378,6 +378,18 @@ def test_the_zone_of_training(numbers: pd.DataFrame, tmp_path: Path) -> None:
     mlflow.sklearn.save_model(model, str(tmp_path / "m"), pip_requirements=["mlflow"], **kept)
     found = {finding.code: finding for finding in check_model(str(tmp_path / "m")).findings}
     assert "of the zone Europe/London in training" in found["time-zone"].cause
+
+
+def test_which_null_training_had_is_not_recorded(tmp_path: Path) -> None:
+    texts = pd.DataFrame({"k": pd.Series(["a", "b", "b"] * 5, dtype=object)})
+    steps = (SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+    model = make_pipeline(*steps).fit(texts, [0, 1, 1] * 5)
+    signature = mlflow.models.infer_signature(texts, model.predict(texts))
+    kept = {"signature": signature, "serialization_format": "cloudpickle", "pip_requirements": ["mlflow"]}
+    mlflow.sklearn.save_model(model, str(tmp_path / "m"), **kept)
+    found = {finding.code: finding for finding in check_model(str(tmp_path / "m")).findings}
+    assert found["null-kind"].thing == "input k"
+    assert "null-kind" not in {f.code for f in check_model(model, texts, task="binary_classification").findings}
 
 
 def test_a_module_that_only_this_process_finds(
