@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SHOWN = 12
+EACH_TARGET = (
+    "register a model for each target: fit it on Y[:, 0], and so on; "
+    "of a MultiOutputClassifier, register model.estimators_[0], and so on"
+)
 
 
 @dataclass(frozen=True)
@@ -374,7 +378,7 @@ class RegistrationError(RequestError):
     @classmethod
     def predict_failed(cls, kind: str) -> RegistrationError:
         if kind.endswith("NotFittedError"):
-            return cls.not_trained("")
+            return cls.not_trained("it")
         fix = (
             "give the frame that the model was trained on; its own text, which may hold values, is in the chained error"
         )
@@ -383,7 +387,7 @@ class RegistrationError(RequestError):
     @classmethod
     def not_trained(cls, kind: str) -> RegistrationError:
         fix = "train it first, model.fit(X, y); of statsmodels, register the results that fit() returns"
-        return cls([Problem("model", f"{kind} is not trained".strip(), fix, "not-registrable")])
+        return cls([Problem("model", f"{kind} is not trained", fix, "not-registrable")])
 
     @classmethod
     def is_class(cls, name: str) -> RegistrationError:
@@ -399,7 +403,7 @@ class RegistrationError(RequestError):
     @classmethod
     def no_method(cls, kind: str, method: str, others: Sequence[str], fix: str) -> RegistrationError:
         has = f"; it has {listed(others)}" if others else ""
-        only = " for the rows that it was trained on" if "fit_predict" in others and "transform" not in others else ""
+        only = ", for the rows that it was trained on" if others == ["fit_predict"] else ""
         return cls([Problem("model", f"{kind} has no {method}{has}{only}", fix, "not-registrable")])
 
     @classmethod
@@ -424,12 +428,13 @@ class RegistrationError(RequestError):
 
     @classmethod
     def several_targets(cls, count: int, rows: int) -> RegistrationError:
-        cause = f"it returned a list of {count} arrays of {rows} rows each, one for each target"
-        fix = (
-            "register a model for each target: fit it on Y[:, 0], and so on; "
-            "of a MultiOutputClassifier or MultiOutputRegressor, register model.estimators_[0], and so on"
-        )
-        return cls([Problem("model", cause, fix, "outputs-differ")])
+        cause = f"it returned a list of {count} arrays of {rows} rows each, as of several targets"
+        return cls([Problem("model", cause, EACH_TARGET, "outputs-differ")])
+
+    @classmethod
+    def takes_series(cls, name: str) -> RegistrationError:
+        cause = "the model takes a Series, and scoring gives it a DataFrame, as a table has columns"
+        return cls([Problem("training frame", cause, column_fix(name), "example-fails")])
 
     @classmethod
     def types_change_predictions(cls, features: Sequence[str], difference: str) -> RegistrationError:
@@ -1093,6 +1098,12 @@ class Gathering:
             raise kind(self.problems) from (self._causes[0] if self._causes else None)
 
 
+def condition_of(error: Exception) -> str:
+    """The name of the condition that Spark raised, such as TABLE_OR_VIEW_NOT_FOUND; empty where it has none."""
+    ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)  # the name until Spark 3.5
+    return str(ask() or "") if ask is not None else ""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error of Spark, Java or MLflow, without plan dumps, traces and the like."""
     return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
@@ -1115,6 +1126,14 @@ def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
     if near:
         return "did you mean " + " or ".join(folded[n] for n in near) + "?"
     return f"{what}: {listed(known)}" if known else None
+
+
+def column_fix(name: str) -> str:
+    """What to type around a model that takes a Series and no frame."""
+    return (
+        f"let a step in front take the column: make_pipeline(FunctionTransformer(lambda X: X[{name!r}]), model), "
+        "and give a frame: X.to_frame() of a Series"
+    )
 
 
 def listed(names: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from spark_scoring.errors import (
     Problem,
     RequestError,
     RunError,
+    condition_of,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def explain_failure(error: Exception, output: str, source: str) -> RunError:
     for pattern, explain in _CAUSES:
         if found := re.search(pattern, text):
             return explain(found, _Places(output, source))
-    code = error.getCondition() if isinstance(error, PySparkException) else None
+    code = condition_of(error) if isinstance(error, PySparkException) else None
     cause = f"Spark failed with {code or type(error).__name__}"
     return CommitError.failed("run", cause, "see the chained error and Spark's log for the failing task")
 

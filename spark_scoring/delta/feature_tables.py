@@ -15,6 +15,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
+from spark_scoring.delta.sink import writing_settings
 from spark_scoring.delta.source import describe_table, history, read_version, tables_near
 from spark_scoring.errors import FeatureTableError, first_line
 from spark_scoring.plan.lookups import FeatureTable
@@ -102,7 +103,8 @@ def create_feature_table(
     if partition_columns:
         writer = writer.partitionedBy(*[F.col(quote(column)) for column in partition_columns])
     try:
-        writer.create()
+        with writing_settings(spark):
+            writer.create()
     except AnalysisException as error:
         raise FeatureTableError.failed(name, first_line(error)) from error
     return find_feature_table(spark, name)
@@ -126,7 +128,8 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
         f"VALUES ({', '.join(f's.{name}' for name in names)})",
     ]
-    spark.sql(f"{unformatted(into)} {{rows}} {unformatted(' '.join(clauses))}", rows=df)
+    with writing_settings(spark):
+        spark.sql(f"{unformatted(into)} {{rows}} {unformatted(' '.join(clauses))}", rows=df)
 
 
 def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
@@ -135,7 +138,8 @@ def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> Non
     own = {name.lower() for name in df.columns}
     partitions = [name for name in detail.get("partitionColumns") or () if name.lower() in own]
     writer = df.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
-    (writer.partitionBy(*partitions) if partitions else writer).saveAsTable(table.sql)
+    with writing_settings(spark):
+        (writer.partitionBy(*partitions) if partitions else writer).saveAsTable(table.sql)
 
 
 def drop_feature_table(spark: SparkSession, table: FeatureTable) -> None:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
 from spark_scoring.delta.names import resolve, with_suffix
-from spark_scoring.delta.sink import METADATA_SETTING, session_settings
+from spark_scoring.delta.sink import METADATA_SETTING, writing_settings
 from spark_scoring.delta.source import is_delta, read_version
 from spark_scoring.errors import HistoryError, RollbackFailedError
 from spark_scoring.sql import literal, quote
@@ -144,7 +144,7 @@ def _as_text(frame: DataFrame) -> DataFrame:
 def _take(spark: SparkSession, step: _Step) -> RolledBack:
     metadata = json.dumps({LEDGER_KEY: {"rolled_back": step.facts.run_id}})
     try:
-        with session_settings(spark, {METADATA_SETTING: metadata}):
+        with writing_settings(spark, {METADATA_SETTING: metadata}):
             _undo(spark, step)
     except Exception as error:
         raise RollbackFailedError.refused(step.ref.text, step.facts.run_id, type(error).__name__) from error

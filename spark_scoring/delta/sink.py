@@ -35,6 +35,13 @@ _MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
 CHECKPOINTS = "_spark_scoring"
 """Folder in an output's own: Delta and its VACUUM leave names with an underscore in front alone."""
 METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
+_NEUTRAL: Mapping[str, str | None] = {
+    "spark.databricks.delta.write.txnAppId": None,  # Delta passes over a second write of the same mark without a word
+    "spark.databricks.delta.write.txnVersion": None,
+    "spark.sql.sources.partitionOverwriteMode": "static",
+    "spark.databricks.delta.schema.autoMerge.enabled": "false",
+}
+"""Settings of a session that would change what our statements do -> what they are meanwhile; None: not set."""
 _settings_lock = threading.Lock()
 """Session settings are seen by every thread: two runs of one process must not take each other's."""
 
@@ -214,7 +221,7 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
     if target.schema is not None:
         writer.saveAsTable(target.ref.sql)
         return
-    with session_settings(spark, {METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
+    with writing_settings(spark, {METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
         writer.saveAsTable(target.ref.sql)
 
 
@@ -258,7 +265,7 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
     settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all"}
     spark = rows.frame.sparkSession
-    with session_settings(spark, settings):
+    with writing_settings(spark, settings):
         into, using, *clauses = statement
         text = " ".join([into, using, *[unformatted(clause) for clause in clauses if clause]])
         spark.sql(text, source=source).collect()
@@ -291,20 +298,31 @@ def _guarded(frame: DataFrame, condition: str, column: str) -> DataFrame:
 
 
 @contextmanager
-def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+def writing_settings(spark: SparkSession, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Settings for a statement of ours that writes; what the session has set for its own writes does not count."""
+    theirs = {key: value for key, value in _NEUTRAL.items() if spark.conf.get(key, None) not in (None, value)}
+    with session_settings(spark, {**theirs, **(settings or {})}):
+        yield
+
+
+@contextmanager
+def session_settings(spark: SparkSession, settings: Mapping[str, str | None]) -> Iterator[None]:
     """Settings of the session for what takes no options; as before afterwards. One run at a time has them."""
     with _settings_lock:
         before = {key: spark.conf.get(key, None) for key in settings}
         try:
-            for key, value in settings.items():
-                spark.conf.set(key, value)
+            _apply(spark, settings)
             yield
         finally:
-            for key, old in before.items():
-                if old is None:
-                    spark.conf.unset(key)
-                else:
-                    spark.conf.set(key, old)
+            _apply(spark, before)
+
+
+def _apply(spark: SparkSession, settings: Mapping[str, str | None]) -> None:
+    for key, value in settings.items():
+        if value is None:
+            spark.conf.unset(key)
+        else:
+            spark.conf.set(key, value)
 
 
 def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) -> None:

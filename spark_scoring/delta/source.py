@@ -10,7 +10,7 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.names import TableRef, resolve
-from spark_scoring.errors import JobError, Problem, SourceError, first_line
+from spark_scoring.errors import JobError, Problem, SourceError, condition_of, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -75,7 +75,7 @@ def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
     try:
         return spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0].asDict()
     except AnalysisException as error:
-        condition = error.getCondition() or ""
+        condition = condition_of(error)
         if "NOT_FOUND" in condition or "DOES_NOT_EXIST" in condition or "MISSING" in condition:
             return None
         if "VIEW" in condition:
