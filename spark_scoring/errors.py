@@ -548,7 +548,7 @@ class SourceError(RequestError):
     @classmethod
     def no_change_feed(cls, text: str, sql: str) -> SourceError:
         fix = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), which records from then on"
-        return cls([Problem(f"source {text}", "it has no change data feed, which changes: follow reads", fix)])
+        return cls([Problem(f"source {text}", "it has no change data feed, which the job reads", fix)])
 
     @classmethod
     def columns_changed(cls, text: str, columns: Sequence[str]) -> SourceError:
@@ -591,6 +591,69 @@ class StreamError(RequestError):
         )
         fix = "bring the checkpoint back, or replace those rows: force: true; mode: merge needs neither"
         return cls([Problem(f"checkpoint {folder}", cause, fix)])
+
+    @staticmethod
+    def _harm(*, adds: bool) -> str:
+        """What scoring a source from its beginning does to an output."""
+        return "; all its rows would be added again" if adds else "; predictions of rows that are gone would stay"
+
+    @staticmethod
+    def _anew(*, adds: bool) -> str:
+        """How a source is scored from its beginning all the same."""
+        if adds:
+            return "force: true, for one run, puts the source's rows in the place of the job's; or give a new output"
+        return (
+            "force: true, for one run, scores everything again and leaves predictions of rows that are gone; "
+            "changes: follow deletes those, with the source's change data feed"
+        )
+
+    @classmethod
+    def other_source(cls, source: str, *, adds: bool) -> StreamError:
+        cause = (
+            "it is not the table that this job has read so far: that one was dropped and created again, or replaced, "
+            f"or the job now names another one{cls._harm(adds=adds)}"
+        )
+        return cls([Problem(f"source {source}", cause, cls._anew(adds=adds))])
+
+    @classmethod
+    def replaced(cls, source: str, version: int, operation: str, *, adds: bool) -> StreamError:
+        cause = (
+            f"its version {version} ({operation}) put rows in the place of others, some of which this job may have "
+            f"scored{cls._harm(adds=adds)}"
+        )
+        return cls([Problem(f"source {source}", cause, cls._anew(adds=adds))])
+
+    @classmethod
+    def columns_altered(cls, source: str, version: int, operation: str) -> StreamError:
+        cause = f"its version {version} ({operation}) altered columns in a way that a stream does not read over"
+        fix = "force: true, for one run, scores everything again and goes on from there"
+        return cls([Problem(f"source {source}", cause, fix)])
+
+    @classmethod
+    def changed(cls, source: str) -> StreamError:
+        cause = "rows that were scored have been updated, deleted or overwritten in it, and changes: refuse stops"
+        fix = "changes: follow, with mode: merge, scores them again; changes: ignore leaves their predictions as is"
+        return cls([Problem(f"source {source}", cause, fix)])
+
+    @classmethod
+    def would_pass_over(cls, source: str, sql: str | None, passed: Sequence[tuple[int, int | None]]) -> StreamError:
+        """``sql``: the source's quoted name, where it has no change data feed yet; ``passed``: versions and rows."""
+        rows = sum(rows or 0 for _, rows in passed)
+        at_least = "at least " if any(rows is None for _, rows in passed) else ""
+        versions = listed([str(version) for version, _ in passed])
+        cause = (
+            f"{len(passed)} of its commits insert rows beside those that they update or delete (versions {versions}; "
+            f"{at_least}{rows:,} rows inserted): changes: ignore would lose them, as it reads no change data feed"
+        )
+        turn_on = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), then " if sql else ""
+        fix = f"{turn_on}force: true, for one run, scores everything again and reads the feed from then on"
+        return cls([Problem(f"source {source}", cause, fix)])
+
+    @classmethod
+    def output_restored(cls, output: str) -> StreamError:
+        cause = "it no longer holds all that this job has written: it was restored to an older version, or made again"
+        fix = "force: true, for one run, scores everything again and replaces the rows of this job"
+        return cls([Problem(f"output {output}", cause, fix)])
 
     @classmethod
     def not_incremental(cls) -> StreamError:

@@ -1,4 +1,4 @@
-"""From lanes to what the model takes: frames, matrices, dicts of arrays, lists. Imports no pyspark."""
+"""From lanes to what the model takes: frames, matrices, dicts of arrays, lists, Series. Imports no pyspark."""
 
 from __future__ import annotations
 
@@ -64,10 +64,31 @@ class WorkerPlan:
 
 def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
     """What the model takes, in the signature's order and dtypes, made without touching single values of lanes."""
-    types = dict(plan.features)
-    labels, missing = dict(plan.labels), dict(plan.missing)
+    types, labels = dict(plan.features), dict(plan.labels)
     if plan.takes == "frame" and len(plan.lanes) == 1 and _is_plain_lane(plan.lanes[0], types):
         return pd.DataFrame(columns[0], columns=[labels.get(name, name) for name, _ in plan.features], copy=False)
+    values = _values(plan, types, columns)
+    first, _ = plan.features[0]
+    match plan.takes:
+        case "frame":
+            return pd.DataFrame({labels.get(name, name): values[name] for name, _ in plan.features}, copy=False)
+        case "tensor":
+            return values[first]
+        case "tensors":
+            return {name: values[name] for name, _ in plan.features}
+        case "records":
+            names = tuple(name for name, _ in plan.features)
+            rows = zip(*(_plain(values[name]) for name in names), strict=True)
+            return [dict(zip(names, row, strict=True)) for row in rows]
+        case "values":
+            return _plain(values[first])
+        case "texts":
+            return pd.Series(values[first], name=first, dtype=object)
+
+
+def _values(plan: WorkerPlan, types: Mapping[str, ModelType], columns: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """Each feature's values as the model has them."""
+    missing = dict(plan.missing)
     values: dict[str, Any] = {}
     for (type_, names, packed), column in zip(plan.lanes, columns, strict=True):
         if packed and isinstance(types[names[0]], Tensor):
@@ -78,19 +99,7 @@ def build_input(plan: WorkerPlan, columns: Sequence[NDArray[Any]]) -> Any:
         else:
             own = _own_values(types[names[0]], column)
             values[names[0]] = _with_missing(own, missing.get(names[0], "None"))
-    match plan.takes:
-        case "frame":
-            return pd.DataFrame({labels.get(name, name): values[name] for name, _ in plan.features}, copy=False)
-        case "tensor":
-            return values[plan.features[0][0]]
-        case "tensors":
-            return {name: values[name] for name, _ in plan.features}
-        case "records":
-            names = tuple(name for name, _ in plan.features)
-            rows = zip(*(_plain(values[name]) for name in names), strict=True)
-            return [dict(zip(names, row, strict=True)) for row in rows]
-        case "values":
-            return _plain(values[plan.features[0][0]])
+    return values
 
 
 def _with_missing(values: NDArray[Any], missing: Missing) -> Any:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.registry import PinnedModel
 
-Takes = Literal["frame", "tensor", "tensors", "records", "values"]
+Takes = Literal["frame", "tensor", "tensors", "records", "values", "texts"]
 
 UNNAMED = "input"
 """What an input without a name is called in a plan, a job's ``columns`` and ``policy``."""
@@ -101,7 +101,7 @@ class ModelSpec:
     output: ModelType
     """What ``predict`` returns per row; several named outputs are an object, of tensors where MLflow says so."""
     takes: Takes = "frame"
-    """What the model is called with: a DataFrame, a matrix, a dict of arrays, or a list of dicts or values."""
+    """What the model is called with: a DataFrame, a matrix, a dict of arrays, a list of dicts or values, a Series."""
     methods: tuple[tuple[str, ModelType], ...] = ()
     """Predict methods of the native model besides ``predict``, with what they return per row."""
     own_names: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     categories = (name for name in recorded_categories(mlmodel.metadata) if name not in held)
     levels = replace(levels, unknown=(*levels.unknown, *categories))  # a frame of training gave the model a category
     if documents and takes == "frame" and [f.type for f in inputs] == ["string"]:
-        takes, levels = "values", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
+        takes, levels = "texts", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
     own = (mlmodel.metadata or {}).get(RECORDED)
     known_nulls = _recorded_nulls(own)
     return ModelSpec(

@@ -54,7 +54,7 @@ def objective_of(model: Any) -> Objective | None:
 
     XGBoost does not keep that its objective was a function: it is then the default, and the numbers are numbers.
     """
-    if type(model).__name__ not in ("Booster",) or hasattr(model, "get_params"):
+    if type(model).__name__ != "Booster" or hasattr(model, "get_params"):
         return None
     match library(model):
         case "xgboost":

@@ -12,7 +12,14 @@ from spark_scoring.model.categories import given_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.spec import output_model_type
 from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
-from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
+from spark_scoring.registration.frame import (
+    as_frame,
+    checked_example,
+    checked_inputs,
+    documents_note,
+    input_schema,
+    integer_columns,
+)
 from spark_scoring.registration.record import mixed_nulls, training_record
 from spark_scoring.registration.sample import sample_of
 from spark_scoring.registration.tasks import (
@@ -63,7 +70,7 @@ class Candidate:
 
 def prepare_candidate(  # noqa: PLR0913  keyword-only
     model: Any,
-    X: Inputs,
+    X: Inputs | pd.Series[Any],
     *,
     task: str | None,
     outputs: Schema | None = None,
@@ -87,6 +94,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
 
     """
     problems = Gathering()
+    X = as_frame(model, X)  # noqa: N806  a frame
     name, known, example = "", None, None
     settled: dict[str, Any] = {}
     note = ""
@@ -97,7 +105,8 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
     with problems.attempt():
         if name:
             settled, note = flavor_options(model, name, known, options or {}, takes_frame=isinstance(X, pd.DataFrame))
-    problems.problems += checked_inputs(X, nullable=[nullable] if isinstance(nullable, str) else nullable)
+    may_be_null = [nullable] if isinstance(nullable, str) else nullable
+    problems.problems += checked_inputs(X, nullable=may_be_null, model=model)
     problems.problems += _category_problems(categories or {}, X)
     problems.raise_all(RegistrationError)
     with problems.attempt():
@@ -112,7 +121,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
         _check_one_null(predict, sample, predictions)
     labels = None if known in ("regression", "anomaly_detection") else class_labels(model)
     if known is not None:
-        settled_type = output_type(known, predictions, labels)
+        settled_type = output_type(known, predictions, labels, model)
         outputs = outputs or output_schema(settled_type)
     if outputs is None and no_outputs is not None:
         raise RegistrationError.no_outputs(no_outputs)
@@ -129,7 +138,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
         signature=_signature(X, outputs, inference_params),
         record=training_record(X, task=known, classes=labels, categories=categories or {}, statistics=statistics),
         options=settled,
-        notes=tuple(text for text in (note, _null_note(X), zone_note(X)) if text),
+        notes=tuple(text for text in (note, documents_note(model, X), _null_note(X), zone_note(X)) if text),
     )
 
 
@@ -157,7 +166,19 @@ def _predictions(
     try:
         return predict(own)
     except Exception as error:
+        if _takes_series(predict, sample):
+            raise RegistrationError.takes_series(str(sample.columns[0])) from error
         raise RegistrationError.predict_failed(type(error).__name__) from error
+
+
+def _takes_series(predict: Callable[[Any], Any], sample: Any) -> bool:
+    """Whether it predicts for the one column of a frame for which it does not."""
+    if not isinstance(sample, pd.DataFrame) or sample.shape[1] != 1:
+        return False
+    try:
+        return len(predict(sample.iloc[:, 0].copy())) == len(sample)
+    except Exception:  # noqa: BLE001  then it has another cause
+        return False
 
 
 def _check_one_null(predict: Callable[[Any], Any], sample: Inputs, predictions: Any) -> None:

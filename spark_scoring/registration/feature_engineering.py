@@ -24,6 +24,7 @@ from spark_scoring.registration.register import (
     publish,
     request_problems,
 )
+from spark_scoring.registration.saving import environment_problems
 from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, marked_if_refused, run_of
 from spark_scoring.registration.verification import check_raw_part, verified
 from spark_scoring.registration.zones import lost_zones
@@ -116,6 +117,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
     with logging_at(tracking_uri, registry_uri) as mlflow_client:
         problems = Gathering()
         problems.problems += request_problems(name, aliases)
+        problems.problems += environment_problems(pip_requirements, extra_pip_requirements, options)
         problems.problems += _training_set_problems(training_set, X, task)
         wrong_signature = _signature_problems(signature, input_example, X)
         problems.problems += wrong_signature

@@ -12,6 +12,7 @@ import pandas as pd
 from spark_scoring.errors import Gathering, RegistrationError
 from spark_scoring.model.estimators import attribute, final_estimator, library, takes_documents
 from spark_scoring.registration.boosters import booster_predict, lost_by_own_flavor
+from spark_scoring.registration.saving import not_saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,18 +125,20 @@ def flavor_options(
         )
         return options, note
     if flavor == "sklearn" or (flavor == "lightgbm" and hasattr(model, "get_params")):
-        options, note = _as_skops(model, options, known)
+        options, note = _as_skops(model, flavor, options, known)
         lost = lost_by_own_flavor(model)
         own = f"logged with the flavor sklearn, since its own would lose {lost}" if lost else ""
         return options, "; ".join(text for text in (own, note) if text)
     return options, ""
 
 
-def _as_skops(model: Any, given: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def _as_skops(
+    model: Any, flavor: str, given: Mapping[str, Any], known: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
     """With the keywords of the form in which the flavor writes the model, and a note on it.
 
     Raises:
-        RegistrationError: skops is asked for, and cannot hold it.
+        RegistrationError: skops is asked for, and cannot hold it; or a pickle cannot, either.
 
     """
     options = dict(given)
@@ -145,11 +148,23 @@ def _as_skops(model: Any, given: Mapping[str, Any], known: Mapping[str, Any]) ->
     if trusted is None and "serialization_format" in options:
         raise RegistrationError.not_for_skops()
     if trusted is None:
+        _check_pickles(model, flavor)
         options |= {"serialization_format": "cloudpickle"} if "serialization_format" in known else {}
-        return options, "logged as cloudpickle, since skops cannot hold it: loading it runs whatever code the file names"
+        return (
+            options,
+            "logged as cloudpickle, since skops cannot hold it: loading it runs whatever code the file names",
+        )
     if trusted:
         options |= {"serialization_format": "skops", "skops_trusted_types": trusted}
     return options, ""
+
+
+def _check_pickles(model: Any, flavor: str) -> None:
+    """Refuse what cannot be written, before a run is begun for it."""
+    try:
+        import_module("cloudpickle").dumps(model)
+    except Exception as error:
+        raise not_saved(flavor, error) from error
 
 
 def _check_predicts(model: Any, flavor: str, method: str) -> None:
@@ -176,7 +191,7 @@ def _check_predicts(model: Any, flavor: str, method: str) -> None:
 
 _CALLED = ("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba")
 """What MLflow's loaded model of scikit-learn can be made to call for each row (``pyfunc_predict_fn``)."""
-_OTHER_METHODS = ("transform", "fit_transform", "fit_predict", "kneighbors", "score_samples", "predict_proba")
+_OTHER_METHODS = ("transform", "fit_transform", "fit_predict", "score_samples", "predict_proba")
 """What an estimator has that does not predict."""
 
 
@@ -225,7 +240,7 @@ def in_memory(
     """
     if flavor == "pyfunc":
         return _python_model(model, options, params)
-    if hasattr(model, "inplace_predict"):  # an XGBoost Booster: its predict takes no frame
+    if library(model) == "xgboost" and hasattr(model, "inplace_predict"):  # a Booster: its predict takes no frame
         return booster_predict(model)
     method = getattr(model, options.get("pyfunc_predict_fn", "predict"), None)
     if flavor in ("onnx", "pytorch") or method is None:

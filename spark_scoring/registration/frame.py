@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.errors import Problem, RegistrationError, listed, near_fix
+from spark_scoring.errors import Problem, RegistrationError, column_fix, listed, near_fix
 from spark_scoring.model.categories import given_levels
+from spark_scoring.model.estimators import library, takes_documents, walk
 from spark_scoring.model.spec import model_type
 from spark_scoring.model.types import is_untyped
 
@@ -53,18 +54,40 @@ _OF_DTYPES: dict[str, tuple[str, str]] = {
 """Kind of a numpy dtype that no signature can say -> cause and fix."""
 
 
-def checked_inputs(X: Any, *, nullable: Collection[str] = ()) -> list[Problem]:
+def as_frame(model: Any, X: Any) -> Inputs:
+    """Texts as a frame of one column, where the model's first step takes texts, one for each row; else X as it is.
+
+    The column has the Series' name, or is called text. A table has columns, and scoring gives such a model the texts.
+
+    Args:
+        model: the trained model.
+        X: what it was trained on.
+
+    """
+    texts = X.tolist() if isinstance(X, np.ndarray) and X.ndim == 1 else X
+    if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+        texts = pd.Series(texts, dtype=object)
+    if not isinstance(texts, pd.Series) or not _is_texts(texts) or not takes_documents(model):
+        given: Inputs = X  # whatever else it is: checked_inputs says so
+        return given
+    return texts.to_frame(texts.name if isinstance(texts.name, str) and texts.name else "text").reset_index(drop=True)
+
+
+def checked_inputs(X: Any, *, nullable: Collection[str] = (), model: Any = None) -> list[Problem]:
     """Everything that keeps a training frame (or matrix) from having a signature that scoring can rely on.
 
     Args:
         X: the frame that the model was trained on, or a 2-D array.
         nullable: columns that may hold nulls when the model scores, although none is in X.
+        model: the trained model, which says what it takes.
 
     """
     if isinstance(X, np.ndarray):
         return list(_matrix_problems(X))
     if not isinstance(X, pd.DataFrame):
-        return [_no_frame(X)]
+        return [_no_frame(X, model)]
+    if len(X) and takes_documents(model) and not (X.shape[1] == 1 and _is_texts(X.iloc[:, 0])):
+        return [_no_texts(X)]
     names = list(X.columns)
     problems = [
         Problem(f"column {name!r}", "its name is no text", "name the columns before training: X.columns = [...]")
@@ -162,13 +185,60 @@ def is_category(dtype: Any) -> bool:
     return isinstance(dtype, pd.CategoricalDtype)
 
 
-def _no_frame(X: Any) -> Problem:
+def _no_frame(X: Any, model: Any) -> Problem:
     kind = f"{type(X).__module__}.{type(X).__name__}"
-    if type(X).__module__.startswith("pyspark"):
+    cause = f"it is a {kind}"
+    if kind.startswith("pyspark"):
         fix = "give the pandas frame that the model was trained on: X = spark_scoring.training_frame(df, ...)"
+    elif kind.startswith("scipy.sparse"):
+        cause += ", and a table's rows are dense: so is what scoring gives the model"
+        fix = _dense_fix(model)
+    elif isinstance(X, pd.Series):
+        cause += ", and scoring gives the model a DataFrame, as a table has columns"
+        fix = f"train on a frame, and give that; or {column_fix(str(X.name))}"
+    elif hasattr(X, "to_pandas"):
+        fix = "give the pandas DataFrame: X.to_pandas()"
     else:
         fix = "give the pandas DataFrame or the 2-D numpy array that the model was trained on"
-    return Problem("training frame", f"it is a {kind}", fix)
+    return Problem("training frame", cause, fix)
+
+
+def _dense_fix(model: Any) -> str:
+    """What to give in the place of a sparse matrix, which means the same to the model."""
+    if any(library(seen.estimator) == "xgboost" for seen in walk(model, ())):
+        return (
+            "train on X.toarray(), and give that: to XGBoost, what a sparse matrix does not hold is missing, "
+            "and not 0 as in a dense one"
+        )
+    return (
+        "give X.toarray(), or that of some rows: X[:1000].toarray(); where a vectorizer made X of texts, "
+        "give make_pipeline(vectorizer, model) and the texts"
+    )
+
+
+def _no_texts(X: pd.DataFrame) -> Problem:
+    cause = f"the model's first step takes texts, one for each row, and the frame has {X.shape[1]} columns"
+    if X.shape[1] == 1:
+        cause = "the model's first step takes texts, one for each row, and the frame's column is not of text"
+    fix = (
+        "give the texts of fit() as a Series: X['<text column>']; for more columns, let a ColumnTransformer choose: "
+        "ColumnTransformer([('text', TfidfVectorizer(), '<text column>'), ...])"
+    )
+    return Problem("training frame", cause, fix)
+
+
+def _is_texts(column: pd.Series[Any]) -> bool:
+    return pd.api.types.infer_dtype(column, skipna=True) == "string" and not is_category(column.dtype)
+
+
+def documents_note(model: Any, X: Inputs) -> str:
+    """What MLflow does otherwise with a model that takes texts; empty for every other one."""
+    if not takes_documents(model) or not isinstance(X, pd.DataFrame):
+        return ""
+    return (
+        f"its first step takes texts, and scoring gives it those of {X.columns[0]}; "
+        "mlflow.pyfunc gives it a DataFrame, which it takes for one text"
+    )
 
 
 def _matrix_problems(X: np.ndarray[Any, Any]) -> Iterator[Problem]:
@@ -198,9 +268,17 @@ def _column_problem(name: str, column: pd.Series[Any], *, may_be_null: bool) -> 
     if getattr(column.dtype, "kind", "") in "iub" and not is_category(column.dtype):
         where = "in the frame" if column.isna().any() else "in what is scored" if may_be_null else None
         if where is not None:
-            cause = f"{column.dtype} has no room for the nulls {where}"
+            cause = _no_null(column.dtype, where)
             return Problem(f"column {name!r}", cause, _AS_FLOAT.replace("{c}", repr(name)), "integer-nulls")
     return None
+
+
+def _no_null(dtype: Any, where: str) -> str:
+    """Why an integer or boolean column may not have nulls, though pandas' own types have room for them."""
+    if isinstance(dtype, np.dtype):
+        return f"{dtype} has no room for the nulls {where}"
+    kind = "booleans" if dtype.kind == "b" else "integers"
+    return f"{dtype} has room for the nulls {where}; numpy's {kind}, which scoring gives the model, have none"
 
 
 def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
@@ -212,7 +290,7 @@ def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
         return f"its times are of the zone {zone}, and scoring gives a model times in UTC", _AS_UTC
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if isinstance(dtype, pd.SparseDtype):
-        return "it is sparse", "X[{c}] = X[{c}].sparse.to_dense()"
+        return "it is sparse, and scoring gives the model a dense column", "X[{c}] = X[{c}].sparse.to_dense()"
     if str(dtype) == "uint64":
         return "unsigned 64-bit numbers have no type in a signature", _AS_FLOAT
     if str(dtype) == "object" or kind == "decimal":

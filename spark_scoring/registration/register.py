@@ -16,6 +16,7 @@ from spark_scoring.model.registry import pin_model, registry_name
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module, model_keyword
+from spark_scoring.registration.saving import environment_problems, not_saved
 from spark_scoring.registration.tracking import (
     ask_registry,
     log_to_run,
@@ -95,7 +96,7 @@ class RegisteredModel:
 
 def register_model(  # noqa: PLR0913  keyword-only
     model: Any,
-    X: Inputs,
+    X: Inputs | pd.Series[Any],
     *,
     name: str,
     task: str,
@@ -134,8 +135,9 @@ def register_model(  # noqa: PLR0913  keyword-only
 
     Args:
         model: the trained model, of any MLflow flavor but Spark ML.
-        X: the frame (or 2-D array) that it was trained on, features only. Its head is the input example. Of it the
-            MLmodel's metadata keeps dtypes, category levels and statistics (quantiles, shares of levels).
+        X: the frame (or 2-D array) that it was trained on, features only; of a model whose first step takes texts, the
+            Series of them. Its head is the input example. Of it the MLmodel's metadata keeps dtypes, category levels
+            and statistics (quantiles, shares of levels).
         name: the registered model; ``catalog.schema.model`` where the registry is Unity Catalog.
         task: ``regression``, ``binary_classification``, ``multiclass_classification``, ``anomaly_detection``,
             ``probability``, ``ranking`` or ``clustering``: decides the output type.
@@ -173,6 +175,7 @@ def register_model(  # noqa: PLR0913  keyword-only
     with logging_at(tracking_uri, registry_uri) as client:
         problems = Gathering()
         problems.problems += request_problems(name, aliases)
+        problems.problems += environment_problems(pip_requirements, extra_pip_requirements, options)
         candidate = None
         with problems.attempt():
             if tables := lookup_tables(training_set):
@@ -325,7 +328,7 @@ def _log(candidate: Candidate, metadata: dict[str, Any], requirements: Any, extr
             **candidate.options,
         )
     except Exception as error:
-        raise RegistrationError.not_saved(candidate.flavor, type(error).__name__) from error
+        raise not_saved(candidate.flavor, error) from error
 
 
 def _shown(spec: Any) -> str:

@@ -11,8 +11,8 @@ from spark_scoring.errors import Problem, RegistrationError, listed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_OF_PIP = re.compile(r"\s*(#|-|$)|.*(://|@ |\\$)")
-"""Lines that are pip's: comments, options, addresses, continued lines."""
+_OF_PIP = re.compile(r"\s*(#|-|$)|.*(/|@ |\\$)")
+"""Lines that are pip's: comments, options, paths and addresses, continued lines."""
 
 
 def environment_problems(
@@ -28,12 +28,13 @@ def environment_problems(
     """
     given = {"pip_requirements": requirements, "extra_pip_requirements": extra_requirements}
     known = {name: value for name, value in given.items() if value is not None}
-    conda = [name for name in ("conda_env",) if (options or {}).get(name) is not None]
+    conda = ["conda_env"] if (options or {}).get("conda_env") is not None else []
     problems = []
     if len([*known, *conda]) > 1:
-        cause = "MLflow takes one of them: extra_pip_requirements come on top of what it finds itself"
-        fix = "put all into pip_requirements, or leave it out" if not conda else f"leave {listed(known)} out"
-        problems.append(Problem(listed([*known, *conda], " and "), cause, fix))
+        cause = "MLflow takes only one of them"
+        fix = "put all into pip_requirements; or leave that out, and MLflow adds the extra ones to what it finds itself"
+        fix = f"leave {listed(known)} out, and say it in conda_env" if conda else fix
+        problems.append(Problem(listed([*known, *conda]), cause, fix))
     for name, value in known.items():
         problems += _requirement_problems(name, value)
     return [*problems, *_path_problems((options or {}).get("code_paths"))]
@@ -55,7 +56,7 @@ def _requirement_problems(name: str, value: Any) -> Iterator[Problem]:
 def _is_requirement(line: str) -> bool:
     from packaging.requirements import InvalidRequirement, Requirement
 
-    if _OF_PIP.match(line) or Path(line).exists():
+    if _OF_PIP.match(line):
         return True
     try:
         Requirement(line.split(" #", 1)[0].split(" --", 1)[0])
@@ -68,7 +69,7 @@ def _path_problems(paths: Any) -> Iterator[Problem]:
     if paths is None:
         return
     if isinstance(paths, str) or not hasattr(paths, "__iter__"):
-        yield Problem("options: code_paths", "it is not a list", "give a list of files and folders: ['src/own_code.py']")
+        yield Problem("options: code_paths", "it is not a list", "give a list: ['src/own_code.py', 'src/folder']")
         return
     for path in paths:
         if not Path(path).exists():
@@ -103,8 +104,10 @@ _CAUSES: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, st
         lambda found: (f"it holds a {found[1]}, which cannot be written to a file", _AS_CODE),
     ),
     (
-        re.compile(r"Can't (?:pickle|get local) (?:attribute |object )?<?(?:function |class )?'?([\w.<>]+)"),
-        lambda found: (f"it holds {found[1].strip('<>')}, which pickle cannot find by its name", "define it in a module"),
+        re.compile(
+            r"Can't (?:pickle|get local) (?:attribute |local object |object )?<?(?:function |class )?'?([\w.<>]+)"
+        ),
+        lambda found: (f"it holds {found[1].strip('<>')}, which pickle does not find by name", "define it in a module"),
     ),
     (
         re.compile(r"Untrusted types found in the file: (\[[\w., '<>]*\])"),

@@ -24,6 +24,7 @@ from spark_scoring.model.spec import read_spec
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
 from spark_scoring.registration.flavors import flavor_module, model_keyword
+from spark_scoring.registration.saving import not_saved
 from spark_scoring.registration.tasks import described, prediction_columns
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def predict_as_saved(model: Any, flavor: str, options: Mapping[str, Any], exampl
         try:
             flavor_module(flavor).save_model(path=path, pip_requirements=[], **saving)
         except Exception as error:
-            raise RegistrationError.not_saved(flavor, type(error).__name__) from error
+            raise not_saved(flavor, error) from error
         try:
             return LoadedModel(path).call("predict", example)
         except Exception as error:

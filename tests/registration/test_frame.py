@@ -45,10 +45,14 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "integers": (pd.Series([1, None, 2], dtype=object), "whole numbers as objects", "astype('float64')"),
     "Int64 with a null": (
         pd.array([1, None, 3], dtype="Int64"),
-        "Int64 has no room for the nulls in the frame",
+        "Int64 has room for the nulls in the frame; numpy's integers, which scoring gives the model, have none",
         "float64",
     ),
-    "boolean with a null": (pd.array([True, None, False], dtype="boolean"), "boolean has no room", "float64"),
+    "boolean with a null": (
+        pd.array([True, None, False], dtype="boolean"),
+        "numpy's booleans, which scoring",
+        "float64",
+    ),
     "uint64": (np.arange(3, dtype="uint64"), "unsigned 64-bit numbers", "float64"),
     "date": ([DAY, None, DAY], "datetime.date objects", "pd.to_datetime(X['c'])"),
     "duration": (pd.to_timedelta([1, 2, 3], unit="h"), "durations", "dt.total_seconds()"),

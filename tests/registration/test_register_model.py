@@ -317,7 +317,7 @@ def test_a_model_of_no_flavor_is_refused(registry: str, numbers: pd.DataFrame) -
 def test_a_model_that_raises_on_its_frame_is_refused_without_its_values(registry: str, numbers: pd.DataFrame) -> None:
     model = LinearRegression().fit(numbers, numbers["a"])
     text = refused(model, numbers.assign(a=np.nan), task="regression")
-    assert "the model raised ValueError on it" in text
+    assert "the model raised ValueError on rows of it" in text
     assert "NaN" not in text
     with pytest.raises(RegistrationError) as raised:
         register_model(model, numbers.assign(a=np.nan), name="main.registered.never", task="regression")
@@ -372,13 +372,13 @@ def test_probabilities_of_a_classifier_are_its_predict(spark: SparkSession, regi
     np.testing.assert_allclose(np.stack(scored["prediction"]), model.predict_proba(numbers), rtol=1e-12)
 
 
-def test_a_pipeline_that_wants_a_series_is_refused(registry: str) -> None:
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def test_predictions_that_are_not_one_for_each_row_are_refused(registry: str, numbers: pd.DataFrame) -> None:
+    class Model(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: pd.DataFrame) -> Any:
+            return [1]
 
-    X = pd.DataFrame({"text": ["good film", "bad film"] * 20})
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(X["text"], [1, 0] * 20)
-    text = refused(model, X, task="binary_classification")
-    assert "the model returned 1 predictions for 5 rows" in text
+    text = refused(Model(), numbers, task="binary_classification")
+    assert "the model returned 1 predictions for 100 rows" in text
     assert "ColumnTransformer" in text
 
 

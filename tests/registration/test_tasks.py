@@ -45,8 +45,8 @@ def test_the_type_comes_from_the_task(task: Any, predictions: Any, classes: Any,
 @pytest.mark.parametrize(
     ("task", "predictions", "classes", "expected"),
     [
-        ("regression", np.array([0, 1]), None, "int64 of shape (2,) for rows of the training frame: they are whole numbers"),
-        ("regression", np.array(["a", "b"]), None, "returned text of shape (2,) for rows of the training frame: they are text"),
+        ("regression", np.array([0, 1]), None, "int64 of shape (2,) for rows of the training frame: they are whole"),
+        ("regression", np.array(["a", "b"]), None, "text of shape (2,) for rows of the training frame: they are text"),
         ("binary_classification", F64, [0, 1], "they are no labels; probabilities are the task probability"),
         ("binary_classification", np.array([0, 1]), [0, 1, 2], "it knows 3 classes, the task has two"),
         ("binary_classification", PER_CLASS, [0, 1], "it returns 2 values per row, the task has one"),
