@@ -18,54 +18,68 @@ from pyspark.errors import StreamingQueryException
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.sink import inspect_again, session_settings
 from spark_scoring.delta.stream import (
+    alters_columns,
+    changes_rows,
     check_change_feed,
     checkpoint_home,
     checkpoint_id,
+    commits_of_source,
     commits_of_stream,
-    find_checkpoint,
+    has_change_feed,
     has_rows,
+    holds_batches,
     new_rows,
+    newest_checkpoint,
     newest_version,
+    next_checkpoint,
     open_stream,
+    reads_feed,
+    replaces_rows,
+    rows_passed_over,
     start_query,
+    streams_beside,
+    without_source,
 )
 from spark_scoring.errors import StreamError
-from spark_scoring.job import IncrementalSettings
 from spark_scoring.job_plan import Increments
 from spark_scoring.running import carry_out, report_of, report_of_nothing
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_scoring.job import ScoringJob
+    from spark_scoring.delta.ledger import Commit
+    from spark_scoring.delta.stream import Changes, Checkpoint
+    from spark_scoring.job import IncrementalSettings, ScoringJob
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.report.run import RunReport
 
 _ONE_AT_A_TIME = {"spark.sql.streaming.stopActiveRunOnRestart": "false"}
 """Else a second run of a job in one session would stop the first, which would then seem to have ended."""
-_KEY_LENGTH = 12
+_KEY_LENGTH, _OWN_LENGTH = 12, 6
+"""Of a stream's key; of a job without a name, the second half is of the source's place alone."""
 
 
 def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
     """How an incremental job goes on from its last run; None for any other job.
 
-    Asks the checkpoint, and the output where there is none.
+    Asks the checkpoint, and the histories of source and output.
 
     Raises:
-        RequestError: there is no place for a checkpoint, or going on would add rows a second time.
+        RequestError: there is no place for a checkpoint, or going on would lose rows or add them a second time.
 
     """
     settings = job.increments
     if settings is None:
         return None
     spark = plan.source.frame.sparkSession
-    stream = _stream_key(plan, job)
-    home = f"{checkpoint_home(spark, plan.target, settings.checkpoint, plan.source)}/{stream}"
-    checkpoint, begun = find_checkpoint(spark, home, anew=job.force)
-    if settings.changes == "follow":
+    root = checkpoint_home(spark, plan.target, settings.checkpoint, plan.source)
+    stream, newest = _find_stream(plan, settings, root)
+    begun = None if job.force or newest is None else _to_go_on_from(plan, settings.changes, newest, stream)
+    checkpoint = begun.folder if begun is not None else _new_checkpoint(plan, settings.changes, f"{root}/{stream}")
+    if reads_feed(checkpoint):
         check_change_feed(spark, plan.source)
     doubles = begun is None and not job.force and plan.target.writing.mode == "append"
     if doubles and has_rows(spark, plan.target, plan.added["run_id"], stream):
@@ -74,24 +88,100 @@ def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
         job=job,
         stream=stream,
         checkpoint=checkpoint,
-        checkpoint_id=begun,
+        checkpoint_id=None if begun is None else begun.id,
         changes=settings.changes,
         files_per_batch=settings.files_per_batch,
         interval=settings.interval,
     )
 
 
-def _stream_key(plan: JobPlan, job: ScoringJob) -> str:
-    """What tells incremental jobs apart: the name, or for want of one what the job reads, scores with and writes to.
+def _find_stream(plan: JobPlan, settings: IncrementalSettings, root: str) -> tuple[str, Checkpoint | None]:
+    """What tells incremental jobs apart, and the newest checkpoint: of the job's name, or else of what it does.
 
-    A job with a name may so change its model, its filter or its columns, and goes on from where it was.
+    A job with a name may so change its model, its filter or its columns, and goes on from where it was. Of one without
+    a name, a source that has another name or place than last time is known by Delta's id.
     """
-    model, source, writing = plan.scoring.model, plan.source, plan.target.writing
-    of_its_own = [source.where, model.name or model.uri, writing.mode, writing.key]
-    settings = job.increments or IncrementalSettings()
+    spark, source = plan.source.frame.sparkSession, plan.source
     output = None if settings.checkpoint is None else plan.target.ref.sql  # several may share a folder of checkpoints
-    decisive = [source.table_id, settings.changes == "follow", output, plan.name, None if plan.name else of_its_own]
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:_KEY_LENGTH]
+    if plan.name is not None:
+        stream = _key([plan.name, output])[:_KEY_LENGTH]
+        return stream, newest_checkpoint(spark, f"{root}/{stream}")
+    model, writing = plan.scoring.model, plan.target.writing
+    own = _key([source.where, model.name or model.uri, writing.mode, writing.key, output])[:_OWN_LENGTH]
+    place = source.ref.path.rstrip("/") if source.ref.path is not None else [p.lower() for p in source.ref.parts]
+    stream = (own + _key(place))[:_KEY_LENGTH]
+    newest = newest_checkpoint(spark, f"{root}/{stream}")
+    if newest is not None:
+        return stream, newest
+    for other in streams_beside(spark, root, own):
+        there = newest_checkpoint(spark, f"{root}/{other}")
+        if there is not None and there.source_id == source.table_id:
+            return other, there
+    return stream, None
+
+
+def _key(decisive: object) -> str:
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _new_checkpoint(plan: JobPlan, changes: Changes, home: str) -> str:
+    """Without the change data feed, rows that a commit inserts beside updates cannot be told from the others."""
+    spark = plan.source.frame.sparkSession
+    feed = changes == "follow" or (changes == "ignore" and has_change_feed(spark, plan.source))
+    return next_checkpoint(spark, home, feed=feed)
+
+
+def _to_go_on_from(plan: JobPlan, changes: Changes, newest: Checkpoint, stream: str) -> Checkpoint | None:
+    """The job's checkpoint if source and output are those of last time; None where everything is to be scored anew.
+
+    A merge that follows changes can begin anew at any time: what is gone from the source loses its predictions.
+
+    Raises:
+        StreamError: they are not, and to score everything would add rows again or leave some that are gone.
+
+    """
+    spark, source, target = plan.source.frame.sparkSession, plan.source, plan.target
+    if newest.has_batches and not holds_batches(spark, target, stream):
+        if target.writing.mode == "append" and has_rows(spark, target, plan.added["run_id"], stream):
+            raise StreamError.output_restored(target.ref.text)
+        return None
+    if changes == "follow" and not reads_feed(newest.folder):
+        return None
+    adds = target.writing.mode == "append"
+    if newest.source_id not in (None, source.table_id) or newest.version > source.version + 1:
+        if changes != "follow":
+            raise StreamError.other_source(source.ref.text, adds=adds)
+        return None
+    commits = commits_of_source(spark, source, newest.version, source.version) if newest.source_id is not None else []
+    if changes == "follow":
+        return None if any(alters_columns(commit) for commit in commits) else newest
+    _check_commits(plan, changes, commits, feed=reads_feed(newest.folder))
+    unfinished = changes == "ignore" and not reads_feed(newest.folder) and not newest.has_batches
+    # what its first batch, which comes again, was to pass over is not known any more
+    return None if unfinished and not has_rows(spark, target, plan.added["run_id"], stream) else newest
+
+
+def _check_commits(plan: JobPlan, changes: Changes, commits: Sequence[Commit], *, feed: bool) -> None:
+    """Refuse commits of the source that the job's stream would take for new rows, or pass over with new rows in them.
+
+    Raises:
+        StreamError: says what to do.
+
+    """
+    source, adds = plan.source.ref, plan.target.writing.mode == "append"
+    for commit in commits:
+        if alters_columns(commit):
+            raise StreamError.columns_altered(source.text, commit.version, commit.operation)
+        replaced = replaces_rows(commit)
+        unsure = replaced is None and changes == "ignore" and adds
+        if (replaced or unsure) and (changes == "refuse" or adds or not feed):
+            raise StreamError.replaced(source.text, commit.version, commit.operation, adds=adds)
+    if changes != "ignore" or feed:
+        return
+    passed = [(commit.version, rows) for commit in commits if (rows := rows_passed_over(commit)) != 0]
+    if passed:
+        has_feed = has_change_feed(plan.source.frame.sparkSession, plan.source)
+        raise StreamError.would_pass_over(source.text, None if has_feed else source.sql, passed)
 
 
 def score_increments(
@@ -173,7 +263,7 @@ def _score_here(plan: JobPlan, increments: Increments, score: Callable[[DataFram
             raise _StoppedError from None
 
     with _in_our_words(plan):
-        stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
+        stream = _opened(plan, increments)
         with session_settings(spark, _ONE_AT_A_TIME):
             query = start_query(stream, increments.checkpoint, batch)
         try:
@@ -215,10 +305,16 @@ def _score_by_server(
 
     known = {commit.version for commit in commits_of_stream(spark, plan.target, increments.stream)}
     with _in_our_words(plan):
-        stream = open_stream(spark, plan.source, increments.changes, increments.files_per_batch)
+        stream = _opened(plan, increments)
         start_query(stream, increments.checkpoint, batch).awaitTermination()
     made = commits_of_stream(spark, inspect_again(spark, plan.target), increments.stream)
     return [report_of(plan, commit) for commit in made if commit.version not in known]
+
+
+def _opened(plan: JobPlan, increments: Increments) -> DataFrame:
+    """The source as the job's stream."""
+    spark, feed = plan.source.frame.sparkSession, reads_feed(increments.checkpoint)
+    return open_stream(spark, plan.source, increments.changes, increments.files_per_batch, feed=feed)
 
 
 def _part(plan: JobPlan, increments: Increments, rows: DataFrame, number: int) -> JobPlan | None:
@@ -226,15 +322,37 @@ def _part(plan: JobPlan, increments: Increments, rows: DataFrame, number: int) -
 
     The first one is carried out in any case: it replaces what an earlier start of the stream has left.
     """
-    spark = rows.sparkSession
-    source = new_rows(rows, plan.source, increments.changes, plan.target.writing.key)
+    spark, writing = rows.sparkSession, plan.target.writing
+    version = newest_version(spark, increments.checkpoint, number)
+    _check_batch(plan, increments, rows, number, version)
+    source = new_rows(rows, plan.source, increments.changes, writing.key, feed=reads_feed(increments.checkpoint))
+    source = replace(source, version=version)
+    if number == 0 and increments.changes == "follow":
+        tables = [table for table in (plan.target, plan.quarantine) if table is not None]
+        source = without_source(source, tables, plan.added["run_id"], increments.stream)
     if number and source.frame.isEmpty() and (source.removed is None or source.removed.isEmpty()):
         return None  # the source was optimized or altered, or its filter passes none of the rows
     known = increments.checkpoint_id or checkpoint_id(spark, increments.checkpoint)
     return replace(
         plan,
-        source=replace(source, version=newest_version(spark, increments.checkpoint, number)),
+        source=source,
         increments=replace(increments, checkpoint_id=known),
         batch=number,
         force=False,
     )
+
+
+def _check_batch(plan: JobPlan, increments: Increments, rows: DataFrame, number: int, version: int) -> None:
+    """Refuse what has come into the source since the job was planned, and cannot be scored rightly.
+
+    Raises:
+        StreamError: says what to do.
+
+    """
+    spark, feed, changes = rows.sparkSession, reads_feed(increments.checkpoint), increments.changes
+    if changes == "refuse" and feed and changes_rows(rows):
+        raise StreamError.changed(plan.source.ref.text)
+    if changes == "follow" or version <= plan.source.version:
+        return
+    since = newest_version(spark, increments.checkpoint, number - 1) + 1 if number else plan.source.version + 1
+    _check_commits(plan, changes, commits_of_source(spark, plan.source, since, version), feed=feed)

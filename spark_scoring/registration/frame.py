@@ -6,6 +6,7 @@ object for an example. Here each such column is refused by name, with the fix.
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -306,8 +307,10 @@ def type_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:
 
 def zone_of(dtype: Any) -> str:
     """The zone of a time column, where it is not UTC; else empty."""
-    zone = str(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else ""
-    return "" if not zone or is_utc(zone) else zone
+    if not isinstance(dtype, pd.DatetimeTZDtype):
+        return ""
+    always = dtype.tz.utcoffset(None)  # of a zone whose offset changes, None
+    return "" if always == dt.timedelta(0) or is_utc(str(dtype.tz)) else str(dtype.tz)
 
 
 def is_utc(zone: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+import dateutil.tz
 import lightgbm
 import mlflow
 import numpy as np
@@ -104,6 +106,16 @@ def test_the_sample_has_the_extremes_the_nulls_and_every_level_of_a_large_frame(
 # Times.
 
 
+@pytest.mark.parametrize(
+    "zone", ["Africa/Abidjan", "Europe/Lisbon", "+02:00", dateutil.tz.gettz("Europe/London")], ids=str
+)
+def test_times_of_any_other_zone_are_refused(zone: Any) -> None:
+    """Some of them have the clock of UTC, and not always had it."""
+    X = pd.DataFrame({"t": pd.date_range("2025", periods=9, tz=zone)})
+    found = check_model(make_pipeline(hours(), LinearRegression()).fit(X, np.arange(9.0)), X, task="regression")
+    assert "time-zone" in {finding.code for finding in found.findings}
+
+
 def hours() -> Any:
     return FunctionTransformer(lambda d: pd.DataFrame({"h": d["t"].dt.hour.astype(float)}))
 
@@ -124,8 +136,8 @@ def test_times_of_another_zone_are_refused_and_the_fix_scores_right(spark: Spark
     assert scored(spark, registered.uri, rows, "id, t") == pytest.approx([2.0, 7.0])
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "GMT"])
-def test_times_in_utc_by_any_name_are_taken(zone: str) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "GMT", dt.timezone.utc, dateutil.tz.tzutc(), "+00:00"], ids=str)
+def test_times_in_utc_by_any_name_are_taken(zone: Any) -> None:
     X = pd.DataFrame({"t": pd.date_range("2025", periods=9, tz=zone)})
     model = make_pipeline(hours(), LinearRegression()).fit(X, np.arange(9.0))
     assert check_model(model, X, task="regression").ok
