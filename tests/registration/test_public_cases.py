@@ -221,12 +221,32 @@ def test_a_missing_text_is_to_the_model_what_it_was_in_training(spark: SparkSess
     assert wanted == ([0, 0, 1] if null is None else [0, 0, 0])
 
 
-def test_pandas_string_dtype_comes_back_with_its_own_null(spark: SparkSession, registry: str) -> None:
-    X = pd.DataFrame({"k": pd.Series(["a", "bb", None, "a"] * 5, dtype="string")})
-    length = FunctionTransformer(lambda d: d["k"].str.len().fillna(9).astype("float64").to_frame())
-    model = make_pipeline(length, LinearRegression()).fit(X, [1.0, 2.0, 9.0, 1.0] * 5)
-    registered = register_model(model, X, name="main.cases.string", task="regression", pip_requirements=SKLEARN)
-    assert scored(spark, registered.uri, "(1, 'a'), (2, 'bb'), (3, NULL)", "id, k") == pytest.approx([1.0, 2.0, 9.0])
+def null_kinds() -> Any:
+    """Code of one's own that tells the nulls apart, and the dtypes."""
+    numbers = {"NoneType": 10.0, "float": 20.0, "NAType": 30.0}
+
+    def numbered(d: pd.DataFrame) -> Any:
+        values = [float(len(v)) if isinstance(v, str) else numbers[type(v).__name__] for v in d["k"]]
+        return np.array(values)[:, None] + (100.0 if d["k"].dtype == "string" else 0.0)
+
+    return FunctionTransformer(numbered)
+
+
+@pytest.mark.parametrize(
+    ("null", "dtype", "wanted"),
+    [(None, object, 10.0), (np.nan, object, 20.0), (pd.NA, object, 30.0), (None, "string", 130.0)],
+    ids=["None", "NaN", "NA", "string"],
+)
+def test_code_of_ones_own_sees_the_null_of_training(
+    spark: SparkSession, registry: str, null: Any, dtype: Any, wanted: float
+) -> None:
+    X = pd.DataFrame({"k": pd.Series(["a", "bb", null, "a"] * 5, dtype=dtype)})
+    step = null_kinds()
+    model = make_pipeline(step, LinearRegression()).fit(X, step.transform(X)[:, 0])
+    registered = register_model(model, X, name="main.cases.own_null", task="regression")
+    found = scored(spark, registered.uri, "(1, 'a'), (2, 'bb'), (3, NULL)", "id, k")
+    base = 100.0 if dtype == "string" else 0.0
+    assert found == pytest.approx([base + 1.0, base + 2.0, wanted])
 
 
 def test_a_model_without_the_record_is_told_what_a_null_will_be(spark: SparkSession, tmp_path: Path) -> None:
