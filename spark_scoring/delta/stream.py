@@ -109,7 +109,7 @@ def newest_checkpoint(spark: SparkSession, home: str) -> Checkpoint | None:
         done = [number for number in finished if number in known]
         last = known[max(done)] if done else known[min(known)] if known else {}
         source_id = str(known[max(known)]["reservoirId"]) if known else None
-        version = int(last.get("reservoirVersion", 0))
+        version = int(last.get("reservoirVersion", 0)) + int(bool(last.get("isStartingVersion")))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise StreamError.bad_checkpoint(folder) from error
     return Checkpoint(folder, str(checkpoint_id(spark, folder)), source_id, version, bool(done))

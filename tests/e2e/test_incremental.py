@@ -373,14 +373,6 @@ def test_only_an_incremental_job_keeps_going(place: Place) -> None:
     assert not Path(place.output).exists()
 
 
-def test_a_source_that_was_made_anew_is_another_stream(clean: Place) -> None:
-    clean.run(incremental=True, name="job")
-    shutil.rmtree(clean.source)
-    line_rows(clean.spark, range(30, 32)).write.format("delta").save(clean.source)
-    assert clean.run(incremental=True, name="job").rows_in == 2
-    assert clean.ids() == [*range(ROWS), 30, 31]
-
-
 class Process:
     """``spark-scoring score --continuous`` as a user starts it in a terminal."""
 

@@ -505,9 +505,7 @@ def test_a_category_of_numbers_reaches_a_model_that_holds_no_levels_as_in_traini
 ) -> None:
     frame = pd.DataFrame({"size": pd.Categorical([10, 20, 30, 20] * 10), "n": np.arange(40.0)})
     model = LinearRegression().fit(frame, frame["size"].astype(float) * 2 + frame["n"])
-    registered = register_model(
-        model, frame, name="wild_sizes", task="regression", pip_requirements=["scikit-learn"]
-    )
+    registered = register_model(model, frame, name="wild_sizes", task="regression", pip_requirements=["scikit-learn"])
     found = scored(spark, [(30, 1.0), (10, 2.0)], registered.uri, "size int, n double")
     assert found["prediction"].tolist() == pytest.approx([61.0, 22.0])
 
