@@ -56,12 +56,8 @@ if TYPE_CHECKING:
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.report.run import RunReport
 
-_QUERY_SETTINGS = {
-    "spark.sql.streaming.stopActiveRunOnRestart": "false",
-    "spark.databricks.delta.skipRecordingEmptyCommits": "false",
-}
-"""Of the session that a stream's batches have. Else a second run of a job in one session would stop the first, which
-would then seem to have ended; and a merge with nothing to do would leave no commit, as if it had not been made."""
+_ONE_AT_A_TIME = {"spark.sql.streaming.stopActiveRunOnRestart": "false"}
+"""Else a second run of a job in one session would stop the first, which would then seem to have ended."""
 _KEY_LENGTH, _OWN_LENGTH = 12, 6
 """Of a stream's key; of a job without a name, the second half is of the source's place alone."""
 
@@ -268,7 +264,7 @@ def _score_here(plan: JobPlan, increments: Increments, score: Callable[[DataFram
 
     with _in_our_words(plan):
         stream = _opened(plan, increments)
-        with session_settings(spark, _QUERY_SETTINGS):
+        with session_settings(spark, _ONE_AT_A_TIME):
             query = start_query(stream, increments.checkpoint, batch)
         try:
             query.awaitTermination()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
 _MERGE_MARK = "_spark_scoring_"
 _MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
+_EMPTY_SETTING = "spark.databricks.delta.skipRecordingEmptyCommits"
 CHECKPOINTS = "_spark_scoring"
 """Folder in an output's own: Delta and its VACUUM leave names with an underscore in front alone."""
 METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
@@ -263,7 +264,8 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
     ]
     # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
-    settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all"}
+    # A merge with nothing to do leaves a commit, too: by it the run is found.
+    settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all", _EMPTY_SETTING: "false"}
     spark = rows.frame.sparkSession
     with writing_settings(spark, settings):
         into, using, *clauses = statement

@@ -95,7 +95,7 @@ def newest_checkpoint(spark: SparkSession, home: str) -> Checkpoint | None:
     """The newest checkpoint below a folder, and how far it has come; None where none was begun.
 
     Raises:
-        StreamError: what is there is no checkpoint.
+        StreamError: what is there is not a checkpoint.
 
     """
     begun = _begun(spark, home)
@@ -145,7 +145,7 @@ def checkpoint_id(spark: SparkSession, folder: str) -> str | None:
     """The id of the streaming query that a checkpoint belongs to; None where there is none.
 
     Raises:
-        StreamError: what is there is no checkpoint.
+        StreamError: what is there is not a checkpoint.
 
     """
     lines = _lines(spark, f"{folder}/metadata")
@@ -211,7 +211,7 @@ def commits_of_stream(spark: SparkSession, target: Target, stream: str) -> list[
 def holds_batches(spark: SparkSession, target: Target, stream: str) -> bool:
     """Whether the output still holds a stream's finished batches: it was not restored to before them, nor made anew.
 
-    Rows that were deleted, and batches that were rolled back, are no concern. Reads its newest thousand commits.
+    Rows that were deleted, and batches that were rolled back, do not matter. Reads its newest thousand commits.
     """
     if target.schema is None:
         return False
