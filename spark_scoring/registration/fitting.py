@@ -310,7 +310,7 @@ def _stopping_keywords(core: Any, rounds: int, rows: Examples) -> dict[str, Any]
 
 def _pool(core: Any, rows: Examples, given: Mapping[str, Any]) -> Any:
     """Validation rows as CatBoost takes them with weights and groups."""
-    from catboost import Pool  # type: ignore[import-untyped, unused-ignore]
+    from catboost import Pool
 
     kinds = {name: core.get_params().get(name) for name in ("cat_features", "text_features", "embedding_features")}
     beside = {"weight" if name == "sample_weight" else name: value for name, value in given.items()}
