@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.engine.trial import Trial, rehearse
 from spark_scoring.engine.worker import kind_and_line
@@ -29,7 +29,10 @@ from spark_scoring.plan.rehearsal import RehearsalFinding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spark_scoring.engine.trial import Given, Rows
+    from spark_scoring.engine.trial import Given, Sample
+
+Where = Literal["apart", "here"]
+"""apart: in a process of its own, which has nothing of the training script. here: in this process, which is faster."""
 
 _LONGEST = 900.0
 """Seconds after which a model is given up."""
@@ -60,7 +63,7 @@ class Task:
     """The model's folder."""
     given: Given
     """What it is rehearsed on."""
-    sample: Rows | None
+    sample: Sample | None = None
     """Rows of which it is known what the model must predict."""
 
 
@@ -80,8 +83,12 @@ class Outcome:
     findings: tuple[RehearsalFinding, ...] = ()
 
 
-def tried_here(task: Task) -> Outcome:
-    """Load the model in this process and try it. Loading runs its code."""
+def tried(task: Task, where: Where) -> Outcome:
+    """Load the model and try it, which runs its code. In a process of its own, the imports alone take some seconds."""
+    return _tried_apart(task) if where == "apart" else _tried_here(task)
+
+
+def _tried_here(task: Task) -> Outcome:
     begin = time.perf_counter()
     try:
         model = LoadedModel(task.path)
@@ -95,8 +102,7 @@ def tried_here(task: Task) -> Outcome:
     return Outcome(time.perf_counter() - begin, wrong=wrong, findings=tuple(findings.values()))
 
 
-def tried_apart(task: Task) -> Outcome:
-    """The same in a process of its own, which starts in an empty folder. Takes some seconds for its imports alone."""
+def _tried_apart(task: Task) -> Outcome:
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="spark_scoring-") as folder:
         place, empty = Path(folder), Path(folder, "empty")
@@ -157,10 +163,9 @@ def _installed() -> Iterator[str]:
 
 def answer(task: str, result: str) -> None:
     """What the process does."""
-    outcome = tried_here(pickle.loads(Path(task).read_bytes()))  # noqa: S301  the parent's, in its private folder
-    findings = [{"code": f.code, "cause": f.cause, "fix": f.fix} for f in outcome.findings]
+    outcome = _tried_here(pickle.loads(Path(task).read_bytes()))  # noqa: S301  the parent's, in its private folder
     unfinished = Path(result).with_suffix(".unfinished")
-    unfinished.write_text(json.dumps({**vars(outcome), "findings": findings}), encoding="utf-8")
+    unfinished.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     unfinished.replace(result)
 
 

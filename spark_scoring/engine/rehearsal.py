@@ -8,7 +8,6 @@ statistics.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,8 @@ from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model
 from spark_scoring.engine.stage import log_model_error, spark_type_of
 from spark_scoring.engine.trial import Given, Rows, rehearse
 from spark_scoring.errors import PlanError, Problem, RequestError, RunError
-from spark_scoring.model.categories import RECORDED
 from spark_scoring.model.loaded import loaded_model
+from spark_scoring.model.recorded import recorded, recorded_statistics
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, make_plan, with_notes
 from spark_scoring.plan.policy import Policy
@@ -132,8 +131,7 @@ def example_lanes(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> tup
         PolicyError: a value on which the policy of its feature is to fail.
 
     """
-    given = cast_example(plan, frame, policy)
-    return packed_lanes(plan, given)
+    return packed_lanes(plan, cast_example(plan, frame, policy))
 
 
 def cast_example(plan: ScoringPlan, frame: pd.DataFrame, policy: Policy) -> FrameColumns:
@@ -268,11 +266,9 @@ def _made_rows(plan: ScoringPlan, model: LoadedModel) -> Rows | None:
 
 def _statistics(model: LoadedModel) -> Mapping[str, Any]:
     try:
-        own = (model.metadata or {}).get(RECORDED) or {}
-        found = json.loads(own.get("statistics") or "{}")
+        return recorded_statistics(recorded(model.metadata))
     except Exception:  # noqa: BLE001  what cannot be read is as not recorded
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _values(feature: PlannedFeature, statistics: Mapping[str, Any]) -> list[Any]:

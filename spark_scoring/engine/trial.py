@@ -36,12 +36,10 @@ if TYPE_CHECKING:
 Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
 """What a method returned: per returned field the values and a mask of nulls."""
 
-SECONDS = 5.0
+_SECONDS = 5.0
 """What a rehearsal may take."""
 _WITH_NULLS = 3
 """Rows into which nulls are put."""
-_ALONE = 5
-"""Rows that are tried one by one at most."""
 _RELATIVE, _OF_LARGEST = 1e-4, 1e-5
 """How much a number may differ: libraries sum in another order for other batches, some in single precision."""
 _ON_PURPOSE = "if that is meant, say batch_dependent: true"
@@ -58,10 +56,6 @@ class Rows:
     origin: Origin
     only_compare: bool = False
     """Whether the model need not like them: there are others by which it is judged."""
-    expected: Fields | None = None
-    """What ``predict`` returned for them in the process that trained the model."""
-    tolerance: float = 0.0
-    """How much a number of these may differ, relative and absolute."""
 
     def input(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Any:
         """What the model takes, made anew."""
@@ -70,8 +64,18 @@ class Rows:
     def of(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Rows:
         """Some of them."""
         chosen = np.asarray(rows, dtype=int)
-        expected = None if self.expected is None else _taken(self.expected, chosen)
-        return replace(self, columns=[column[chosen] for column in self.columns], n=len(chosen), expected=expected)
+        return replace(self, columns=[column[chosen] for column in self.columns], n=len(chosen))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of which it is known what ``predict`` must return."""
+
+    rows: Rows
+    expected: Fields
+    """What it returned for them in the process that trained the model."""
+    tolerance: float
+    """How much a number of these may differ, relative and absolute."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def rehearse(model: LoadedModel, given: Given, tell: Callable[[str], None] | Non
 
     """
     begin = time.perf_counter()
-    trial = Trial(model, begin + SECONDS, tell)
+    trial = Trial(model, begin + _SECONDS, tell)
     scored = [trial.play(rows) for rows in given.rows]
     with_nulls = next((_with_nulls(given.keeps, rows) for rows in scored if rows.n), None)
     if with_nulls is not None:
@@ -125,7 +129,7 @@ class Trial:
             scored = [self._method(returned, rows) for returned in rows.plan.returns]
         except _LateError:
             scored = [np.arange(self.answered)]
-            cause = f"it was ended after {SECONDS:g} s; not everything was tried"
+            cause = f"it was ended after {_SECONDS:g} s; not everything was tried"
             self.findings.setdefault("late", RehearsalFinding("late", cause))
         good = min(scored, key=len)
         if not rows.only_compare:
@@ -133,7 +137,7 @@ class Trial:
             self.origin = self.origin or (rows.origin if len(good) else None)
         return rows.of(good)
 
-    def hold(self, sample: Rows) -> NDArray[np.integer[Any]]:
+    def hold(self, sample: Sample) -> NDArray[np.integer[Any]]:
         """The rows of which ``predict`` returns something else than where the model was trained.
 
         Where it returns the same, it is called again on the rows in parts and in another order, as the partitions of a
@@ -143,27 +147,27 @@ class Trial:
             Exception: whatever the model raises on all rows together, which it took where it was trained.
 
         """
-        returned, every = sample.plan.returns[0], np.arange(sample.n)
-        base = self._fields(returned, sample, every)
-        wrong = np.flatnonzero(_wrong_rows(sample.expected or base, base, sample.tolerance))
-        if len(wrong) and not _same(base, self._fields(returned, sample, every)):
+        rows = sample.rows
+        returned, every = rows.plan.returns[0], np.arange(rows.n)
+        base = self._fields(returned, rows, every)
+        wrong = np.flatnonzero(_wrong_rows(sample.expected, base, sample.tolerance))
+        if len(wrong) and not _same(base, self._fields(returned, rows, every)):
             self._random(returned)
             return wrong[:0]
         if not len(wrong):
-            self._hold_parts(returned, sample, base)
+            self._hold_parts(returned, rows, base)
         return wrong
 
-    def _hold_parts(self, returned: Returned, sample: Rows, base: Fields) -> None:
+    def _hold_parts(self, returned: Returned, rows: Rows, base: Fields) -> None:
         """Every third row from behind, three times over: each must get what it got among all."""
         try:
-            for part in (np.arange(sample.n)[::-1][start::3] for start in range(3)):
-                if len(part) and not _same(_taken(base, part), self._fields(returned, sample, part)):
+            for part in (np.arange(rows.n)[::-1][start::3] for start in range(3)):
+                if len(part) and not _same(_taken(base, part), self._fields(returned, rows, part)):
                     self._depends(returned)
         except _LateError:
             return
         except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            cause = f"{returned.method} raises {kind_and_line(error)} on rows that it takes in another call"
-            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+            self._raises_on(returned, error, "rows that it takes in another call")
 
     def _method(self, returned: Returned, rows: Rows) -> NDArray[np.integer[Any]]:
         """The rows that one method has scored."""
@@ -181,8 +185,7 @@ class Trial:
         except _LateError:
             raise
         except Exception as error:  # noqa: BLE001  the model's code may raise anything
-            cause = f"{returned.method} raises {kind_and_line(error)} on rows that it takes in another call"
-            self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+            self._raises_on(returned, error, "rows that it takes in another call")
             return np.arange(0)
         return good
 
@@ -206,8 +209,7 @@ class Trial:
         raw, together = self._tried(returned, rows, given)
         if together is None:
             return good, given, raw
-        cause = f"{returned.method} raises {kind_and_line(together)} on rows together that it takes one by one"
-        self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
+        self._raises_on(returned, together, "rows together that it takes one by one")
         return good[:0], None, None
 
     def _raises_on_all(self, returned: Returned, rows: Rows, error: Exception) -> None:
@@ -256,10 +258,9 @@ class Trial:
             self._blame(returned, rows, good, base)
 
     def _alone(self, returned: Returned, rows: Rows, good: NDArray[np.integer[Any]]) -> dict[int, Fields] | None:
-        """What some rows get alone, by place; None where the model raises on one of them."""
-        places = np.unique(np.linspace(0, len(good) - 1, min(len(good), _ALONE)).astype(int)).tolist()
+        """What each row gets alone, by its place; None where the model raises on one of them."""
         try:
-            return {place: self._fields(returned, rows, good[[place]]) for place in places}
+            return {place: self._fields(returned, rows, good[[place]]) for place in range(len(good))}
         except (_LateError, RunError):
             raise
         except Exception as error:  # noqa: BLE001  the model's code may raise anything
@@ -288,6 +289,10 @@ class Trial:
             self._find("order", cause, fix)
             return
         self._depends(returned)
+
+    def _raises_on(self, returned: Returned, error: Exception, rows: str) -> None:
+        cause = f"{returned.method} raises {kind_and_line(error)} on {rows}"
+        self._find("batch", cause, f"let it treat each row by itself; {_ON_PURPOSE}")
 
     def _random(self, returned: Returned) -> None:
         cause = f"{returned.method} gives the same rows another result when it is called again"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spark_scoring.model.estimators import attribute, is_ruled, library, walk
+from spark_scoring.model.recorded import recorded, recorded_dtypes
 from spark_scoring.model.types import Level, Levels, LevelType
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.estimators import Column, Seen
 
-RECORDED = "spark_scoring"
 _LEVEL_TYPES: tuple[tuple[type, LevelType], ...] = (
     (bool, "boolean"),  # before int, which it is, too
     (int, "long"),
@@ -122,16 +122,14 @@ def recorded_levels(metadata: Mapping[str, Any] | None) -> dict[str, Levels]:
         ValueError: they are not levels.
 
     """
-    own = (metadata or {}).get(RECORDED)
-    recorded = own.get("categories") if isinstance(own, dict) else None
-    return {name: given_levels(values, "its metadata") for name, values in (recorded or {}).items()}
+    levels = recorded(metadata).get("categories") or {}
+    return {name: given_levels(values, "its metadata") for name, values in levels.items()}
 
 
 def recorded_categories(metadata: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Columns that were pandas categories in training, by what registration wrote into the MLmodel's metadata."""
-    own = (metadata or {}).get(RECORDED)
-    dtypes = own.get("dtypes") if isinstance(own, dict) else None
-    return tuple(name for name, dtype in dtypes.items() if dtype == "category") if isinstance(dtypes, dict) else ()
+    dtypes = recorded_dtypes(recorded(metadata))
+    return tuple(name for name, dtype in dtypes.items() if dtype == "category")
 
 
 def given_levels(values: Any, origin: str) -> Levels:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.model.categories import RECORDED
 from spark_scoring.model.estimators import attribute, use_one_thread
+from spark_scoring.model.recorded import recorded, recorded_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -139,7 +139,7 @@ class LoadedModel:
         function = mlmodel.flavors.get("python_function") or {}
         code = function.get("code")
         self._code = OwnCode([str(Path(path, code))] if code else [])
-        self._settings = _recorded_settings(mlmodel.metadata)
+        self._settings = recorded_settings(recorded(mlmodel.metadata))
         self._flavors = frozenset(mlmodel.flavors)
         with self.running():
             self._pyfunc = _load(path)
@@ -251,13 +251,6 @@ def _prophet_order(data: Any) -> Any:
     """Where Prophet's result rows come from: it sorts by time and numbers the rows anew."""
     times = pd.to_datetime(data["ds"], errors="coerce")
     return np.argsort(times.to_numpy(), kind="stable")
-
-
-def _recorded_settings(metadata: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Settings of libraries that were not the default in training, as registration wrote them."""
-    own = (metadata or {}).get(RECORDED)
-    found = own.get("settings") if isinstance(own, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def changed_settings() -> dict[str, dict[str, Any]]:

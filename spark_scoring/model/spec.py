@@ -6,10 +6,10 @@ Reading a spec loads the model, which runs its code: score only models whose ori
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering, ModelError, first_line
-from spark_scoring.model.categories import RECORDED, OwnLevels, own_levels, recorded_categories, recorded_levels
+from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
 from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
 from spark_scoring.model.feature_spec import (
@@ -20,6 +20,7 @@ from spark_scoring.model.feature_spec import (
     read_feature_spec,
 )
 from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_ordered
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         raise ModelError.spark_ml(pinned.uri)
     if features is None and (signature is None or signature.inputs is None):
         raise ModelError.no_signature(pinned.uri)
-    recorded = _recorded(pinned, mlmodel)
+    known_levels = _recorded(pinned, mlmodel)
     model = _load(pinned)
     raw = model.raw
     notes: tuple[str, ...] = ()
@@ -173,8 +174,8 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     levels = replace(levels, unknown=(*levels.unknown, *categories))  # a frame of training gave the model a category
     if documents and takes == "frame" and [f.type for f in inputs] == ["string"]:
         takes, levels = "texts", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
-    own = (mlmodel.metadata or {}).get(RECORDED)
-    known_nulls = _recorded_nulls(own)
+    record = recorded(mlmodel.metadata)
+    known_nulls = recorded_nulls(record)
     return ModelSpec(
         uri=pinned.uri,
         name=pinned.name,
@@ -193,7 +194,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         own_names=own_names,
         classes=classes,
         levels=levels,
-        recorded=tuple(recorded.items()),
+        recorded=tuple(known_levels.items()),
         params=_parameters(None if signature is None else signature.params),
         differences=environment_differences(model_requirements(pinned.path), flavor),
         notes=(*pinned.notes, *notes),
@@ -201,27 +202,15 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         labels=labels,
         documents=documents and takes == "frame",
         selects=selects,
-        batch_dependent=isinstance(own, dict) and own.get("batch_dependent") is True,
+        batch_dependent=record.get("batch_dependent") is True,
         unsure_nulls=tuple(name for name in levels.unsure if name not in known_nulls),
-        ordered=_recorded_ordered(own),
+        ordered=recorded_ordered(record),
     )
 
 
-def _recorded_nulls(record: Any) -> Mapping[str, Missing]:
-    """What a missing text was in training, by feature, as registration wrote it."""
-    found = record.get("nulls") if isinstance(record, dict) else None
-    return {n: kind for n, kind in found.items() if kind in get_args(Missing)} if isinstance(found, dict) else {}
-
-
-def _recorded_ordered(record: Any) -> tuple[str, ...]:
-    """Category features whose levels were ordered in training."""
-    found = record.get("ordered") if isinstance(record, dict) else None
-    return tuple(map(str, found)) if isinstance(found, list) else ()
-
-
-def _missing(name: str, recorded: Mapping[str, Missing], levels: OwnLevels) -> Missing:
+def _missing(name: str, known: Mapping[str, Missing], levels: OwnLevels) -> Missing:
     """As it was in training where that is recorded; else as the encoders and imputers in the model have it."""
-    return recorded.get(name) or ("NaN" if name in levels.nan else "None")
+    return known.get(name) or ("NaN" if name in levels.nan else "None")
 
 
 def _named(
@@ -285,8 +274,7 @@ def _as_trained(inputs: tuple[Feature, ...], mlmodel: Model) -> tuple[Feature, .
     A feature client infers the raw model's signature from an example that it makes anew: a flag that training had as
     a float, for its nulls, would be a flag again.
     """
-    dtypes = ((mlmodel.metadata or {}).get(RECORDED) or {}).get("dtypes")
-    known = dtypes if isinstance(dtypes, dict) else {}
+    known = recorded_dtypes(recorded(mlmodel.metadata))
     return tuple(replace(f, type=_TRAINED_TYPES.get(str(known.get(f.name)), f.type)) for f in inputs)
 
 

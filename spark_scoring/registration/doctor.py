@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from spark_scoring.engine.inputs import build_input
 from spark_scoring.engine.pandas_casts import frame_columns
-from spark_scoring.engine.process import Task, tried_apart, tried_here
+from spark_scoring.engine.process import Task, tried
 from spark_scoring.engine.rehearsal import (
     example_frame,
+    packed_lanes,
     plan_of_example,
     plan_of_types,
     rehearsal_rows,
@@ -34,6 +35,7 @@ from spark_scoring.model.environment import environment_differences
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
 from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_statistics
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
     model_requirements,
@@ -45,7 +47,6 @@ from spark_scoring.model.types import ModelType, is_untyped
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
 from spark_scoring.registration.frame import is_category, type_refusal, zone_of
-from spark_scoring.registration.record import recorded, recorded_statistics
 from spark_scoring.registration.tasks import (
     check_count,
     check_returned,
@@ -63,10 +64,10 @@ if TYPE_CHECKING:
 
     from mlflow.models import Model, ModelSignature
 
+    from spark_scoring.engine.process import Where
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.spec import Feature, ModelSpec
     from spark_scoring.plan.planner import ScoringPlan
-    from spark_scoring.registration.verification import Where
 
 _INTEGERS = ("long", "integer", "boolean")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pth")
@@ -238,8 +239,8 @@ def _dtype_findings(files: _Files, example: Any) -> Iterator[Finding]:
     if isinstance(example, pd.DataFrame):
         yield from _object_findings(example)
         dtypes, what = {str(name): dtype for name, dtype in example.dtypes.items()}, "the example"
-    elif isinstance(files.record.get("dtypes"), dict):
-        dtypes = {name: _dtype(text) for name, text in files.record["dtypes"].items()}
+    elif known := recorded_dtypes(files.record):
+        dtypes = {name: _dtype(text) for name, text in known.items()}
         what = "the training frame"
     else:
         return
@@ -403,7 +404,7 @@ def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Fi
         return
     if levels is None:
         return
-    unsure = [name for name in levels.unsure if name not in (files.record.get("nulls") or {})]
+    unsure = [name for name in levels.unsure if name not in recorded_nulls(files.record)]
     if unsure:
         cause = (
             "an imputer in the model replaces NaN, and nothing says whether a missing text was NaN or None in training"
@@ -439,8 +440,7 @@ def _tried(plan: ScoringPlan, example: Any, where: Where) -> Iterator[Finding]:
     """What shows when the model is loaded without what this process has, and rehearsed."""
     model = loaded_model(plan.model.path, plan.model.digest)
     given = rehearsal_rows(plan, model, model.input_example if example is None else example)
-    task = Task(plan.model.path, given, None)
-    outcome = tried_apart(task) if where == "apart" else tried_here(task)
+    outcome = tried(Task(plan.model.path, given), where)
     if outcome.missing_module:
         problem = module_problem(outcome.missing_module)
         yield Finding("needs-module", "artifact", problem.cause, problem.fix)
@@ -503,7 +503,7 @@ def _model_input(spec: ModelSpec, example: Any) -> Any:
     if len(given.errors):
         reasons = "; ".join(dict.fromkeys(given.errors))
         raise RequestError([Problem("input example", f"a row of it would be a bad row: {reasons}", "fix the frame")])
-    return build_input(replace(given.plan, takes=spec.takes, labels=spec.labels), given.columns)
+    return build_input(*packed_lanes(plan, given))
 
 
 def _output_findings(declared: ModelType, predictions: Any, rows: int) -> Iterator[Finding]:

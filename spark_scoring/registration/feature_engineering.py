@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.pandas_casts import inferred_type
 from spark_scoring.errors import Gathering, Problem, RegistrationError, listed
-from spark_scoring.model.registry import pin_model
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.flavors import flavor_module
 from spark_scoring.registration.frame import input_schema
 from spark_scoring.registration.register import (
-    LoggedModel,
     RegisteredModel,
     is_elsewhere,
     last_part,
     listed_aliases,
     publish,
     request_problems,
+    verified_model,
 )
 from spark_scoring.registration.saving import environment_problems
-from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, marked_if_refused, run_of
-from spark_scoring.registration.verification import check_raw_part, verified
+from spark_scoring.registration.tracking import ask_registry, log_to_run, logging_at, run_of
 from spark_scoring.registration.zones import lost_zones
 from spark_scoring.sql import quote
 
@@ -39,8 +37,8 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
     from pyspark.sql.types import DataType, StructType
 
+    from spark_scoring.engine.process import Where
     from spark_scoring.registration.candidate import Candidate
-    from spark_scoring.registration.verification import Where
 
 _ARTIFACT = "model"
 _RAW_MODEL = ("data", "feature_store", "raw_model")
@@ -168,13 +166,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
             info = client.log_model(**call)
             model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
             uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
-            with marked_if_refused(mlflow_client, run, model_id):
-                pinned = pin_model(uri)
-                check_raw_part(pinned, _RAW_MODEL)
-                proof = verified(
-                    pinned, candidate.sample, candidate.predictions, example=candidate.example, where=verify
-                )
-            logged = LoggedModel(uri, model_id, candidate, proof)
+            logged = verified_model(mlflow_client, run, candidate, uri, model_id, where=verify, inside=_RAW_MODEL)
             return publish(mlflow_client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=labels)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.model.categories import RECORDED
 from spark_scoring.model.loaded import changed_settings
+from spark_scoring.model.recorded import RECORDED
 from spark_scoring.registration.frame import category_columns, is_category
 
 if TYPE_CHECKING:
@@ -97,23 +97,10 @@ def mixed_nulls(X: pd.DataFrame) -> list[str]:
 _NULL_KINDS: tuple[tuple[type, Missing], ...] = ((type(None), "None"), (float, "NaN"), (type(pd.NA), "NA"))
 
 
-def recorded(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What registration wrote into this metadata; empty where it did not."""
-    found = (metadata or {}).get(RECORDED)
-    return found if isinstance(found, dict) else {}
-
-
 def plain(value: Any) -> Any:
     """A label or level as JSON has it: numpy's numbers as Python's, times and dates as ISO 8601."""
     value = value.item() if isinstance(value, np.generic) else value
     return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def recorded_statistics(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics by feature, of what ``recorded`` gave; empty where they were left out."""
-    text = record.get("statistics")
-    found = json.loads(text) if isinstance(text, str) else {}
-    return found if isinstance(found, dict) else {}
 
 
 def _statistics(column: pd.Series[Any]) -> dict[str, Any]:

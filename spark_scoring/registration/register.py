@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
-from spark_scoring.model.categories import RECORDED
+from spark_scoring.model.recorded import RECORDED
 from spark_scoring.model.registry import pin_model, registry_name
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
@@ -26,7 +26,7 @@ from spark_scoring.registration.tracking import (
     now,
     run_of,
 )
-from spark_scoring.registration.verification import saved_example, verified
+from spark_scoring.registration.verification import check_raw_part, saved_example, verified
 from spark_scoring.registration.versions import alias_problems, move_alias, name_problems, register_version
 from spark_scoring.registration.zones import lost_zones
 
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
     from mlflow import ActiveRun, MlflowClient
 
+    from spark_scoring.engine.process import Where
     from spark_scoring.registration.candidate import Candidate
     from spark_scoring.registration.frame import Inputs
-    from spark_scoring.registration.verification import Proof, Where
+    from spark_scoring.registration.verification import Proof
 
 
 @dataclass(frozen=True)
@@ -203,16 +204,9 @@ def register_model(  # noqa: PLR0913  keyword-only
             record = {**(metadata or {}), **_with_choice(candidate.record, batch_dependent=batch_dependent)}
             info = _log(candidate, record, pip_requirements, extra_pip_requirements)
             uri = f"models:/{info.model_id}" if info.model_id else info.model_uri
-            with marked_if_refused(client, run, info.model_id):
-                proof = verified(
-                    pin_model(uri),
-                    candidate.sample,
-                    candidate.predictions,
-                    example=candidate.example,
-                    batch_dependent=batch_dependent,
-                    where=verify,
-                )
-            logged = LoggedModel(uri, info.model_id, candidate, proof)
+            logged = verified_model(
+                client, run, candidate, uri, info.model_id, where=verify, batch_dependent=batch_dependent
+            )
             return publish(client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=tags)
 
 
@@ -228,6 +222,48 @@ class LoggedModel:
     model_id: str | None
     candidate: Candidate
     proof: Proof
+
+
+def verified_model(
+    client: MlflowClient,
+    run: ActiveRun,
+    candidate: Candidate,
+    uri: str,
+    model_id: str | None,
+    *,
+    where: Where,
+    batch_dependent: bool = False,
+    inside: Sequence[str] = (),
+) -> LoggedModel:
+    """What was logged, once it is held against the model in memory; marked where it is another.
+
+    Args:
+        client: MLflow's.
+        run: into which it was logged.
+        candidate: the model in memory.
+        uri: of the logged model.
+        model_id: MLflow's id of it, where it has them.
+        where: where it is loaded and tried.
+        batch_dependent: whether a row's result may depend on other rows or on chance.
+        inside: folders to the model that feature lookups feed, where the artifact is one with lookups.
+
+    Raises:
+        VerificationError: it is not the model in memory, or could not be scored.
+
+    """
+    with marked_if_refused(client, run, model_id):
+        pinned = pin_model(uri)
+        if inside:
+            check_raw_part(pinned, inside)
+        proof = verified(
+            pinned,
+            candidate.sample,
+            candidate.predictions,
+            example=candidate.example,
+            batch_dependent=batch_dependent,
+            where=where,
+        )
+    return LoggedModel(uri, model_id, candidate, proof)
 
 
 def publish(

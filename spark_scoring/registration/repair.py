@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering, ModelError, RegistrationError, first_line
-from spark_scoring.model.categories import RECORDED, own_levels, recorded_levels
+from spark_scoring.model.categories import own_levels, recorded_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.loaded import LoadedModel
-from spark_scoring.model.registry import pin_model, resolve_model
+from spark_scoring.model.recorded import RECORDED, recorded
+from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import native_flavor, signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import Candidate
 from spark_scoring.registration.flavors import algorithm_of
 from spark_scoring.registration.frame import input_schema
-from spark_scoring.registration.record import recorded, training_record
+from spark_scoring.registration.record import training_record
 from spark_scoring.registration.register import (
-    LoggedModel,
     is_elsewhere,
     last_part,
     listed_aliases,
     publish,
     request_problems,
+    verified_model,
 )
 from spark_scoring.registration.tasks import (
     check_count,
@@ -35,9 +36,9 @@ from spark_scoring.registration.tasks import (
     output_schema,
     output_type,
 )
-from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, marked_if_refused, run_of
+from spark_scoring.registration.tracking import ask_registry, in_our_words, logging_at, run_of
 from spark_scoring.registration.training_rows import read_rows
-from spark_scoring.registration.verification import prediction_difference, verified
+from spark_scoring.registration.verification import prediction_difference
 from spark_scoring.session import get_session
 from spark_scoring.sql import quote
 
@@ -49,13 +50,12 @@ if TYPE_CHECKING:
     from mlflow.models import Model
     from pyspark.sql import DataFrame
 
+    from spark_scoring.engine.process import Where
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.registration.register import RegisteredModel
-    from spark_scoring.registration.verification import Where
 
 _LEFT_OUT = ("registered_model_meta", "__pycache__", "input_example.json", "serving_input_example.json")
 _NUMBERS = ("double", "float", "long", "integer", "boolean")
-_HEAD = 5
 _EXAMPLE_ROWS = 1000
 """Rows of the table that the repaired signature is read from."""
 
@@ -118,16 +118,7 @@ def repair_model(
         with run_of(client, None, f"{last_part(target)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
             with in_our_words("logged model"):
                 model_id = _log_again(client, pinned, candidate, run)
-            new_uri = f"models:/{model_id}"
-            with marked_if_refused(client, run, model_id):
-                proof = verified(
-                    pin_model(new_uri),
-                    candidate.sample,
-                    candidate.predictions,
-                    example=candidate.example,
-                    where=verify,
-                )
-            logged = LoggedModel(new_uri, model_id, candidate, proof)
+            logged = verified_model(client, run, candidate, f"models:/{model_id}", model_id, where=verify)
             return publish(client, run, logged, name=target, aliases=aliases, metrics=None, tags=tags)
 
 
@@ -165,7 +156,7 @@ def _repaired(
         flavor=native_flavor(mlmodel),
         algorithm=algorithm_of(raw) if raw is not None else "PythonModel",
         task=chosen,
-        example=frame.head(_HEAD),
+        example=frame.head(),
         sample=frame,
         predictions=predictions,
         signature=ModelSignature(

@@ -46,13 +46,12 @@ def sample_of(X: Inputs, predict: Callable[[Any], Any] | None) -> Inputs:
     most = int(np.clip(_CELLS // max(cells, 1), _FEWEST, _MOST))
     if predict is None:
         most = min(most, _FIRST)
-    found = list(range(min(rows, _HEAD)))
-    if rows > most:
-        notable, speed = _notable(X, predict)
-        most = max(_FEWEST, min(most, int(speed * _SECONDS)))
-        found += notable
-    found += [int(i) for i in np.linspace(0, rows - 1, min(rows, most if rows <= most else min(_SPREAD, most // 3)))]
-    found += _of_columns(X, most)
+    if rows <= most:
+        return _taken(X, np.arange(rows))
+    notable, speed = _notable(X, predict)
+    most = max(_FEWEST, min(most, int(speed * _SECONDS)))
+    spread = np.linspace(0, rows - 1, min(_SPREAD, most // 3)).astype(int).tolist()
+    found = [*range(_HEAD), *notable, *spread, *_of_columns(X, most)]
     chosen = list(dict.fromkeys(found))[:most]
     return _taken(X, np.array(chosen))
 
@@ -129,7 +128,7 @@ def _notable(X: Inputs, predict: Callable[[Any], Any] | None) -> tuple[list[int]
         begin = time.perf_counter()
         try:
             columns = prediction_columns(predict(_taken(X, rows)))
-        except Exception:  # noqa: BLE001  a row on which it raises is no matter of the sample
+        except Exception:  # noqa: BLE001  a row on which it raises is not for the sample
             break
         speed = len(rows) / max(time.perf_counter() - begin, 1e-6)
         if any(column.shape != (len(rows),) for column in columns):

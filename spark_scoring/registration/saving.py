@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import Problem, RegistrationError, listed
+from spark_scoring.errors import Problem, RegistrationError, listed, near_fix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _OF_PIP = re.compile(r"\s*(#|-|$)|.*(/|@ |\\$)")
 """Lines that are pip's: comments, options, paths and addresses, continued lines."""
@@ -43,7 +43,7 @@ def environment_problems(
 def _requirement_problems(name: str, value: Any) -> Iterator[Problem]:
     if isinstance(value, str):
         if not Path(value).is_file():
-            yield Problem(name, f"a text is the path of a file, and there is no file {value!r}", "give a list of them")
+            yield Problem(name, f"a text names a file, and {value!r} is not a file", "give a list of them")
         return
     if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(line, str) for line in value):
         yield Problem(name, "it is not a list of texts", f"give a list: {name}=['scikit-learn==1.7.2']")
@@ -71,9 +71,17 @@ def _path_problems(paths: Any) -> Iterator[Problem]:
     if isinstance(paths, str) or not hasattr(paths, "__iter__"):
         yield Problem("options: code_paths", "it is not a list", "give a list: ['src/own_code.py', 'src/folder']")
         return
+    yield from missing_paths("options: code_paths", paths)
+
+
+def missing_paths(thing: str, paths: Iterable[str]) -> Iterator[Problem]:
+    """Paths at which there is nothing, each with the nearest that there is."""
     for path in paths:
         if not Path(path).exists():
-            yield Problem(f"options: code_paths: {path}", "there is no such file or folder", "mend the path")
+            folder = Path(path).parent
+            there = [str(found) for found in folder.iterdir()] if folder.is_dir() else []
+            fix = near_fix(str(path), there, what="there are") or f"paths are relative to {Path.cwd()}"
+            yield Problem(f"{thing}: {path}", "there is no such file or folder", fix)
 
 
 def not_saved(flavor: str, error: Exception) -> RegistrationError:

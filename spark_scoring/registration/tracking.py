@@ -111,10 +111,10 @@ def marked_if_refused(client: MlflowClient, run: ActiveRun, model_id: str | None
             if model_id is not None:
                 client.set_logged_model_tags(model_id, {_REFUSED: cause[:_LONGEST_TAG]})
                 client.finalize_logged_model(model_id, "FAILED")
-        own = _OWN_RUN in run.data.tags
-        left = f"run {run.info.run_id}" if own or model_id is None else f"logged model {model_id}"
-        fix = f"mlflow.delete_run({run.info.run_id!r}) removes it"
-        if not own and model_id is not None:
+        if _OWN_RUN in run.data.tags or model_id is None:
+            left, fix = f"run {run.info.run_id}", f"mlflow.delete_run({run.info.run_id!r}) removes it"
+        else:
+            left = f"logged model {model_id}"
             fix = f"mlflow.MlflowClient().delete_logged_model({model_id!r}) removes it"
         told = Problem(left, f"it keeps what was logged, marked by the tag {_REFUSED}", fix)
         raise VerificationError([*error.problems, told]) from error.__cause__

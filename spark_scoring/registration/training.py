@@ -7,14 +7,14 @@ in both, and the frame has only types that a signature can say.
 from __future__ import annotations
 
 from datetime import timedelta  # noqa: TC003  pydantic wants it when the class is made
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.source import pin_source
-from spark_scoring.errors import Gathering, Problem, near_fix
+from spark_scoring.engine.process import Where  # noqa: TC001  pydantic wants it when the class is made
+from spark_scoring.errors import Gathering
 from spark_scoring.features.client import FeatureLookup, feature_client
 from spark_scoring.job import Fields, Job, SourceSettings
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
@@ -22,6 +22,7 @@ from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.flavors import flavor_of
 from spark_scoring.registration.metrics import validation_metrics
 from spark_scoring.registration.register import RegisteredModel, listed_aliases, register_model, request_problems
+from spark_scoring.registration.saving import missing_paths
 from spark_scoring.registration.tasks import Task  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.registration.tracking import ask_registry, experiment_id, in_our_words, logging_at
 from spark_scoring.registration.training_rows import columns_beside, examples_of, read_rows, spark_type
@@ -107,7 +108,7 @@ class TrainingJob(Job):
     registered."""
     code_paths: tuple[str, ...] = ()
     """Files and folders of the training code that the model needs when it scores; they are logged with it."""
-    verify: Literal["apart", "here"] = "apart"
+    verify: Where = "apart"
     """Where the logged model is loaded and tried: in a process of its own, or in the job's, which is faster."""
     flavor: str | None = None
     alias: tuple[str, ...] | str = ()
@@ -134,7 +135,7 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
     problems = Gathering()
     source = fitting = None
     aliases = listed_aliases(job.alias)
-    problems.problems += _missing_paths(job.code_paths)
+    problems.problems += missing_paths("code_paths", job.code_paths)
     with problems.attempt():
         fitting = fitting_of(job)
     with problems.attempt():
@@ -177,18 +178,6 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
     client = feature_client(model_registry_uri=job.registry_uri)
     settings |= {"training_set": training_set, "training_data": source.ref.text}
     return log_model_with_feature_engineering(client, fitted.model, train.X, **settings)
-
-
-def _missing_paths(paths: Sequence[str]) -> list[Problem]:
-    """Paths at which there is nothing, with the nearest that there is."""
-    problems = []
-    for path in paths:
-        if not Path(path).exists():
-            folder = Path(path).parent
-            there = [str(found) for found in folder.iterdir()] if folder.is_dir() else []
-            fix = near_fix(path, there, what="there are") or f"paths are relative to {Path.cwd()}"
-            problems.append(Problem(f"code_paths: {path}", "there is no such file or folder", fix))
-    return problems
 
 
 def _examples(job: TrainingJob, frame: DataFrame) -> tuple[Examples, NDArray[np.bool_], Any]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from spark_scoring.engine.process import Task, module_place, tried_apart, tried_here
+from spark_scoring.engine.process import Task, module_place, tried
 from spark_scoring.engine.rehearsal import cast_example, example_frame, packed_lanes, plan_of_example, rehearsal_rows
 from spark_scoring.engine.results import normalise
-from spark_scoring.engine.trial import Rows
+from spark_scoring.engine.trial import Rows, Sample
 from spark_scoring.errors import Problem, RegistrationError, RequestError, RunError, VerificationError, listed
 from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.spec import read_spec
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spark_scoring.engine.process import Outcome
+    from spark_scoring.engine.process import Outcome, Where
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.planner import ScoringPlan
@@ -42,10 +42,6 @@ _OF_DOUBLES, _OF_FLOATS = 1e-9, 1e-5
 """How much a prediction may differ, relative and absolute: what sums in another order may change."""
 _SAVED = 5
 """Rows of the example of a copy that is saved only to be asked."""
-
-
-Where = Literal["apart", "here"]
-"""apart: in a process of its own, which has nothing of the training script. here: in this process, which is faster."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +89,11 @@ def verified(
         spec = read_spec(pinned)
         frame = _frame(spec, sample)
         plan = plan_of_example(spec, frame)[0]
-        rows = _sample_rows(plan, frame, predictions)
+        held = _sample(plan, frame, predictions)
     except (RequestError, RunError) as error:
         raise VerificationError.not_scorable(error.problems) from error
     given = rehearsal_rows(plan, loaded_model(spec.path, spec.digest), example)
-    task = Task(spec.path, given, rows)
-    outcome = tried_apart(task) if where == "apart" else tried_here(task)
+    outcome = tried(Task(spec.path, given, held), where)
     _judge(outcome, frame, batch_dependent=batch_dependent)
     return Proof(len(sample), outcome.seconds, where)
 
@@ -122,7 +117,7 @@ def _frame(spec: ModelSpec, sample: Inputs) -> pd.DataFrame:
     return frame
 
 
-def _sample_rows(plan: ScoringPlan, frame: pd.DataFrame, predictions: Any) -> Rows:
+def _sample(plan: ScoringPlan, frame: pd.DataFrame, predictions: Any) -> Sample:
     """The sample as a worker is given it, with what it must predict.
 
     Raises:
@@ -137,7 +132,7 @@ def _sample_rows(plan: ScoringPlan, frame: pd.DataFrame, predictions: Any) -> Ro
         raise RequestError([Problem("training frame", cause, fix)])
     lanes, columns = packed_lanes(plan, cast)
     expected = normalise(plan.returns[0], predictions, len(frame))
-    return Rows(lanes, columns, len(frame), "input example", expected=expected, tolerance=_tolerance(predictions))
+    return Sample(Rows(lanes, columns, len(frame), "input example"), expected, _tolerance(predictions))
 
 
 def _tolerance(predictions: Any) -> float:

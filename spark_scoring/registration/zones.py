@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spark_scoring.engine.casts import time_micros
 from spark_scoring.errors import Problem, listed
 from spark_scoring.registration.frame import is_utc
 from spark_scoring.sql import quote
@@ -22,15 +23,7 @@ if TYPE_CHECKING:
 
 _SAMPLED = 60
 """Times of a column that are looked for in the training set."""
-_MICROS = {
-    "timestamp": "unix_micros({c})",
-    "timestamp_ntz": (
-        "unix_date(CAST({c} AS DATE)) * 86400000000L + hour({c}) * 3600000000L + minute({c}) * 60000000L"
-        " + CAST(extract(SECOND FROM {c}) * 1000000BD AS BIGINT)"
-    ),
-    "date": "unix_date({c}) * 86400000000L",
-}
-"""Spark type -> microseconds since 1970 in UTC, as scoring counts them."""
+_TIMES = ("timestamp", "timestamp_ntz", "date")
 
 
 def zone_note(X: Inputs) -> str:
@@ -62,7 +55,7 @@ def lost_zones(df: DataFrame, X: pd.DataFrame) -> list[Problem]:
     """
     zone = session_zone()
     kinds = {field.name: field.dataType.typeName() for field in df.schema.fields}
-    names = [name for name in _times(X) if kinds.get(name) in _MICROS]
+    names = [name for name in _times(X) if kinds.get(name) in _TIMES]
     if not names or zone is None or is_utc(zone):
         return []
     wanted = {name: _sampled(X[name], zone) for name in names}
@@ -99,5 +92,5 @@ def _found(name: str, kind: str, micros: set[int]) -> Column:
     """Those of the numbers that the column has."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    value = F.expr(_MICROS[kind].format(c=quote(name)))
+    value = F.expr(time_micros(quote(name), kind))
     return F.collect_set(F.when(value.isin(sorted(micros)), value))

@@ -28,7 +28,7 @@ from spark_scoring import RequestError
 from spark_scoring.cli import main
 from spark_scoring.registration.findings import CODES
 from spark_scoring.registration.pasted import EXAMPLES, recognise
-from tests.registering import check_model, register_model
+from tests.registering import PINS, check_model, register_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,6 @@ X = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60)})
 Y = 2 * X["a"] - X["b"]
 FLAGS = (X["a"] > 0).astype(int)
 CARRIER = pd.Categorical(RNG.choice(["AA", "DL", "UA"], 60))
-PINS = [f"{p}=={version(p)}" for p in ("scikit-learn", "lightgbm", "xgboost", "catboost", "skops")]
 
 
 def line() -> LinearRegression:

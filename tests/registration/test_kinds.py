@@ -206,8 +206,8 @@ def test_the_cause_of_a_failed_log_is_told_without_values(error: Exception, caus
             "leave pip_requirements",
         ),
         ({"pip_requirements": ["scikit-learn=1.7"]}, "scikit-learn=1.7: it is not a requirement", "name==version"),
-        ({"pip_requirements": "pandas"}, "there is no file 'pandas'", "give a list"),
-        ({"options": {"code_paths": ["nowhere.py"]}}, "code_paths: nowhere.py: there is no such file", "mend the path"),
+        ({"pip_requirements": "pandas"}, "'pandas' is not a file", "give a list"),
+        ({"options": {"code_paths": ["no/own.py"]}}, "code_paths: no/own.py: there is no such file", "are relative to"),
         ({"options": {"code_paths": "nowhere.py"}}, "code_paths: it is not a list", "give a list"),
     ],
 )

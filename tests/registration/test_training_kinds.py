@@ -183,8 +183,8 @@ def test_the_fix_of_weights_takes_away_all_that_is_wrong(spark: SparkSession, fi
     odd = "CASE id WHEN 1 THEN NULL WHEN 2 THEN double('NaN') WHEN 3 THEN double('Infinity') WHEN 4 THEN -1 ELSE 2 END"
     with pytest.raises(RequestError, match="it is not a number >= 0 in 4 rows") as raised:
         run_training(TrainingJob.from_dict({**fields, "weights": odd}), spark)
-    mended = yaml.safe_load(raised.value.problems[0].fix)
-    assert run_training(TrainingJob.from_dict({**fields, **mended}), spark).version
+    corrected = yaml.safe_load(raised.value.problems[0].fix)
+    assert run_training(TrainingJob.from_dict({**fields, **corrected}), spark).version
 
 
 def test_an_estimator_without_weights_is_named(fields: dict[str, Any]) -> None:
@@ -267,8 +267,8 @@ def test_a_group_is_not_split_by_validation(spark: SparkSession, fields: dict[st
     job = {**fields, **RANKING, "estimator": "xgboost:XGBRanker", "params": XGB, "validation": "id % 5 = 0"}
     with pytest.raises(RequestError, match="groups have rows that it holds in and rows that it does not") as raised:
         run_training(TrainingJob.from_dict(job), spark)
-    mended = yaml.safe_load(raised.value.problems[0].fix.removeprefix("let it hold for whole groups: "))
-    registered = run_training(TrainingJob.from_dict({**job, **mended}), spark)
+    corrected = yaml.safe_load(raised.value.problems[0].fix.removeprefix("let it hold for whole groups: "))
+    registered = run_training(TrainingJob.from_dict({**job, **corrected}), spark)
     assert 0 < dict(registered.metrics)["validation_ndcg"] <= 1
 
 
