@@ -1068,16 +1068,34 @@ class BadRowsError(RunError):
 
     @classmethod
     def too_many(cls, bad: int, rows: int, allowed: str, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
-        shown = "; ".join(f"{text} in {n:,}" for text, n in reasons[:_SHOWN])
-        cause = f"{bad:,} of {rows:,} rows cannot be scored, max_bad_rows allows {allowed} ({shown})"
-        fix = "mend the rows, or raise max_bad_rows"
+        cause = f"{bad:,} of {rows:,} rows cannot be scored, max_bad_rows allows {allowed} ({_reasons(reasons)})"
+        fix = "fix the rows, or raise max_bad_rows"
         return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
 
     @classmethod
+    def all_of_them(cls, rows: int, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
+        cause = f"none of the {rows:,} rows can be scored ({_reasons(reasons)}); nothing was committed"
+        fix = "look at the first reason: its column is likely another one than the model was trained on (see columns)"
+        return cls([Problem("bad rows", cause, fix)])
+
+    @classmethod
     def first(cls, reasons: str) -> BadRowsError:
-        fix = "mend the rows, or take bad_rows: keep or quarantine"
+        fix = "fix the rows, or take bad_rows: keep or quarantine"
         cause = f"a row cannot be scored ({reasons}), and bad_rows is fail"
         return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+
+class ManyBadRowsError(RunError):
+    """Of a task, for the driver: it is to count the bad rows of all tasks before anything is committed."""
+
+    @classmethod
+    def in_task(cls, bad: int, rows: int) -> ManyBadRowsError:
+        cause = f"{bad:,} of the {rows:,} rows that one task has seen cannot be scored; nothing was committed"
+        return cls([Problem("bad rows", cause, "run again, with max_bad_rows set to what you allow")])
+
+
+def _reasons(reasons: Sequence[tuple[str, int]]) -> str:
+    return "; ".join(f"{text} in {n:,}" for text, n in reasons[:_SHOWN])
 
 
 class CommitError(RunError):

@@ -225,7 +225,9 @@ class ScoringJob(Job):
     """``keep``: written with a null prediction and the reason in ``scoring_error``; ``quarantine``: the same, but to
     ``<output>_quarantine``; ``fail``: the first one stops the run."""
     max_bad_rows: StrictInt | StrictFloat | None = None
-    """Rows, or a share of them (0.01), above which the run stops before anything is committed."""
+    """Rows, or a share of them (0.01), above which the run stops before anything is committed. Default: half of
+    the rows; of an incremental job, half of each micro-batch that has 100 rows or more. A run in which every row is bad
+    stops in any case. A micro-batch in which every row is bad is judged by this limit."""
     force: bool = False
     """Score again although the same run was made before and its rows are there; incremental: from the beginning."""
     incremental: StrictBool | IncrementalSettings = False

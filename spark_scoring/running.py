@@ -29,6 +29,7 @@ from spark_scoring.errors import (
     DuplicateKeyError,
     FeatureTableError,
     Gathering,
+    ManyBadRowsError,
     ModelFailedError,
     OutputError,
     RunError,
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
 
 _FEW_ROWS = 1_000
 """Up to so many rows, counting them before they are committed costs as much as counting them afterwards."""
+_MOST_BAD = 0.5
+"""The share of bad rows that a job allows if it does not say how many."""
+_FEW_OF_BATCH = 100
+"""So many rows of a micro-batch are not all bad by chance."""
 
 
 def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
@@ -74,14 +79,9 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         if plan.scoring.lookups is not None:
             check_keys(plan.source.frame, plan.scoring.lookups)
         facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
-        observed = _Observed(run_id)
-        frame = _written_frame(_judged_here(plan, facts.rows_in), run_id, started, observed)
         begin = time.perf_counter()
         with watch_tasks(_session(plan), run_id, on_progress):
-            if _counts_first(plan, facts.rows_in):
-                outcome = _write_counted(plan, frame, facts, before)
-            else:
-                outcome = _Outcome(_write(plan, _rows(plan, frame), facts, before))
+            outcome = _scored(plan, facts, started, before)
         seconds = time.perf_counter() - begin
         if outcome.written.is_earlier:
             return _earlier_report(plan, outcome.written.commit)
@@ -90,7 +90,7 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
         if outcome.counts is None:
             _check_committed(plan, facts, counts, commit)
-        return _report(plan, commit, facts, counts, observed.counts(), seconds=seconds)
+        return _report(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
     except Exception as error:
         explained = _explained(plan, run_id, error)
         if explained is error:
@@ -124,10 +124,26 @@ class _Outcome:
     """What a run has written."""
 
     written: Written
+    observed: _Observed
     counts: RowCounts | None = None
     """Where rows were counted before they were written."""
     apart: Commit | None = None
     """Of the quarantine; None where no bad row went there."""
+
+
+def _scored(plan: JobPlan, facts: RunFacts, started: float, before: Standing) -> _Outcome:
+    """Score and write, in one pass if no task finds too many bad rows; else count the bad rows of all tasks first."""
+    if _counts_first(plan, facts.rows_in):
+        return _write_counted(plan, facts, started, before)
+    observed = _Observed(facts.run_id)
+    most_bad = _MOST_BAD if _limit(plan, facts.rows_in) is not None else None
+    frame = _written_frame(plan, facts.run_id, started, observed, most_bad=most_bad)
+    try:
+        return _Outcome(_write(plan, _rows(plan, frame), facts, before), observed)
+    except Exception as error:
+        if not isinstance(explain_failure(error, plan.target.ref.text, _read_text(plan)), ManyBadRowsError):
+            raise
+    return _write_counted(plan, facts, started, before)
 
 
 def _count_source(plan: JobPlan) -> int:
@@ -177,31 +193,42 @@ def _counts_first(plan: JobPlan, rows: int) -> bool:
     """Whether rows are scored and counted before any is committed.
 
     A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows: if the
-    model fails on all of them, nothing is to be committed. Both can do without where the compute keeps no rows; Delta
-    then keeps them for the time of the merge.
+    model fails on all of them, nothing is to be committed. So do rows that a feature client scores: our workers do not
+    see them. All three can do without where the compute keeps no rows; Delta then keeps them for the time of the merge.
     """
     if plan.quarantine is not None or plan.max_bad_rows is not None:
         return True
     merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
-    return (merges or _are_few(plan, rows)) and _can_hold(_session(plan))
+    return (merges or rows <= _FEW_ROWS or plan.client is not None) and _can_hold(_session(plan))
 
 
 def _judged_here(plan: JobPlan, rows: int) -> JobPlan:
     """The plan, whose workers do not judge by the few rows that each of them sees whether the model fails on all."""
-    return replace(plan, scoring=replace(plan.scoring, proven=True)) if _are_few(plan, rows) else plan
+    is_judged = plan.client is None and rows <= _FEW_ROWS
+    return replace(plan, scoring=replace(plan.scoring, proven=True)) if is_judged else plan
 
 
-def _are_few(plan: JobPlan, rows: int) -> bool:
-    """Whether the model might fail on all of the rows without a worker noticing."""
-    return plan.client is None and rows <= _FEW_ROWS
+def _limit(plan: JobPlan, rows: int) -> float | None:
+    """Bad rows, or a share of the rows if it is a float, above which nothing is committed; None for as many as come.
+
+    A micro-batch of few rows may hold nothing but bad ones: only what the job says is its limit.
+    """
+    if plan.max_bad_rows is not None:
+        return plan.max_bad_rows
+    return None if plan.increments is not None and rows < _FEW_OF_BATCH else _MOST_BAD
 
 
-def _is_all_failed(plan: JobPlan, rows: int, counts: RowCounts) -> bool:
+def _is_all_bad(plan: JobPlan, counts: RowCounts) -> bool:
+    """Whether a run has scored nothing; of a micro-batch, its limit alone decides."""
+    return plan.increments is None and 0 < counts.rows == counts.bad
+
+
+def _is_all_failed(plan: JobPlan, counts: RowCounts) -> bool:
     """Whether no row was scored, and not for its own faults alone: the model raised.
 
     A micro-batch may hold nothing but rows on which a model raises that has scored others.
     """
-    if not rows or counts.bad < rows or (plan.increments is not None and plan.scoring.proven):
+    if not counts.rows or counts.bad < counts.rows or (plan.increments is not None and plan.scoring.proven):
         return False
     return any(reason.feature is None for reason in counts.reasons)
 
@@ -219,31 +246,35 @@ def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> R
     return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps, plan.source.removed)
 
 
-def _write_counted(plan: JobPlan, frame: DataFrame, facts: RunFacts, before: Standing) -> _Outcome:
+def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Standing) -> _Outcome:
     """Score once, count, then write: bad rows first, where they go apart, so that the output's commit is the run's.
 
     A run that dies between the two leaves bad rows that the next one replaces.
     """
     error = quote(plan.added[ERROR_COLUMN])
-    with _held(frame) as scored:
+    observed = _Observed(f"{facts.run_id}_counted")
+    with _held(plan, _written_frame(_judged_here(plan, facts.rows_in), facts.run_id, started, observed)) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
         _check_counts(plan, facts, counts)
-        if _is_all_failed(plan, facts.rows_in, counts):
-            reason = next(r.text for r in counts.reasons if r.feature is None)
-            raise ModelFailedError.uncommitted(reason.partition(": ")[2], facts.rows_in)
         plan = _at_present(plan)  # others may have changed the tables meanwhile
         if plan.quarantine is None:
-            return _Outcome(_write(plan, _rows(plan, scored), facts, before), counts)
+            return _Outcome(_write(plan, _rows(plan, scored), facts, before), observed, counts)
         facts = replace(facts, quarantine=plan.quarantine.ref.text, quarantined=counts.bad)
         bad = _rows(plan, scored, belonging=f"{error} IS NOT NULL")
         good = _rows(plan, scored, belonging=f"{error} IS NULL")
         apart = _write_apart(plan, plan.quarantine, bad, facts)
-        return _Outcome(_write(plan, good, facts, before), counts, apart)
+        return _Outcome(_write(plan, good, facts, before), observed, counts, apart)
 
 
 @contextmanager
-def _held(frame: DataFrame) -> Iterator[DataFrame]:
-    """The frame's rows kept on the executors, so that several jobs read them and none is scored twice."""
+def _held(plan: JobPlan, frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame's rows kept on the executors, so that several jobs read them and none is scored twice.
+
+    Where the compute keeps no rows, a run that only has to be counted first is scored twice.
+    """
+    if plan.quarantine is None and plan.max_bad_rows is None and not _can_hold(frame.sparkSession):
+        yield frame
+        return
     held = frame.persist()
     try:
         yield held
@@ -294,15 +325,20 @@ def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
     """Before anything is committed."""
     if counts.rows != facts.rows_in:
         raise CommitError.counted(plan.target.ref.text, facts.rows_in, counts.rows)
-    limit = plan.max_bad_rows
+    if _is_all_failed(plan, counts):
+        reason = next(r.text for r in counts.reasons if r.feature is None)
+        raise ModelFailedError.uncommitted(reason.partition(": ")[2], counts.rows)
+    reasons = [(reason.text, reason.rows) for reason in counts.reasons]
+    if _is_all_bad(plan, counts):
+        raise BadRowsError.all_of_them(counts.rows, reasons)
+    limit = _limit(plan, counts.rows)
     if limit is not None and counts.bad > (limit * counts.rows if isinstance(limit, float) else limit):
-        reasons = [(reason.text, reason.rows) for reason in counts.reasons]
         raise BadRowsError.too_many(counts.bad, counts.rows, allowed_text(limit), reasons)
 
 
 def _check_committed(plan: JobPlan, facts: RunFacts, counts: RowCounts, commit: Commit) -> None:
     """Where rows could not be counted before."""
-    if _is_all_failed(plan, facts.rows_in, counts):
+    if _is_all_failed(plan, counts):
         raise ModelFailedError.committed(facts.rows_in, plan.target.ref.text, commit.version)
 
 
@@ -373,7 +409,9 @@ class _Observed:
         return tuple((name, int(n)) for i, name in enumerate(self._names) if (n := found.get(f"c{i}")))
 
 
-def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observed) -> DataFrame:
+def _written_frame(
+    plan: JobPlan, run_id: str, started: float, observed: _Observed, *, most_bad: float | None = None
+) -> DataFrame:
     """The columns that the run writes: kept, predicted, lineage."""
     frame, lookups, names = plan.source.frame, plan.scoring.lookups, dict(plan.names)
     if plan.client is not None:
@@ -387,6 +425,7 @@ def _written_frame(plan: JobPlan, run_id: str, started: float, observed: _Observ
             names=names,
             observe=observed.watch,
             show_model_error=plan.show_model_error,
+            most_bad=most_bad,
         )
     if plan.bad_rows == "fail":
         scored = _failing(scored, plan.added[ERROR_COLUMN])

@@ -6,18 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyspark.errors import PySparkException
-
+from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.errors import (
     BadRowsError,
     CommitError,
     DuplicateKeyError,
+    ManyBadRowsError,
     ModelFailedError,
     ModelOutputError,
     Problem,
     RequestError,
     RunError,
-    condition_of,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ _FROM_WORKER: dict[str, type[RunError]] = {
     "ModelOutputError": ModelOutputError,
     "ModelFailedError": ModelFailedError,
     "BadRowsError": BadRowsError,
+    "ManyBadRowsError": ManyBadRowsError,
     "CommitError": CommitError,
     "DuplicateKeyError": DuplicateKeyError,
 }
@@ -64,9 +64,8 @@ def explain_failure(error: Exception, output: str, source: str) -> RunError:
     for pattern, explain in _CAUSES:
         if found := re.search(pattern, text):
             return explain(found, _Places(output, source))
-    code = condition_of(error) if isinstance(error, PySparkException) else None
-    cause = f"Spark failed with {code or type(error).__name__}"
-    return CommitError.failed("run", cause, "see the chained error and Spark's log for the failing task")
+    told = spark_failure(text)
+    return CommitError.failed("run", f"Spark failed: {told.text or type(error).__name__}", told.fix)
 
 
 def _worker_error(found: re.Match[str], places: _Places) -> RunError:
@@ -169,7 +168,8 @@ def _conflict(found: re.Match[str], places: _Places) -> RunError:
 
 
 def _delta(found: re.Match[str], places: _Places) -> RunError:
-    return CommitError.failed(f"output {places.output}", f"Delta refused the write ({found[1]})", "see Spark's log")
+    told = spark_failure(found[0])
+    return CommitError.failed(f"output {places.output}", f"Delta refused the write: {told.text}", told.fix)
 
 
 def _worker_died(found: re.Match[str], places: _Places) -> RunError:
@@ -209,7 +209,7 @@ _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = 
     (r"DELTA_EXCEED_CHAR_VARCHAR_LIMIT", _too_long),
     (r"FAILED_READ_FILE\.FILE_NOT_EXIST|DELTA_FILE_NOT_FOUND\w*|FileNotFoundException", _files_gone),
     (r"\[DELTA_REPLACE_WHERE_MISMATCH\]", _outside),
-    (r"\[(DELTA_[A-Z_.]+)\]", _delta),
+    (r"\[DELTA_[A-Z_.]+\][^\n]*", _delta),
     (r"Python worker exited unexpectedly|Python worker failed to connect back", _worker_died),
     (r"ExecutorLostFailure", _executor_died),
     (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),

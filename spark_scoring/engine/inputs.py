@@ -58,6 +58,9 @@ class WorkerPlan:
     """Features that the model's frame calls by a number: columns that had no names in training."""
     proven: bool = False
     """Whether the model was seen to score rows when the run was planned."""
+    most_bad: float | None = None
+    """A share of a task's rows: where more of them are bad, the task fails. Where more of all rows are bad, this is so
+    in at least one task."""
     isolation_seconds: float = 600.0
     """What a task may spend on rows on which the model raises, beyond the time in which it scores others."""
 

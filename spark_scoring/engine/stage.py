@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,6 +104,7 @@ def score_frame(
     names: Mapping[str, str] | None = None,
     observe: Callable[[DataFrame, Mapping[str, Column]], DataFrame] | None = None,
     show_model_error: bool = False,
+    most_bad: float | None = None,
 ) -> DataFrame:
     """The table's columns and the plan's output columns. Lazy: runs no job.
 
@@ -116,6 +117,7 @@ def score_frame(
         observe: called with the table and the policy's conditions before anything else reads it.
         show_model_error: whether the traceback of the model's first error, whose text may hold values, is written
             to the driver's log (``spark_scoring``); over Spark Connect to the worker's.
+        most_bad: a share of a task's rows; where more of them are bad, the query fails with ``ManyBadRowsError``.
 
     Raises:
         OutputError: a kept column is of a type that ``mapInArrow`` cannot carry, where it is needed.
@@ -130,7 +132,8 @@ def score_frame(
     df = extended.frame if observe is None else observe(extended.frame, prepared.touched)
     place = place_model(df.sparkSession, plan.model.path, plan.model.digest)
     told = _told_texts(df.sparkSession) if show_model_error else None
-    job = _WorkerJob(place, worker_plan(plan, prepared.lanes), show_model_error, told)
+    known = replace(worker_plan(plan, prepared.lanes), most_bad=most_bad)
+    job = _WorkerJob(place, known, show_model_error, told)
     through_map = stage == "map" or plan.needs_arrow
     months = {c: t for c in kept if through_map and isinstance(t := df.schema[c].dataType, YearMonthIntervalType)}
     inner = df.select(

@@ -19,7 +19,7 @@ import numpy as np
 
 from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import empty_fields, normalise
-from spark_scoring.errors import ModelFailedError, ModelOutputError
+from spark_scoring.errors import ManyBadRowsError, ModelFailedError, ModelOutputError
 from spark_scoring.plan.reasons import MODEL, reason_text
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _MANY = 500
 """Rows after which also a model fails the run that was seen to score when the run was planned."""
 _FEW = 4
 """Up to so many rows of a failing segment are tried one by one."""
+_ENOUGH, _NEARLY_ALL = 10_000, 0.9
+"""After so many rows a task does not go on where more than this share of them is bad, and fewer are allowed."""
 _DENSE, _STRETCH = 0.3, 32
 """Where more than this share of the rows fails, rows are tried one by one, so many before looking again."""
 
@@ -70,6 +72,7 @@ class Scorer:
         self._plan = plan
         self._tell = tell
         self._scoring = self._isolating = 0.0
+        self._rows = self._bad = 0
         self._raised = self._resolved = 0
         """Rows on which the model raised alone; rows of failing batches of which it is known whether it does."""
         self._last: Exception | None = None
@@ -89,11 +92,16 @@ class Scorer:
             ModelOutputError: the model returns something else than its signature says.
             ModelFailedError: it raises on every row tried and has not scored any in this process; or telling the
                 rows on which it raises from the others takes too long.
+            ManyBadRowsError: many rows were seen, and nearly all are bad.
 
         """
         n = len(ok)
         scored = Scored(empty_fields(self._plan.returns, n), np.full(n, None, dtype=object))
         rows = np.flatnonzero(ok)
+        self._rows += n
+        self._bad += n - len(rows)
+        if self._rows >= _ENOUGH:
+            self._stop_above(_NEARLY_ALL)
         if len(rows) == 0:
             return scored
         batch = _Batch(self._plan, columns, rows, n)
@@ -117,6 +125,7 @@ class Scorer:
                 mask[rows[row]] = True
                 values[rows[row]] = None if values.dtype == object else 0
             scored.errors[rows[row]] = reason_text(MODEL, kind_and_line(error))
+            self._bad += 1
         return scored
 
     def finish(self) -> None:
@@ -124,10 +133,16 @@ class Scorer:
 
         Raises:
             ModelFailedError: nothing was scored, here or when the run was planned, and the model raised on every row.
+            ManyBadRowsError: more of the task's rows are bad than ``most_bad``.
 
         """
         if self._raised and not self._has_scored():
             raise ModelFailedError.on_every_row(kind_and_line(self._last), self._raised) from self._last
+        self._stop_above(0.0)
+
+    def _stop_above(self, share: float) -> None:
+        if self._plan.most_bad is not None and self._bad > max(share, self._plan.most_bad) * self._rows:
+            raise ManyBadRowsError.in_task(self._bad, self._rows)
 
     def _has_scored(self) -> bool:
         return self._plan.proven or self._model.has_scored

@@ -101,7 +101,9 @@ class RunReport:
     def rows_text(self) -> str:
         """For people: rows in, out, and bad or quarantined."""
         counts = f"{self.rows_in:,} in, {self.rows_out:,} out"
-        return f"{counts}, {self.quarantined:,} quarantined" if self.quarantine else f"{counts}, {self.bad_rows:,} bad"
+        share = f" ({_share_text(self.bad_rows, self.rows_in)})" if self.bad_rows else ""
+        what = f"{self.quarantined:,} quarantined" if self.quarantine else f"{self.bad_rows:,} bad"
+        return f"{counts}, {what}{share}"
 
     def _batches(self) -> str:
         recovered = f", {self.recovered} of them committed by a run that died" if self.recovered else ""
@@ -115,12 +117,20 @@ class RunReport:
             "rows_per_second": self.rows_per_second,
         }
 
+    def _add_reasons(self, table: Table) -> None:
+        for reason in self.reasons[:_SHOWN_REASONS]:
+            table.add_row("bad", Text(f"{reason.rows:,} rows: {reason.text}", style="yellow"))
+        if (rest := len(self.reasons) - _SHOWN_REASONS) > 0:
+            table.add_row("", f"and {rest} more reasons")
+        if sum(reason.rows for reason in self.reasons) > self.bad_rows:
+            table.add_row("", "a row with several reasons is counted for each")
+
     def view(self) -> Group:
         """The report as a rich renderable."""
         version = f" version {self.model_version}" if self.model_version else ""
         table = Table.grid(padding=(0, 2))
         table.add_row("model", Text(f"{self.model}{version}"))
-        table.add_row("rows", self.rows_text())
+        table.add_row("rows", Text(self.rows_text(), style="yellow" if self.bad_rows else ""))
         if not self.skipped:
             table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
         table.add_row("source", Text(f"{self.source} at version {self.source_version}"))
@@ -134,16 +144,21 @@ class RunReport:
             table.add_row("merged", ", ".join(f"{rows:,} {what}" for what, rows in asdict(self.changes).items()))
         if self.quarantine is not None:
             table.add_row("quarantine", Text(self.quarantine))
-        for reason in self.reasons[:_SHOWN_REASONS]:
-            table.add_row("bad", Text(f"{reason.rows:,} rows: {reason.text}"))
-        if (rest := len(self.reasons) - _SHOWN_REASONS) > 0:
-            table.add_row("", f"and {rest} more reasons")
+        self._add_reasons(table)
         for feature, values in self.touched:
             table.add_row("filled", Text(f"{values:,} values of {feature}"))
         if self.skipped and not self.batches and self.run_id is not None:
             table.add_row("", "this run was made before and its rows are there; force: true scores again")
         title = "nothing to do" if self.skipped else "scored"
         return Group(Text(title, style="bold green"), table)
+
+
+def _share_text(part: int, whole: int) -> str:
+    """A share that is above 0 never reads as 0, and one below 1 never as 100 %."""
+    percent = 100 * part / whole
+    if percent < 0.1:  # noqa: PLR2004
+        return "under 0.1%"
+    return f"{percent:.1f}%" if part == whole or percent < 99.95 else "over 99.9%"  # noqa: PLR2004
 
 
 def _sum_of_reasons(reasons: Sequence[ReasonCount]) -> tuple[ReasonCount, ...]:

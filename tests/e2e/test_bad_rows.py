@@ -14,10 +14,12 @@ from mlflow.types import ColSpec, Schema
 
 from spark_scoring import ScoringJob
 from spark_scoring.errors import JobError, RequestError, RunError
+from spark_scoring.plan.explain import as_text
 from tests.models import line_rows
 from tests.place import BAD, GOOD, ROWS, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from pyspark.sql import SparkSession
@@ -77,9 +79,9 @@ def test_a_quarantine_follows_the_mode_of_its_output(place: Place) -> None:
     assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2, 4], [3])
     place.run(over, bad_rows="quarantine", source={"where": "id < 3"})
     assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2], [])
-    place.run(bad_rows="quarantine", force=True, source={"where": "id = 7"})
-    place.run(bad_rows="quarantine", force=True, source={"where": "id = 7"})
-    assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2], [7, 7])
+    place.run(bad_rows="quarantine", force=True, source={"where": "id IN (6, 7)"})
+    place.run(bad_rows="quarantine", force=True, source={"where": "id IN (6, 7)"})
+    assert (place.ids(), place.ids("_quarantine")) == ([0, 1, 2, 6, 6], [7, 7])
 
 
 def test_replaced_values_are_counted_once(place: Place) -> None:
@@ -104,6 +106,66 @@ def test_more_bad_rows_than_allowed_stop_the_run_before_its_commit(place: Place)
     assert not list(place.folder.glob("out*"))
     report = place.run(max_bad_rows=0.17)
     assert (report.rows_in, report.bad_rows, report.reasons[0].rows) == (ROWS, 2, 2)
+
+
+def many(place: Place, bad: Collection[int]) -> None:
+    """3,000 rows in two files, by id: too many for a run that counts before it writes. Each file is a task."""
+    rows = line_rows(place.spark, range(3_000), bad).repartitionByRange(2, "id")
+    rows.write.format("delta").mode("overwrite").save(place.source)
+
+
+@pytest.mark.parametrize("stage", ["udf", "map"])
+def test_a_run_without_a_good_row_fails_and_the_table_stays(place: Place, stage: str) -> None:
+    place.run()
+    before = place.versions()
+    over = {"mode": "overwrite"}
+    with pytest.raises(RunError, match=r"bad rows: none of the 2 rows can be scored \(n: null in 2\); nothing was"):
+        place.run(over, source={"where": "id IN (3, 7)"}, max_bad_rows=1.0, stage=stage)
+    many(place, range(3_000))
+    with pytest.raises(RunError, match=r"none of the 3,000 rows can be scored \(n: null in 3,000\); nothing"):
+        place.run(over, stage=stage)
+    assert (place.versions(), len(place.ids())) == (before, ROWS)
+
+
+def test_more_than_half_of_the_rows_fail_the_run_unless_it_allows_them(place: Place) -> None:
+    many(place, range(1_501))
+    message = r"1,501 of 3,000 rows cannot be scored, max_bad_rows allows 50% of the rows \(n: null in 1,501\)"
+    with pytest.raises(RunError, match=message):
+        place.run()
+    assert not list(place.folder.glob("out/_delta_log/*.json"))
+    assert place.run(max_bad_rows=0.6).bad_rows == 1_501
+
+
+def test_one_task_of_bad_rows_does_not_fail_a_run_of_good_ones(place: Place) -> None:
+    """The task that finds them ends the first attempt; counted over all tasks, they are fewer than half."""
+    many(place, range(1_400))
+    policy = {"n": {"nulls": "bad_row"}, "x": {"nulls": {"fill": 0.0}}}
+    report = place.run(policy=policy)
+    assert (report.rows_in, report.rows_out, report.bad_rows) == (3_000, 3_000, 1_400)
+    assert (place.ids(), place.versions()) == (list(range(3_000)), 1)
+    assert place.run(policy=policy).skipped
+
+
+def test_a_micro_batch_of_few_rows_may_hold_bad_ones_alone(place: Place) -> None:
+    merge: dict[str, Any] = {"mode": "merge", "key": ["id"]}
+    settings = {"bad_rows": "quarantine", "incremental": True}
+    place.run(merge, **settings)
+    line_rows(place.spark, range(20, 22), [20, 21]).write.format("delta").mode("append").save(place.source)
+    assert place.run(merge, **settings).quarantined == 2  # its merge into the output has nothing to do
+    assert (place.ids(), place.ids("_quarantine")) == (GOOD, [*sorted(BAD), 20, 21])
+    line_rows(place.spark, range(100, 200), range(100, 200)).write.format("delta").mode("append").save(place.source)
+    with pytest.raises(RunError, match=r"100 of 100 rows cannot be scored, max_bad_rows allows 50% of the rows"):
+        place.run(merge, **settings)
+    assert place.run(merge, **settings, max_bad_rows=1.0).quarantined == 100
+
+
+def test_the_report_shows_the_share_and_that_a_row_has_several_reasons(place: Place) -> None:
+    place.spark.sql(f"UPDATE delta.`{place.source}` SET x = NULL WHERE id IN (3, 4, 5)")  # noqa: S608
+    report = place.run(policy={"x": {"nulls": "bad_row"}})
+    text = as_text(report.view())
+    assert report.rows_text() == "12 in, 12 out, 4 bad (33.3%)"
+    assert "a row with several reasons is counted for each" in text
+    assert sum(reason.rows for reason in report.reasons) == 5
 
 
 def test_the_first_bad_row_fails_the_run_where_it_should(place: Place) -> None:

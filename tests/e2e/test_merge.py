@@ -75,17 +75,6 @@ def test_a_merge_is_made_again_after_someone_changed_the_table(clean: Place) -> 
     assert round(rows(clean)[1]["prediction"]) == 3
 
 
-def test_a_merge_with_nothing_to_do_leaves_its_commit(clean: Place) -> None:
-    """By it, the run is found; Delta records no commit of such a merge unless it is told to."""
-    change(clean, "n = NULL", "id >= 0")
-    first = clean.run(MERGE, bad_rows="quarantine")
-    assert (first.rows_out, first.quarantined, clean.ids()) == (0, ROWS, [])
-    change(clean, "note = 'again'", "id = 0")
-    report = clean.run(MERGE, bad_rows="quarantine")
-    assert (report.skipped, report.rows_out, report.quarantined, clean.ids()) == (False, 0, ROWS, [])
-    assert clean.run(MERGE, bad_rows="quarantine").skipped
-
-
 def test_a_key_is_in_the_output_or_in_the_quarantine(clean: Place) -> None:
     """A prediction does not outlive the row that it was made from."""
     change(clean, "n = NULL", "id IN (3, 7)")

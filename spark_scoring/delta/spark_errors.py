@@ -1,0 +1,82 @@
+"""What Spark and Delta say of a failure, without the values of rows, and what is known to help."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_CONDITION = re.compile(r"\[([A-Z][A-Z0-9]*_[A-Z0-9_]+(?:\.[A-Z0-9_]+)*)\]\s*([^\n]*)")
+_JAVA = re.compile(r"\b((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error))(?:: ([^\n]*))?")
+_AROUND = (
+    "TASK_WRITE_FAILED",
+    "STREAM_FAILED",
+    "FOREACH_BATCH_USER_FUNCTION_ERROR",
+    "FOREACH_USER_FUNCTION_ERROR",
+    "FAILED_READ_FILE.NO_HINT",
+)
+"""Conditions that say where something failed; what it was comes behind them."""
+_WRAPPERS = ("py4j.", "org.apache.spark.SparkException", "java.util.concurrent.ExecutionException")
+_VALUES = re.compile(r"'.*'|'.*|(?<![\w`.])-?\d[\w.:+-]*")
+"""Spark puts values in single quotes or writes them as numbers, names in backticks, types and settings in double
+quotes. All between the first single quote and the last goes: a value may hold some itself."""
+_STATE = re.compile(r"\s*SQLSTATE: ?\w+.*$")
+_LONGEST = 300
+
+_FIXES: dict[str, str] = {
+    "CAST_INVALID_INPUT": "write try_cast where the job's SQL says cast: a text that is not a number becomes a null",
+    "CAST_OVERFLOW": "cast to a wider type, or write try_cast: what does not fit becomes a null",
+    "NUMERIC_VALUE_OUT_OF_RANGE": "cast to a wider decimal, or write try_cast: what does not fit becomes a null",
+    "ARITHMETIC_OVERFLOW": "cast to a wider type first, such as double, or use try_add, try_subtract or try_multiply",
+    "BINARY_ARITHMETIC_OVERFLOW": "cast to a wider type first, such as int",
+    "DIVIDE_BY_ZERO": "write try_divide(a, b), or a / nullif(b, 0): where b is 0 the result is a null",
+    "REMAINDER_BY_ZERO": "write a % nullif(b, 0): where b is 0 the result is a null",
+    "INVALID_ARRAY_INDEX": "write get(a, i), which counts from 0: where there is no such element the result is a null",
+    "INVALID_ARRAY_INDEX_IN_ELEMENT_AT": "write try_element_at(a, i): where there is no such element it gives a null",
+    "CANNOT_PARSE_TIMESTAMP": "write try_to_timestamp: a text that is not a time becomes a null",
+    "CANNOT_PARSE_TIME": "write try_to_time: a text that is not a time becomes a null",
+    "DATETIME_OVERFLOW": "leave such rows out (source.where): the result is beyond the times that Spark knows",
+    "SCALAR_SUBQUERY_TOO_MANY_ROWS": "let the subquery give one row, as with max(...), or use IN (SELECT ...)",
+    "DELTA_CANNOT_MODIFY_APPEND_ONLY": "take mode: append, or unset the table's property delta.appendOnly",
+    "DELTA_UNSUPPORTED_FEATURES_FOR_READ": "use a newer Delta, or another runtime: the table's features are too new",
+    "DELTA_UNSUPPORTED_FEATURES_FOR_WRITE": "use a newer Delta, or another runtime: the table's features are too new",
+    "DELTA_INVALID_PROTOCOL_VERSION": "use a newer Delta, or another runtime: the table's protocol is too new",
+    "TABLE_OR_VIEW_NOT_FOUND": "look whether a table was dropped or renamed while the job ran, then run again",
+    "DELTA_TABLE_NOT_FOUND": "look whether a table was dropped or renamed while the job ran, then run again",
+    "java.lang.OutOfMemoryError": "give the driver and the executors more memory (spark.driver.memory, "
+    "spark.executor.memory)",
+}
+"""By the condition, or by its part before the dot, or by Java's class."""
+_ELSE = "see the chained error; Spark's log shows the task that failed"
+
+
+class SparkFailure(NamedTuple):
+    """A failure for people."""
+
+    text: str
+    """``[CONDITION] first line``, values left out; empty where the text names neither a condition nor a class."""
+    fix: str
+
+
+def spark_failure(text: str) -> SparkFailure:
+    """What failed, from the text of an error that Spark raised.
+
+    Values of rows are replaced by ``...``: single-quoted text and numbers. Names of tables and columns stay.
+    """
+    told = [(name, line) for name, line in _CONDITION.findall(text) if name not in _AROUND]
+    if told:
+        name, line = told[0]
+        return SparkFailure(f"[{name}] {_shown(line)}".strip(), _fix(name))
+    told = [(name, line) for name, line in _JAVA.findall(text) if not name.startswith(_WRAPPERS)]
+    if told:
+        name, line = told[-1]  # the innermost cause
+        return SparkFailure(": ".join(filter(None, [name, _shown(line)])), _fix(name))
+    return SparkFailure("", _ELSE)
+
+
+def _fix(name: str) -> str:
+    return _FIXES.get(name) or _FIXES.get(name.partition(".")[0], _ELSE)
+
+
+def _shown(line: str) -> str:
+    line = _VALUES.sub("...", _STATE.sub("", line)).strip()
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
