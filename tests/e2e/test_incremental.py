@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from tests.models import line_rows, save_line
 from tests.place import BAD, ROWS, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from pyspark.sql import SparkSession
 
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 ONE_FILE = {"files_per_batch": 1}
 MERGE = {"mode": "merge", "key": ["id"]}
 FOLLOW = {"changes": "follow"}
-LASTING = 120
+LASTING = 300
 """Seconds after which a process that does not answer has failed."""
 
 
@@ -412,17 +413,32 @@ class Process:
         os.killpg(self.process.pid, number)
 
 
+@pytest.fixture
+def started() -> Iterator[Callable[[Path], Process]]:
+    """Starts processes, of which none outlives the test."""
+    processes: list[Process] = []
+
+    def start(job_file: Path) -> Process:
+        processes.append(Process(job_file))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.signal(signal.SIGKILL)
+
+
 def test_the_command_line_keeps_going_until_it_is_told_to_stop_and_survives_a_kill(
-    place: Place, spark: SparkSession
+    place: Place, spark: SparkSession, started: Callable[[Path], Process]
 ) -> None:
     job_file = place.folder / "job.yml"
     job_file.write_text(place.job(incremental={"interval": 0.5}).to_yaml())
-    killed = Process(job_file)
+    killed = started(job_file)
     assert "12 in, 12 out, 2 bad" in killed.wait_for(lambda line: " in, " in line)
     killed.signal(signal.SIGKILL)
     killed.process.wait(LASTING)
     add(place, range(20, 23))
-    running = Process(job_file)
+    running = started(job_file)
     running.wait_for(lambda line: "3 in, 3 out, 0 bad" in line)
     add(place, range(23, 25), {24})
     running.wait_for(lambda line: "2 in, 2 out, 1 bad" in line)
