@@ -45,7 +45,9 @@ _SESSION_RULES = (
     "spark.sql.mapKeyDedupPolicy",
 )
 """Settings that change what an expression gives and that a plan's text does not always show."""
-_ANALYZED, _OPTIMIZED, _PHYSICAL = (f"== {kind} ==" for kind in ("Analyzed Logical Plan", "Optimized Logical Plan", "Physical Plan"))
+_ANALYZED, _OPTIMIZED, _PHYSICAL = (
+    f"== {kind} ==" for kind in ("Analyzed Logical Plan", "Optimized Logical Plan", "Physical Plan")
+)
 _CHANCE = "AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION"
 _CONDITION = re.compile(r"\[([A-Z][A-Z0-9_.]+)\]")
 _NODE = re.compile(r"((?:[ :] {2})*(?:[+:]- )?)(\w+)")
@@ -123,6 +125,7 @@ class Identity:
 
 def find_identity(
     spark: SparkSession,
+    *,
     expressions: Sequence[PinnedSql],
     columns: StructType,
     lookups: LookupPlan | None,
@@ -144,10 +147,12 @@ def find_identity(
     """
     places = tuple(table for expression in expressions for table in expression.tables)
     unpinned = [why for expression in expressions for why in expression.unpinned]
-    for expression in expressions:
-        if output_id is not None and any(table.table_id == output_id for table in expression.tables):
-            unpinned.append(f"{expression.label} reads the output itself")
-    on_output = ()
+    unpinned += [
+        f"{expression.label} reads the output itself"
+        for expression in expressions
+        if output_id is not None and any(table.table_id == output_id for table in expression.tables)
+    ]
+    on_output: tuple[tuple[str, str], ...] = ()
     if replace_where is not None and not is_plain(replace_where, output.fieldNames()):
         on_output = (("replace_where", replace_where),)
     question = Question(
@@ -211,7 +216,9 @@ class _Bodies:
         try:
             names = read_names(sql)
         except UnreadableSqlError:
-            self.causes.append(f"the SQL of {label} cannot be parsed, so that the functions that it calls are not known")
+            self.causes.append(
+                f"the SQL of {label} cannot be parsed, so that the functions that it calls are not known"
+            )
             return
         if is_body and names.tables:
             self.causes.append(f"{label} reads tables")
@@ -262,8 +269,8 @@ def _explained(spark: SparkSession, question: Question, expressions: Sequence[tu
         if own and schema is not None:
             frames[name] = _made_up(spark, schema)
             firsts = ", ".join(f"first({unformatted(sql)}\n) AS {name}{i}" for i, sql in enumerate(own))
-            parts.append(f"(SELECT {firsts} FROM {{{name}}})")
-    statement = f"EXPLAIN EXTENDED SELECT * FROM {' CROSS JOIN '.join(parts)}"
+            parts.append(f"(SELECT {firsts} FROM {{{name}}})")  # noqa: S608  the job's own SQL
+    statement = f"EXPLAIN EXTENDED SELECT * FROM {' CROSS JOIN '.join(parts)}"  # noqa: S608  likewise
     text = _text(spark, statement, frames)
     _, _, rest = text.partition(_ANALYZED)
     analyzed, _, rest = rest.partition(_OPTIMIZED)
@@ -279,14 +286,14 @@ def _made_up(spark: SparkSession, schema: StructType) -> DataFrame:
     return spark.range(0, 2, 1, 1).agg(*columns)
 
 
-def _text(spark: SparkSession, statement: str, frames: Mapping[str, DataFrame]) -> str:
+def _text(spark: SparkSession, statement: str, frames: dict[str, DataFrame]) -> str:
     """What a statement gives, or the text of its error; not cut short, where the session may be told so."""
     text = ""
     for settings in (_WHOLE_TEXTS, {}):  # serverless compute takes no settings
         try:
             with session_settings(spark, settings):
-                return "\n".join(str(row[0]) for row in spark.sql(statement, **frames).collect())
-        except PySparkException as error:
+                return "\n".join(str(row[0]) for row in spark.sql(statement, None, **frames).collect())
+        except PySparkException as error:  # noqa: PERF203  two times at most
             text = str(error)
     return text
 
@@ -319,7 +326,9 @@ def _nodes(plan: str) -> Iterator[tuple[int, str]]:
 
 def _has_unordered_limit(nodes: Sequence[tuple[int, str]]) -> bool:
     names = [name for _, name in nodes]
-    below = [[n for n in names[i + 1 :] if n not in ("LocalLimit", "Project")] for i, n in enumerate(names) if "Limit" in n]
+    below = [
+        [n for n in names[i + 1 :] if n not in ("LocalLimit", "Project")] for i, n in enumerate(names) if "Limit" in n
+    ]
     return any(rest[:1] != ["Sort"] for rest in below)
 
 
@@ -348,4 +357,3 @@ def _condition(error: str) -> str:
     """The name of an error that Spark gives as text: it holds no values."""
     found = _CONDITION.search(error)
     return found[1] if found else "no reason given"
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,13 +13,51 @@ _DIALECT = "databricks"
 _SELECT = "SELECT "
 """In front of an expression: without it some first words, such as ``replace(``, begin a statement."""
 _PLAIN = frozenset(
-    "NUMBER L_PAREN R_PAREN COMMA AND OR NOT IN IS NULL BETWEEN TRUE FALSE"
-    " EQ NEQ NULLSAFE_EQ LT LTE GT GTE PLUS DASH STAR SLASH MOD".split()
+    {
+        "NUMBER",
+        "L_PAREN",
+        "R_PAREN",
+        "COMMA",
+        "AND",
+        "OR",
+        "NOT",
+        "IN",
+        "IS",
+        "NULL",
+        "BETWEEN",
+        "TRUE",
+        "FALSE",
+        "EQ",
+        "NEQ",
+        "NULLSAFE_EQ",
+        "LT",
+        "LTE",
+        "GT",
+        "GTE",
+        "PLUS",
+        "DASH",
+        "STAR",
+        "SLASH",
+        "MOD",
+    }
 )
 """Token types of an expression that means the same whenever and wherever it is asked, over plain columns."""
 _NAMES = ("VAR", "IDENTIFIER")
 _WITHOUT_MEANING = frozenset(
-    "array e map pi struct named_struct count row_number rank dense_rank percent_rank cume_dist".split()
+    {
+        "array",
+        "e",
+        "map",
+        "pi",
+        "struct",
+        "named_struct",
+        "count",
+        "row_number",
+        "rank",
+        "dense_rank",
+        "percent_rank",
+        "cume_dist",
+    }
 )
 """Functions that may be called without arguments and yet have no value of the moment, so that none is told of."""
 _SPECIAL = ("now", "today", "tomorrow", "yesterday")
@@ -78,7 +117,7 @@ def read_names(sql: str) -> Names:
     except (SqlglotError, RecursionError) as error:
         raise UnreadableSqlError(str(error)) from error
     if not isinstance(tree, exp.Select):
-        raise UnreadableSqlError("not one expression")
+        raise UnreadableSqlError(sql)
     tables = tuple(_named_tables(sql, tree))
     called = list(dict.fromkeys(_called(tokens)))
     return Names(
@@ -99,7 +138,7 @@ def is_plain(sql: str, columns: Collection[str]) -> bool:
     except SqlglotError:
         return False
     kinds = [token.token_type.name for token in tokens]
-    calls = any(kind in _NAMES and after == "L_PAREN" for kind, after in zip(kinds, kinds[1:], strict=False))
+    calls = any(kind in _NAMES and after == "L_PAREN" for kind, after in pairwise(kinds))
     return not calls and all(
         token.text.lower() in own if kind in _NAMES else kind in _PLAIN
         for token, kind in zip(tokens, kinds, strict=True)

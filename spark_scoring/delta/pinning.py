@@ -66,16 +66,18 @@ def pin_tables(spark: SparkSession, label: str, written: str) -> PinnedSql:
     if str(spark.conf.get("spark.sql.parser.escapedStringLiterals", "false")).lower() == "true":
         why = f"{label} reads tables, and the session's string literals have another syntax (escapedStringLiterals)"
         return PinnedSql(label, written, written, (), (why,))
-    sql, tables, unpinned = written, [], []
+    sql = written
+    tables: list[PinnedTable] = []
+    reasons: list[str] = []
     for table in sorted(named, key=lambda table: table.end, reverse=True):  # from the end: the other places stay
         found = _pinned(spark, label, table)
         if isinstance(found, str):
-            unpinned.append(found)
+            reasons.append(found)
             continue
         tables.append(found)
         if table.version is None:
             sql = f"{sql[: table.end]} VERSION AS OF {found.version}{sql[table.end :]}"
-    return PinnedSql(label, written, sql, tuple(reversed(tables)), tuple(dict.fromkeys(reversed(unpinned))))
+    return PinnedSql(label, written, sql, tuple(reversed(tables)), tuple(dict.fromkeys(reversed(reasons))))
 
 
 def _pinned(spark: SparkSession, label: str, table: NamedTable) -> PinnedTable | str:
