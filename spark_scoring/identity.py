@@ -49,7 +49,7 @@ _ANALYZED, _OPTIMIZED, _PHYSICAL = (
     f"== {kind} ==" for kind in ("Analyzed Logical Plan", "Optimized Logical Plan", "Physical Plan")
 )
 _CHANCE = "AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION"
-_CONDITION = re.compile(r"\[([A-Z][A-Z0-9_.]+)\]")
+_CONDITION = re.compile(r"(?:^|Exception: )\[([A-Z][A-Z0-9_.]+)\]", re.MULTILINE)
 _NODE = re.compile(r"((?:[ :] {2})*(?:[+:]- )?)(\w+)")
 _IDS = re.compile(r"#\d+L?|(?<=CTERelationDef )\d+|(?<=CTERelationRef )\d+|_pyspark_\w+")
 """What differs between two plans of one meaning."""
@@ -98,6 +98,8 @@ class Identity:
     """Why every run is another one, whatever Spark says."""
     planned: Answer = Answer()
     """What Spark said when the job was planned: for people. The run asks again."""
+    places: int = 0
+    """In how many places the expressions read a pinned table."""
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -117,10 +119,8 @@ class Identity:
     def decisive(self, spark: SparkSession) -> tuple[list[tuple[str, int]], str | None, bool]:
         """For a run's key: tables and versions, the meaning as it is now, and whether the run is like no other."""
         tables = sorted((table.table_id, table.version) for table in self.tables)
-        answer = Answer() if self.unpinned or not self.question.is_any else ask(spark, self.question, len(self._places))
+        answer = Answer() if self.unpinned or not self.question.is_any else ask(spark, self.question, self.places)
         return tables, answer.meaning, bool(self.unpinned or answer.causes)
-
-    _places: tuple[PinnedTable, ...] = ()
 
 
 def find_identity(
@@ -162,7 +162,7 @@ def find_identity(
         output=output,
         calls=() if lookups is None else tuple(step for step in lookups.steps if isinstance(step, FunctionCall)),
     )
-    found = Identity(tuple(dict.fromkeys(places)), question, tuple(dict.fromkeys(unpinned)), _places=places)
+    found = Identity(tuple(dict.fromkeys(places)), question, tuple(dict.fromkeys(unpinned)), places=len(places))
     return replace(found, planned=ask(spark, question, len(places))) if question.is_any else found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring import plan_job, run_job
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
+from tests.models import line_rows, save_line
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -125,9 +128,9 @@ def test_a_version_that_is_asked_for_stays(here: Place) -> None:
         ("id IN (SELECT id FROM ident.v)", "where reads ident.v, which is a view and not a Delta table"),
         ("id IN (SELECT id FROM ident_temp)", "where reads ident_temp, which is a view and not a Delta table"),
         ("id IN (SELECT id FROM ident.files)", "where reads ident.files, which is a parquet and not a Delta table"),
-        ("id IN (SELECT id FROM ident.base TIMESTAMP AS OF now())", "where reads ident.base at a time"),
+        ("id IN (SELECT id FROM ident.base TIMESTAMP AS OF '@')", "where reads ident.base at a time"),
         ("id IN (SELECT id FROM {out})", "where reads delta."),
-        ("id IN (SELECT id FROM IDENTIFIER('ident.base'))", "where reads identifier, which is not plainly a table"),
+        ("id IN (SELECT id FROM IDENTIFIER('ident.base'))", "where reads IDENTIFIER, which is not plainly a table"),
         ("id IN (TABLE ident.base)", "where may read tables: its SQL cannot be parsed"),
         ("id IN (SELECT id FROM ident.base LIMIT 2)", "some rows of a table, and not always the same"),
         ("id IN (SELECT id FROM VALUES (1L), (2L) AS v(id))", "function v is not known"),
@@ -149,6 +152,9 @@ def test_what_cannot_be_told_makes_every_run_another_one(here: Place, condition:
         here.run(OVER)
         condition = condition.format(out=f"delta.`{here.output}`")
         cause = "where reads the output itself"
+    if "@" in condition:
+        history = here.spark.sql("DESCRIBE HISTORY ident.base LIMIT 1")
+        condition = condition.replace("@", history.selectExpr("CAST(timestamp AS STRING)").collect()[0][0])
     if "ident.variable" in condition or "ident.outer" in condition:
         condition = condition.replace("ident.", "ident_")
     notes = noted(here, condition)
@@ -287,3 +293,94 @@ def test_an_incremental_job_reads_its_tables_as_they_are_now(here: Place) -> Non
     assert commit.facts is not None
     assert commit.facts.read_tables["ident.wanted"]["version"] == 1
     assert json.loads(commit.facts.to_json())["spark_scoring"]["read_tables"]
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a run of the pairs below may depend on."""
+
+    rows: int = 4
+    wanted: tuple[int, ...] = (0, 1, 2)
+    limit: int = 3
+    times: int = 2
+    slope: float = 2.0
+    touched: bool = False
+
+    def changed(self, draw: random.Random) -> World:
+        """Each part changed or not."""
+        return World(
+            rows=self.rows + draw.choice((0, 0, 2)),
+            wanted=tuple(range(draw.choice((0, 1)), draw.randint(3, 5))) if draw.random() < 0.3 else self.wanted,
+            limit=draw.choice((self.limit, self.limit, draw.randint(2, 5))),
+            times=draw.choice((self.times, self.times, draw.randint(2, 4))),
+            slope=draw.choice((2.0, 2.0, 3.0)),
+            touched=draw.random() < 0.2,
+        )
+
+
+USES = {
+    "wanted": "id IN (SELECT id FROM ident.pairs)",
+    "limit": "id < lim",
+    "times": "ident_times(x) < 7",
+    "day": "current_date() > DATE '2020-01-01'",
+}
+
+
+def set_up(place: Place, before: World | None, now: World) -> None:
+    """Make what is not so yet."""
+    spark = place.spark
+    if before is None or now.wanted != before.wanted:
+        table(spark, "ident.pairs", list(now.wanted))
+    if before is not None and now.rows != before.rows:
+        line_rows(spark, range(before.rows, now.rows)).write.format("delta").mode("append").save(place.source)
+    spark.sql(f"SET VAR lim = {now.limit}")
+    spark.sql(
+        "CREATE OR REPLACE TEMPORARY FUNCTION ident_times(v DOUBLE) RETURNS DOUBLE"
+        f" RETURN v * {now.times} / {now.times} + {now.times} - 2"
+    )
+    if before is not None and now.touched:
+        place.sql("DELETE FROM {out} WHERE id = (SELECT max(id) FROM {out})")
+
+
+def rows_of(world: World, uses: set[str], *, in_column: bool) -> dict[int, float]:
+    """The predictions that a run must write."""
+    times = {i: float(i + world.times - 2) for i in range(world.rows)}
+    ids = [
+        i
+        for i in range(world.rows)
+        if ("wanted" not in uses or i in world.wanted)
+        and ("limit" not in uses or i < world.limit)
+        and ("times" not in uses or times[i] < 7)
+    ]
+    return {i: world.slope * (times[i] if in_column else i) + i % 3 for i in ids}
+
+
+def test_pairs_of_runs_are_the_same_where_nothing_that_they_use_has_changed(
+    names: SparkSession, line: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """As many as ``--pairs`` says. A table counts by its version, also where new rows of it would not matter."""
+    draw = random.Random(request.config.getoption("--seed"))  # noqa: S311
+    models = {2.0: line, 3.0: save_line(str(tmp_path / "steeper"), 3.0)}
+    for number in range(request.config.getoption("--pairs")):
+        place = Place(names, line, tmp_path / str(number), (), rehearse=False)
+        line_rows(names, range(4)).write.format("delta").mode("overwrite").save(place.source)
+        uses = {use for use in USES if draw.random() < 0.5}
+        in_column = draw.random() < 0.5
+        fields: dict[str, Any] = {"columns": {"x": "ident_times(x)"}} if in_column else {}
+        if uses:
+            fields["source"] = {"where": " AND ".join(USES[use] for use in sorted(uses))}
+        first = World()
+        second = first if draw.random() < 0.3 else first.changed(draw)
+        set_up(place, None, first)
+        place.run(OVER, **fields)
+        set_up(place, first, second)
+        place.model = models[second.slope]
+        report = place.run(OVER, **fields)
+        used = {"rows", "slope", *uses, *(["times"] if in_column else [])} - {"day"}
+        unchanged = all(getattr(first, name) == getattr(second, name) for name in used)
+        context = (number, uses, in_column, first, second)
+        damaged = second.touched and bool(rows_of(first, uses, in_column=in_column))
+        assert report.skipped == (unchanged and not damaged), context
+        found = place.spark.read.format("delta").load(place.output).collect()
+        expected = rows_of(second, uses, in_column=in_column)
+        assert {row["id"]: round(row["prediction"], 6) for row in found} == expected, context
