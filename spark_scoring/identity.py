@@ -113,7 +113,7 @@ class Identity:
             return [f"every run counts as another one: {'; '.join(self.causes)}"]
         if self.planned.values:
             named = ", ".join(self.planned.values)
-            return [f"a run counts as another one where these have another value than in the run before: {named}"]
+            return [f"a run counts as another one where other values of these change what it writes: {named}"]
         return []
 
     def decisive(self, spark: SparkSession) -> tuple[list[tuple[str, int]], str | None, bool]:

@@ -108,17 +108,13 @@ def read_names(sql: str) -> Names:
         UnreadableSqlError: it cannot be parsed.
 
     """
-    from sqlglot import exp, parse_one
     from sqlglot.errors import SqlglotError
 
     try:
         tokens = _tokens(sql)
-        tree = parse_one(_SELECT + sql, dialect=_DIALECT)
-    except (SqlglotError, RecursionError) as error:
+    except SqlglotError as error:
         raise UnreadableSqlError(str(error)) from error
-    if not isinstance(tree, exp.Select):
-        raise UnreadableSqlError(sql)
-    tables = tuple(_named_tables(sql, tree))
+    tables = tuple(_named_tables(sql, _tree(sql))) if _may_read(tokens) else ()
     called = list(dict.fromkeys(_called(tokens)))
     return Names(
         tables,
@@ -149,6 +145,24 @@ def _tokens(sql: str) -> list[Any]:
     from sqlglot import tokenize
 
     return list(tokenize(sql, read=_DIALECT))
+
+
+def _may_read(tokens: list[Any]) -> bool:
+    """Whether there is a word without which no table is read. sqlglot parses less than Spark does: why ask it else."""
+    return any(token.token_type.name in ("SELECT", "FROM", "TABLE", "JOIN", "WITH", "VALUES") for token in tokens)
+
+
+def _tree(sql: str) -> Any:
+    from sqlglot import exp, parse_one
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tree = parse_one(_SELECT + sql, dialect=_DIALECT)
+    except (SqlglotError, RecursionError) as error:
+        raise UnreadableSqlError(str(error)) from error
+    if not isinstance(tree, exp.Select):
+        raise UnreadableSqlError(sql)
+    return tree
 
 
 def _named_tables(sql: str, tree: Any) -> Iterator[NamedTable]:

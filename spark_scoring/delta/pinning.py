@@ -58,9 +58,7 @@ def pin_tables(spark: SparkSession, label: str, written: str) -> PinnedSql:
     try:
         named = read_names(written).tables
     except UnreadableSqlError:
-        reads = "select" in written.lower() or "table" in written.lower() or "from" in written.lower()
-        unpinned = (f"{label} may read tables: its SQL cannot be parsed",) if reads else ()
-        return PinnedSql(label, written, written, (), unpinned)
+        return PinnedSql(label, written, written, (), (f"{label} may read tables: its SQL cannot be parsed",))
     if not named:
         return PinnedSql(label, written, written)
     if str(spark.conf.get("spark.sql.parser.escapedStringLiterals", "false")).lower() == "true":

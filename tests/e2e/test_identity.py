@@ -45,6 +45,22 @@ def here(names: SparkSession, line: str, tmp_path: Path) -> Place:
     return Place(names, line, tmp_path, (), rehearse=False)
 
 
+@pytest.fixture(scope="module")
+def planned(names: SparkSession, line: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place of plans, which change nothing, and of views and functions that they use. Its output is there."""
+    table(names, "ident.base", [0, 1])
+    names.sql("CREATE VIEW ident.v AS SELECT * FROM ident.base")
+    names.range(2).createOrReplaceTempView("ident_temp")
+    names.sql("CREATE TABLE ident.files USING parquet AS SELECT 1L AS id")
+    names.sql("CREATE FUNCTION ident.reads(i BIGINT) RETURNS BOOLEAN RETURN i IN (SELECT id FROM ident.base)")
+    names.sql("CREATE FUNCTION ident.chance(b DOUBLE) RETURNS DOUBLE RETURN b + rand(42)")
+    names.sql("CREATE TEMPORARY FUNCTION ident_variable(i BIGINT) RETURNS BOOLEAN RETURN i < lim")
+    names.sql("CREATE TEMPORARY FUNCTION ident_outer(b DOUBLE) RETURNS DOUBLE RETURN ident_py(b) + 1")
+    place = Place(names, line, tmp_path_factory.mktemp("planned"), (), rehearse=False)
+    place.run(OVER)
+    return place
+
+
 def table(spark: SparkSession, name: str, ids: list[int]) -> None:
     """The table anew, with these ids."""
     values = ", ".join(f"({i}L)" for i in ids)
@@ -128,52 +144,31 @@ def test_a_version_that_is_asked_for_stays(here: Place) -> None:
         ("id IN (SELECT id FROM ident.v)", "where reads ident.v, which is a view and not a Delta table"),
         ("id IN (SELECT id FROM ident_temp)", "where reads ident_temp, which is a view and not a Delta table"),
         ("id IN (SELECT id FROM ident.files)", "where reads ident.files, which is a parquet and not a Delta table"),
-        ("id IN (SELECT id FROM ident.base TIMESTAMP AS OF '@')", "where reads ident.base at a time"),
-        ("id IN (SELECT id FROM {out})", "where reads delta."),
+        ("id IN (SELECT id FROM ident.base TIMESTAMP AS OF '{at}')", "where reads ident.base at a time"),
+        ("id IN (SELECT id FROM {out})", "where reads the output itself"),
         ("id IN (SELECT id FROM IDENTIFIER('ident.base'))", "where reads IDENTIFIER, which is not plainly a table"),
         ("id IN (TABLE ident.base)", "where may read tables: its SQL cannot be parsed"),
         ("id IN (SELECT id FROM ident.base LIMIT 2)", "some rows of a table, and not always the same"),
         ("id IN (SELECT id FROM VALUES (1L), (2L) AS v(id))", "function v is not known"),
         ("ident.reads(id)", "function ident.reads reads tables"),
-        ("ident.variable(id)", "function"),
+        ("ident_variable(id)", "function ident_variable reads variables or views of the session"),
         ("rand(42) >= 0", "where depends on chance or on how rows are divided"),
         ("ident.chance(x) >= 0", "where depends on chance"),
         ("uuid() <> note", "where depends on chance"),
         ("input_file_name() <> 'a'", "where depends on chance"),
         ("spark_partition_id() >= 0", "where depends on chance"),
         ("ident_py(x) >= -1", "function ident_py is not made of SQL, so that what it does is not known"),
-        ("ident.outer(x) >= -1", "function ident_py is not made of SQL"),
+        ("ident_outer(x) >= -1", "function ident_py is not made of SQL"),
     ],
 )
-def test_what_cannot_be_told_makes_every_run_another_one(here: Place, condition: str, cause: str) -> None:
-    """Plans alone: that the key then holds a new random value is asserted once, below."""
-    _objects(here.spark)
-    if "{out}" in condition:
-        here.run(OVER)
-        condition = condition.format(out=f"delta.`{here.output}`")
-        cause = "where reads the output itself"
-    if "@" in condition:
-        history = here.spark.sql("DESCRIBE HISTORY ident.base LIMIT 1")
-        condition = condition.replace("@", history.selectExpr("CAST(timestamp AS STRING)").collect()[0][0])
-    if "ident.variable" in condition or "ident.outer" in condition:
-        condition = condition.replace("ident.", "ident_")
-    notes = noted(here, condition)
+def test_what_cannot_be_told_makes_every_run_another_one(planned: Place, condition: str, cause: str) -> None:
+    at = (
+        planned.spark.sql("DESCRIBE HISTORY ident.base LIMIT 1").selectExpr("CAST(timestamp AS STRING)").collect()[0][0]
+    )
+    notes = noted(planned, condition.replace("{at}", at).replace("{out}", f"delta.`{planned.output}`"))
     assert len(notes) == 1
     assert notes[0].startswith("every run counts as another one: ")
     assert cause in notes[0]
-
-
-def _objects(spark: SparkSession) -> None:
-    if spark.catalog.tableExists("ident.base"):
-        return
-    table(spark, "ident.base", [0, 1])
-    spark.sql("CREATE VIEW ident.v AS SELECT * FROM ident.base")
-    spark.range(2).createOrReplaceTempView("ident_temp")
-    spark.sql("CREATE TABLE ident.files USING parquet AS SELECT 1L AS id")
-    spark.sql("CREATE FUNCTION ident.reads(i BIGINT) RETURNS BOOLEAN RETURN i IN (SELECT id FROM ident.base)")
-    spark.sql("CREATE FUNCTION ident.chance(b DOUBLE) RETURNS DOUBLE RETURN b + rand(42)")
-    spark.sql("CREATE TEMPORARY FUNCTION ident_variable(i BIGINT) RETURNS BOOLEAN RETURN i < lim")
-    spark.sql("CREATE TEMPORARY FUNCTION ident_outer(b DOUBLE) RETURNS DOUBLE RETURN ident_py(b) + 1")
 
 
 def test_views_and_the_output_itself_are_read_anew(here: Place) -> None:
@@ -197,7 +192,7 @@ def test_a_session_variable_counts_by_its_value(here: Place) -> None:
     here.spark.sql("SET VAR lim = 2")
     notes = noted(here, condition)
     assert notes == [
-        "a run counts as another one where these have another value than in the run before: session variable lim"
+        "a run counts as another one where other values of these change what it writes: session variable lim"
     ]
     plan = plan_job(here.job(OVER, source={"where": condition}), here.spark)
     here.spark.sql("SET VAR lim = 3")
@@ -241,13 +236,11 @@ def test_sql_functions_count_by_what_they_do(here: Place) -> None:
 @pytest.mark.parametrize(
     "condition",
     [
-        "id < 4",
-        "id < 4 AND note LIKE '%' AND hour(TIMESTAMP '2026-01-01 05:00:00') = 5",
-        "upper(note) <> 'A' AND CASE WHEN x > 3 THEN id ELSE 0 END < 4",
-        "current_date() > DATE '2020-01-01' AND current_user() <> note",
-        "exists(array(1, 2), q -> q < id) AND date_trunc('YEAR', now()) > TIMESTAMP '2020-01-01 00:00:00'",
-        "id >= (SELECT max(id) FROM ident.kept) - 3 AND EXISTS (SELECT 1 FROM ident.kept k WHERE k.id = 3)",
-        "id >= (SELECT id FROM ident.kept ORDER BY id DESC LIMIT 1) - 3",
+        "upper(note) LIKE '%' AND hour(TIMESTAMP '2026-01-01 05:00:00') = 5 AND CASE WHEN x > 3 THEN id ELSE 0 END < 4",
+        "date_add(current_date(), CAST(id AS INT)) > DATE '2020-01-01' AND current_user() <> note"
+        " AND exists(array(1, 2), q -> q < id) AND date_trunc('YEAR', now()) > make_timestamp(2020, 1, id, 0, 0, 0)",
+        "id >= (SELECT max(id) FROM ident.kept) - 3 AND EXISTS (SELECT 1 FROM ident.kept k WHERE k.id = 3)"
+        " AND id >= (SELECT id FROM ident.kept ORDER BY id DESC LIMIT 1) - 3",
     ],
 )
 def test_ordinary_expressions_are_the_same_in_the_next_run(here: Place, condition: str) -> None:
@@ -262,11 +255,11 @@ def test_ordinary_expressions_are_the_same_in_the_next_run(here: Place, conditio
 def test_the_moment_in_columns_and_what_is_replaced(here: Place) -> None:
     columns = {"x": "x + unix_seconds(now())"}
     notes = noted(here, "id < 3", columns=columns)
-    assert notes == ["a run counts as another one where these have another value than in the run before: now"]
+    assert notes == ["a run counts as another one where other values of these change what it writes: now"]
     part = {"mode": "overwrite", "replace_where": "id < 4 AND current_date() > DATE '2020-01-01'"}
     runs = [here.run(part, source={"where": "id < 4"}) for _ in range(2)]
     assert [run.skipped for run in runs] == [False, True]
-    changing = {"mode": "overwrite", "replace_where": "id < 4 AND now() > TIMESTAMP '2020-01-01 00:00:00'"}
+    changing = {"mode": "overwrite", "replace_where": "id < 4 AND unix_seconds(now()) > id"}
     runs = [here.run(changing, source={"where": "id < 4"}) for _ in range(2)]
     assert [run.skipped for run in runs] == [False, False]
 
@@ -339,7 +332,7 @@ def set_up(place: Place, before: World | None, now: World) -> None:
         f" RETURN v * {now.times} / {now.times} + {now.times} - 2"
     )
     if before is not None and now.touched:
-        place.sql("DELETE FROM {out} WHERE id = (SELECT max(id) FROM {out})")
+        place.sql(f"DELETE FROM {{out}} WHERE id = {max(place.ids(), default=-1)}")
 
 
 def rows_of(world: World, uses: set[str], *, in_column: bool) -> dict[int, float]:

@@ -54,11 +54,11 @@ def test_what_has_a_value_of_the_moment_is_named(expression: str, momentary: lis
 
 def test_functions_are_named_with_what_qualifies_them() -> None:
     names = read_names("main.ml.`my f`(x) > upper(y) AND IF(x IN (1), true, false)")
-    assert names.functions == (("main", "ml", "my f"), ("upper",))
-    assert set(names.words) >= {"IF", "IN"}
+    assert names.functions[:2] == (("main", "ml", "my f"), ("upper",))
+    assert {*names.functions[2:], *((word,) for word in names.words)} == {("IF",), ("IN",)}
 
 
-@pytest.mark.parametrize("expression", ["id IN (TABLE act)", "id = 'a", "id IN ("])
+@pytest.mark.parametrize("expression", ["id IN (TABLE act)", "id = 'a", "id IN (SELECT"])
 def test_what_cannot_be_parsed_is_said_so(expression: str) -> None:
     with pytest.raises(UnreadableSqlError):
         read_names(expression)
