@@ -186,15 +186,13 @@ def ask(spark: SparkSession, question: Question, places: int) -> Answer:
     if bodies.causes:
         return Answer(causes=tuple(dict.fromkeys(bodies.causes)))
     plan = _explained(spark, question, expressions)
-    causes = _causes(plan, places) or []
-    if plan.is_chance:
-        causes = _by_chance(spark, question, expressions)
+    causes = _by_chance(spark, question, expressions) if plan.is_chance else _causes(plan, places)
     variables, known = _variables(spark, plan.analyzed)
     if known is None:
         causes.append("a session variable cannot be read")
     if causes:
         return Answer(causes=tuple(causes))
-    rules = [spark.conf.get(key, None) for key in _SESSION_RULES]
+    rules = [_setting(spark, key) for key in _SESSION_RULES]
     decisive = [_IDS.sub("#", plan.analyzed), _IDS.sub("#", plan.optimized), sorted(bodies.definitions), known, rules]
     meaning = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     named = (f"session variable {name}" for name in variables)
@@ -274,8 +272,9 @@ def _explained(spark: SparkSession, question: Question, expressions: Sequence[tu
     text = _text(spark, statement, frames)
     _, _, rest = text.partition(_ANALYZED)
     analyzed, _, rest = rest.partition(_OPTIMIZED)
-    optimized, found, _ = rest.partition(_PHYSICAL)
-    if not found or not optimized.strip() or "Exception: [" in text:
+    optimized, _, _ = rest.partition(_PHYSICAL)
+    is_whole = all(text.count(header) == 1 for header in (_ANALYZED, _OPTIMIZED, _PHYSICAL))
+    if not is_whole or not optimized.strip() or "Exception: [" in text:
         return _Plan(error=text)
     return _Plan(analyzed, optimized)
 
@@ -351,6 +350,13 @@ def _variables(spark: SparkSession, analyzed: str) -> tuple[list[str], str | Non
     except PySparkException:
         return names, None
     return [name.rpartition(".")[2] for name in names], str(row[0])
+
+
+def _setting(spark: SparkSession, key: str) -> str | None:
+    try:
+        return spark.conf.get(key, None)
+    except PySparkException:  # serverless compute has some of them only
+        return None
 
 
 def _condition(error: str) -> str:

@@ -340,7 +340,7 @@ def set_up(place: Place, before: World | None, now: World) -> None:
         f" RETURN v * {now.times} / {now.times} + {now.times} - 2"
     )
     if before is not None and now.touched:
-        place.sql("DELETE FROM {out} WHERE id = " + str(max(place.ids(), default=-1)))
+        place.sql("DELETE FROM {out} WHERE id = @".replace("@", str(max(place.ids(), default=-1))))
 
 
 def rows_of(world: World, uses: set[str], *, in_column: bool) -> dict[int, float]:
