@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Of tests/e2e/test_identity.py."""
+    parser.addoption("--pairs", type=int, default=6, help="pairs of runs that may be the same")
+    parser.addoption("--seed", type=int, default=1, help="of what the pairs are drawn from")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test touches the user's model cache, or picks up their MLflow settings."""

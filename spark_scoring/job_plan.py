@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.identity import Identity
 from spark_scoring.plan.explain import as_text, plan_page, plan_view
 from spark_scoring.redact import redact
-from spark_scoring.sql import changing_functions
 
 if TYPE_CHECKING:
     from spark_scoring.delta.sink import Target
@@ -72,6 +72,8 @@ class JobPlan:
     stage: StageName
     client: Delegation | None = None
     """Where a feature client scores, instead of this package."""
+    identity: Identity = field(default_factory=Identity)
+    """What its expressions add to what makes two runs the same."""
     name: str | None = None
     """What the job is called."""
     force: bool = False
@@ -115,11 +117,17 @@ class JobPlan:
         increments = {"incremental": self.increments.text} if self.increments is not None else {}
         return {
             "source": redact(f"{source.ref.text} at version {source.version}{condition}"),
+            **self._read_places(),
             **increments,
             "output": f"{target.ref.text}, {target.writing.text} ({existing})",
             "keeps": ", ".join(self.keep),
             **self._bad_row_places(),
         }
+
+    def _read_places(self) -> dict[str, str]:
+        """Tables that the job's expressions read."""
+        tables = ", ".join(f"{table.name} at version {table.version}" for table in self.identity.tables)
+        return {"reads": tables} if tables else {}
 
     def _bad_row_places(self) -> dict[str, str]:
         """What becomes of bad rows, where it is not the default."""
@@ -142,6 +150,7 @@ class JobPlan:
                 "version": source.version,
                 "where": source.where and redact(source.where),
             },
+            "reads": [{"table": table.name, "version": table.version} for table in self.identity.tables],
             "output": {
                 "table": target.ref.text,
                 "mode": target.writing.mode,
@@ -160,12 +169,3 @@ class JobPlan:
 def allowed_text(limit: float) -> str:
     """``max_bad_rows`` for people: ``100 rows``, ``1% of the rows``."""
     return f"{limit:.4%}".rstrip("0%").rstrip(".") + "% of the rows" if isinstance(limit, float) else f"{limit:,} rows"
-
-
-def changing_expressions(
-    scoring: ScoringPlan, source: PinnedSource, target: Target
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Functions of the day, and functions of the moment or of chance, in a job's expressions."""
-    expressions = [source.where, target.writing.replace_where, *[feature.source for feature in scoring.features]]
-    found = [changing_functions(sql) for sql in expressions if sql]
-    return frozenset().union(*[daily for daily, _ in found]), frozenset().union(*[always for _, always in found])

@@ -11,22 +11,24 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
 
 from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.pinning import PinnedSql, pin_tables
 from spark_scoring.delta.sink import Target, Writing, inspect_target
-from spark_scoring.delta.source import PinnedSource, pin_source
+from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import StageName, check_kept, score_frame
 from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, StreamError, first_line
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
+from spark_scoring.identity import Identity, find_identity
 from spark_scoring.incremental import plan_increments, score_increments
-from spark_scoring.job_plan import LINEAGE, JobPlan, changing_expressions
+from spark_scoring.job_plan import LINEAGE, JobPlan
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
-from spark_scoring.running import carry_out, check_output
+from spark_scoring.running import carry_out, check_output, written_schema
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
@@ -217,7 +219,7 @@ def _pinned_model(job: ScoringJob) -> PinnedModel:
 
 
 def _at_present(plan: JobPlan, model_too: bool) -> JobPlan:  # noqa: FBT001
-    """The plan of an incremental job, on the feature tables as they are now and, if so asked, on the model."""
+    """The plan of an incremental job, on the tables it looks into as they are now and, if so asked, the model."""
     spec = plan.scoring.model
     if plan.increments is None:
         return plan
@@ -225,10 +227,11 @@ def _at_present(plan: JobPlan, model_too: bool) -> JobPlan:  # noqa: FBT001
         model = _pinned_model(plan.increments.job)
         if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
             spec = read_spec(model)
-    if spec is plan.scoring.model and plan.scoring.lookups is None:
+    if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
         return plan
     before = plan.scoring if spec is plan.scoring.model else None
-    fresh = _plan_between(plan.increments.job, plan.source, plan.target, plan.quarantine, spec, before)
+    source = pin_filter_again(plan.source)
+    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, before)
     return replace(fresh, increments=plan.increments)
 
 
@@ -252,7 +255,8 @@ def _plan_between(
         frame = _frame_of(schema)
     with problems.attempt():
         keep = _kept_columns(frame, _default_keep(job, source, target) if job.output.keep is None else job.output.keep)
-    expressions = _typed_expressions(frame, job.columns, problems)
+    written = _pinned_columns(frame, job.columns)
+    expressions = _typed_expressions(frame, {name: pinned.sql for name, pinned in written.items()}, problems)
     with problems.attempt():
         request = Request(
             policy=job.scoring_policy(),
@@ -281,7 +285,6 @@ def _plan_between(
     client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
     if client is not None:
         notes["a feature client scores: what it looks up reaches the model as it is in its table"] = None
-    notes = {**notes, **dict.fromkeys(_unrepeatable(scoring, source, target))}
     plan = JobPlan(
         scoring=with_notes(scoring, list(notes)),
         source=source,
@@ -310,15 +313,45 @@ def _plan_between(
         if quarantine is not None:
             check_output(plan, quarantine)
     problems.raise_all()
-    return plan
+    return _identified(plan, frame.schema, list(written.values()), by_batches=job.increments is not None)
 
 
-def _unrepeatable(scoring: ScoringPlan, source: PinnedSource, target: Target) -> list[str]:
-    """A note where an expression's value changes from run to run, so that no two runs are the same one."""
-    _, always = changing_expressions(scoring, source, target)
-    if not always:
-        return []
-    return [f"every run counts as another one: its expressions use {', '.join(sorted(always))}"]
+def _pinned_columns(frame: DataFrame, columns: Mapping[str, str]) -> dict[str, PinnedSql]:
+    """The features' expressions, with the tables that they read pinned where Spark takes that."""
+    found = {}
+    for feature, sql in columns.items():
+        pinned = pin_tables(frame.sparkSession, f"column {feature}", sql)
+        found[feature] = pinned if pinned.sql == sql or _fits(frame, pinned.sql) else pinned.as_written()
+    return found
+
+
+def _fits(frame: DataFrame, sql: str) -> bool:
+    try:
+        _ = frame.select(F.expr(sql)).schema
+    except (AnalysisException, ParseException):
+        return False
+    return True
+
+
+def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql], *, by_batches: bool) -> JobPlan:
+    """The plan with what its expressions add to the identity of its runs.
+
+    A micro-batch is known by its number, whatever the expressions mean: of an incremental job only the tables count.
+    """
+    expressions = [*([] if plan.source.filter is None else [plan.source.filter]), *written]
+    if by_batches:
+        tables = dict.fromkeys(table for expression in expressions for table in expression.tables)
+        return replace(plan, identity=Identity(tuple(tables)))
+    identity = find_identity(
+        plan.source.frame.sparkSession,
+        expressions=expressions,
+        columns=columns,
+        lookups=plan.scoring.lookups,
+        replace_where=plan.target.writing.replace_where,
+        output=written_schema(plan),
+        output_id=plan.target.table_id,
+    )
+    return replace(plan, identity=identity, scoring=with_notes(plan.scoring, identity.notes))
 
 
 def run_job(

@@ -20,7 +20,7 @@ from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
 from spark_scoring.delta.sink import Rows, check_target, inspect_again
-from spark_scoring.delta.source import read_version
+from spark_scoring.delta.source import read_again, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import (
@@ -36,7 +36,7 @@ from spark_scoring.errors import (
 )
 from spark_scoring.features.delegate import score_with_client
 from spark_scoring.features.join import add_features, check_keys, schema_with_features
-from spark_scoring.job_plan import allowed_text, changing_expressions
+from spark_scoring.job_plan import allowed_text
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import RowCounts, count_rows
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
     from spark_scoring.delta.names import TableRef
     from spark_scoring.delta.sink import Target
@@ -71,7 +72,7 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
     """
     run_id, started = _new_run_id(plan), time.time()
     try:
-        plan = _at_present(plan)
+        plan = _understood_now(_at_present(plan))
         facts = _facts(plan, run_id, started)
         before = standing(_session(plan), plan.target, facts, force=plan.force)
         if before.whole is not None:
@@ -314,6 +315,13 @@ def _at_present(plan: JobPlan) -> JobPlan:
     return replace(plan, target=seen["target"], quarantine=seen.get("quarantine"))
 
 
+def _understood_now(plan: JobPlan) -> JobPlan:
+    """The plan, whose filter has the session's variables and functions as they are now, as its other expressions do."""
+    if plan.increments is not None or not plan.identity.question.is_any:
+        return plan
+    return replace(plan, source=read_again(plan.source))
+
+
 def _now(plan: JobPlan, target: Target) -> Target:
     """A table as other writers have left it, if it still takes what the run writes."""
     target = inspect_again(_session(plan), target)
@@ -440,6 +448,11 @@ def _failing(scored: DataFrame, error_column: str) -> DataFrame:
     return scored.withColumn(error_column, guard)
 
 
+def written_schema(plan: JobPlan) -> StructType:
+    """The columns that the run writes. Runs no job."""
+    return _schema_frame(plan).schema
+
+
 def _schema_frame(plan: JobPlan) -> DataFrame:
     """The columns of ``_written_frame`` without a model: planning ships nothing to the workers."""
     kept = [F.col(quote(name)) for name in plan.keep]
@@ -465,12 +478,11 @@ def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
 def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
     """What identifies the run; its rows are not counted yet."""
     model = plan.scoring.model
-    moment = _session(plan).sql("SELECT current_user() AS user, CAST(current_date() AS STRING) AS day")
-    now = moment.collect()[0]
+    user = _session(plan).sql("SELECT current_user() AS user").collect()[0]["user"]
     increments = plan.increments
     return RunFacts(
         run_id=run_id,
-        idempotency_key=_checkpoint_key(increments) if increments else _idempotency_key(plan, now["day"]),
+        idempotency_key=_checkpoint_key(increments) if increments else _idempotency_key(plan),
         generation=1,
         job=_job_text(plan),
         mode=plan.target.writing.mode,
@@ -485,11 +497,12 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         source_version=plan.source.version,
         where=plan.source.where,
         rows_in=0,
-        user=now["user"],
+        user=user,
         started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         replace_where=plan.target.writing.replace_where,
         key=plan.target.writing.key,
         feature_tables={table.name: table.version for table in _feature_tables(plan)},
+        read_tables={table.name: {"id": table.table_id, "version": table.version} for table in plan.identity.tables},
         stream=None if increments is None else increments.stream,
         batch=plan.batch,
     )
@@ -504,13 +517,14 @@ def _checkpoint_key(increments: Increments) -> str:
     return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
-def _idempotency_key(plan: JobPlan, today: str) -> str:
+def _idempotency_key(plan: JobPlan) -> str:
     """sha256 over what decides a run's rows: equal for two runs that would write the same ones.
 
-    Tables count by Delta's own id, however they are written; the output's is where the key is kept.
+    Tables count by Delta's own id, however they are written; the output's is where the key is kept. Spark is asked
+    what the job's expressions mean at this moment.
     """
     model, source, writing = plan.scoring.model, plan.source, plan.target.writing
-    daily, always = changing_expressions(plan.scoring, source, plan.target)
+    tables, meaning, is_unlike_others = plan.identity.decisive(_session(plan))
     decisive = {
         "job": plan.name,
         "source": [source.table_id, source.version, source.where],
@@ -525,8 +539,11 @@ def _idempotency_key(plan: JobPlan, today: str) -> str:
             writing.key,
             plan.bad_rows == "quarantine",
         ],
-        "day": today if daily else None,
-        "moment": uuid.uuid4().hex if always or any(t.version is None for t in _feature_tables(plan)) else None,
+        "read tables": tables,
+        "meaning": meaning,
+        "moment": uuid.uuid4().hex
+        if is_unlike_others or any(t.version is None for t in _feature_tables(plan))
+        else None,
     }
     return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_NO_CODE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:``|[^`])*`|--[^\n]*|/\*.*?\*/""", re.DOTALL)
-_SPECIAL_TIME = re.compile(r"\b(?:date|timestamp\w*)\s*['\"]\s*(now|today|tomorrow|yesterday)\b", re.IGNORECASE)
-_DAILY = ("current_date", "curdate", "today", "tomorrow", "yesterday")
-_CHANGING = re.compile(
-    r"\b(?:(current_date|current_timestamp|current_time|localtimestamp)\b|(curdate|now|curtime|rand|random|randn|randstr|uniform"
-    r"|uuid|shuffle|monotonically_increasing_id|spark_partition_id|input_file_name)\s*\(|(unix_timestamp)\s*\(\s*\))",
-    re.IGNORECASE,
-)
 
 
 def quote(identifier: str) -> str:
@@ -38,18 +28,6 @@ def text(value: str) -> str:
 def unformatted(sql: str) -> str:
     """SQL whose braces are its own, for ``spark.sql`` with DataFrames as arguments."""
     return sql.replace("{", "{{").replace("}", "}}")
-
-
-def changing_functions(expression: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Functions in a SQL expression that give another value at another time: those of the day, and all others.
-
-    By name, outside of literals and quoted names: a function of the session's own that does so is not known here.
-    """
-    found = {name.lower() for name in _SPECIAL_TIME.findall(expression)}
-    code = _NO_CODE.sub(" ", expression)
-    found |= {name.lower() for names in _CHANGING.findall(code) for name in names if name}
-    daily = frozenset(found & set(_DAILY))
-    return daily, frozenset(found - daily)
 
 
 def free_prefix(prefix: str, taken: Iterable[str]) -> str:

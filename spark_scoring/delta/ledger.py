@@ -83,6 +83,8 @@ class RunFacts:
     quarantined: int = 0
     feature_tables: dict[str, int | None] = field(default_factory=dict)
     """The version of each feature table that was read."""
+    read_tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Delta's ``id`` and the ``version`` of each table that the job's expressions read in subqueries, by its name."""
     stream: str | None = None
     """Of a micro-batch: what tells the incremental job apart from others; its runs' ids end with it."""
     batch: int | None = None
@@ -115,6 +117,7 @@ _DEFAULTS: dict[str, Any] = {
     "run_column": "run_id",
     "rows_in": 0,
     "feature_tables": {},
+    "read_tables": {},
 }
 """For facts that another version of this package wrote."""
 

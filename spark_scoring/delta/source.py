@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.names import TableRef, resolve
+from spark_scoring.delta.pinning import pin_tables
 from spark_scoring.errors import JobError, Problem, SourceError, condition_of, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from spark_scoring.delta.pinning import PinnedSql
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class PinnedSource:
     """Delta's own id: a table dropped and made again has another one."""
     version: int
     where: str | None
+    """As the job's author wrote it."""
     frame: DataFrame
+    filter: PinnedSql | None = None
+    """What ``where`` is run as."""
     removed: DataFrame | None = None
     """Of a micro-batch of changes: the keys of rows that are gone."""
 
@@ -56,12 +62,39 @@ def pin_source(
         frame = read_version(spark, ref, pinned)
     except AnalysisException as error:  # in the history, but its log was cleaned up
         raise SourceError.unreadable(ref.text, pinned, first_line(error)) from error
-    if where is not None:
+    source = PinnedSource(ref, str(detail["id"]), pinned, where, frame)
+    return source if where is None else _filtered(source, where)
+
+
+def pin_filter_again(source: PinnedSource) -> PinnedSource:
+    """The source, whose filter reads other tables as they are now. Its frame stays."""
+    if source.where is None or source.filter is None or not source.filter.tables:
+        return source
+    pinned = pin_tables(source.frame.sparkSession, "where", source.where)
+    return replace(source, filter=pinned)
+
+
+def read_again(source: PinnedSource) -> PinnedSource:
+    """The source at the same version, and its filter as the session understands it now."""
+    if source.filter is None:
+        return source
+    frame = read_version(source.frame.sparkSession, source.ref, source.version)
+    return replace(source, frame=frame.where(source.filter.sql))
+
+
+def _filtered(source: PinnedSource, where: str) -> PinnedSource:
+    pinned = pin_tables(source.frame.sparkSession, "where", where)
+    try:
+        frame = source.frame.where(pinned.sql)
+    except (AnalysisException, ParseException) as error:
+        if pinned.sql == where:
+            raise SourceError.bad_filter(source.ref.text, where, first_line(error)) from error
+        pinned = pinned.as_written()
         try:
-            frame = frame.where(where)
-        except (AnalysisException, ParseException) as error:
-            raise SourceError.bad_filter(ref.text, where, first_line(error)) from error
-    return PinnedSource(ref, str(detail["id"]), pinned, where, frame)
+            frame = source.frame.where(where)
+        except (AnalysisException, ParseException) as other:
+            raise SourceError.bad_filter(source.ref.text, where, first_line(other)) from other
+    return replace(source, frame=frame, filter=pinned)
 
 
 def read_version(spark: SparkSession, ref: TableRef, version: int) -> DataFrame:

@@ -348,8 +348,8 @@ def new_rows(
     Of a change data feed that is not followed, the rows that were inserted.
     """
     columns = [F.col(quote(name)) for name in source.frame.columns]
-    if source.where is not None:
-        batch = batch.where(source.where)
+    if source.filter is not None:
+        batch = batch.where(source.filter.sql)
     follows = changes == "follow"
     if feed and not follows:
         batch = batch.where(F.col(_CHANGE) == "insert")
@@ -386,7 +386,7 @@ def without_source(batch: PinnedSource, tables: Sequence[Target], run_column: st
     if not left:
         return batch
     there = read_version(spark, batch.ref, batch.version)
-    there = there if batch.where is None else there.where(batch.where)
+    there = there if batch.filter is None else there.where(batch.filter.sql)
     held = there.select(*keys).union(batch.frame.select(*keys))
     gone = left[0] if len(left) == 1 else left[0].union(left[1])
     gone = gone.dropna().join(held, on=list(names), how="left_anti")

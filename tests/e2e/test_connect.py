@@ -61,6 +61,19 @@ try:
 except ss.RunError as error:
     print("incremental", type(error).__name__, str(error).splitlines()[0])
 print("incremental", run({"path": "i"}, incremental=True), spark.read.format("delta").load(f"{folder}/i").count())
+
+spark.range(3).write.format("delta").save(f"{folder}/act")
+spark.sql("DECLARE VARIABLE lim INT DEFAULT 2")
+def picked(condition):
+    source = {"path": f"{folder}/in", "where": condition}
+    return run({"path": "w", "mode": "overwrite"}, source=source)[::2]
+
+wanted = f"id < lim AND id IN (SELECT id FROM delta.`{folder}/act`)"
+print("identity", picked(wanted), picked(wanted))
+spark.sql("SET VAR lim = 9")
+print("identity", picked(wanted))
+spark.range(3, 5).write.format("delta").mode("append").save(f"{folder}/act")
+print("identity", picked(wanted), picked(wanted), picked("rand(1) >= 0"), picked("rand(1) >= 0"))
 newest = ss.run_history(f"{folder}/m")[0]
 print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
 spark.stop()
@@ -86,7 +99,7 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
     shown = [
         line
         for line in done.stdout.splitlines()
-        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "rollback")
+        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "identity", "rollback")
     ]
     assert shown == [
         "append (12, 0, False) (12, 0, True) (12, 0, False)",
@@ -96,5 +109,8 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
         "incremental (3, 0, False)",
         f"incremental BadRowsError {_TOO_MANY}",
         "incremental (2, 0, False) 17",
+        "identity (2, False) (2, True)",
+        "identity (3, False)",
+        "identity (5, False) (5, True) (17, False) (17, False)",
         "rollback 11 ['restore', 'restore']",
     ]
