@@ -36,7 +36,6 @@ _FIXES: dict[str, str] = {
     "CANNOT_PARSE_TIME": "write try_to_time: a text that is not a time becomes a null",
     "DATETIME_OVERFLOW": "leave such rows out (source.where): the result is beyond the times that Spark knows",
     "SCALAR_SUBQUERY_TOO_MANY_ROWS": "let the subquery give one row, as with max(...), or use IN (SELECT ...)",
-    "DELTA_CANNOT_MODIFY_APPEND_ONLY": "take mode: append, or unset the table's property delta.appendOnly",
     "DELTA_UNSUPPORTED_FEATURES_FOR_READ": "use a newer Delta, or another runtime: the table's features are too new",
     "DELTA_UNSUPPORTED_FEATURES_FOR_WRITE": "use a newer Delta, or another runtime: the table's features are too new",
     "DELTA_INVALID_PROTOCOL_VERSION": "use a newer Delta, or another runtime: the table's protocol is too new",

@@ -11,12 +11,9 @@ from spark_scoring.errors import RunError
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyspark.sql import SparkSession
 
 LENIENT = {"x": {"nulls": {"fill": 0.0}}}
-AT_5 = "if(id = 5, note, {})"
 FAILED = """Job aborted due to stage failure: Task 0 failed 4 times: org.apache.spark.SparkException:
 [TASK_WRITE_FAILED] Task failed while writing rows to file:/x. SQLSTATE: 58030
 Caused by: org.apache.spark.SparkNumberFormatException: """
@@ -32,7 +29,7 @@ def filled(spark: SparkSession, line: str, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize(
     ("condition", "wrong", "right"),
     [
-        ("CAST_INVALID_INPUT", f"cast({AT_5.format(1)} as double)", f"try_cast({AT_5.format(1)} as double)"),
+        ("CAST_INVALID_INPUT", "cast(if(id = 5, note, '1') as double)", "try_cast(if(id = 5, note, '1') as double)"),
         ("CAST_OVERFLOW", "cast(id * 1000000000 as int)", "try_cast(id * 1000000000 as int)"),
         ("NUMERIC_VALUE_OUT_OF_RANGE", "cast(id * 100 as decimal(3, 0))", "try_cast(id * 100 as decimal(3, 0))"),
         ("ARITHMETIC_OVERFLOW", "id * 9223372036854775807", "try_multiply(id, 9223372036854775807)"),
@@ -47,8 +44,8 @@ def filled(spark: SparkSession, line: str, tmp_path_factory: pytest.TempPathFact
         ),
         (
             "CANNOT_PARSE_TIMESTAMP",
-            f"""double(unix_seconds(to_timestamp({AT_5.format("'2024'")}, 'yyyy')))""",
-            f"""double(unix_seconds(try_to_timestamp({AT_5.format("'2024'")}, 'yyyy')))""",
+            "double(unix_seconds(to_timestamp(if(id = 5, note, '2024'), 'yyyy')))",
+            "double(unix_seconds(try_to_timestamp(if(id = 5, note, '2024'), 'yyyy')))",
         ),
         (
             "SCALAR_SUBQUERY_TOO_MANY_ROWS",
@@ -93,17 +90,3 @@ def test_a_row_that_fails_sql_names_the_condition_and_what_helps(
 )
 def test_values_of_rows_are_left_out(text: str, shown: str) -> None:
     assert spark_failure(text).text == shown
-
-
-def test_an_append_only_table_says_what_it_takes(spark: SparkSession, line: str, tmp_path: Path) -> None:
-    place = Place(spark, line, tmp_path, (), rehearse=False)
-    place.run()
-    place.sql("ALTER TABLE {out} SET TBLPROPERTIES (delta.appendOnly = true)")
-    over = {"mode": "overwrite"}
-    with pytest.raises(
-        RunError, match=r"Delta refused the write: \[DELTA_CANNOT_MODIFY_APPEND_ONLY\] This table is"
-    ) as e:
-        place.run(over, source={"where": "id < 5"})
-    assert "fix: take mode: append, or unset the table's property delta.appendOnly" in str(e.value)
-    place.sql("ALTER TABLE {out} UNSET TBLPROPERTIES (delta.appendOnly)")
-    assert place.run(over, source={"where": "id < 5"}).rows_out == 5
