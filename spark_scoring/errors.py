@@ -723,8 +723,9 @@ class FeatureTableError(RequestError):
         )
 
     @classmethod
-    def null_keys(cls, name: str, keys: Sequence[str]) -> FeatureTableError:
-        cause = f"rows have a null in its keys ({listed(keys)})"
+    def null_keys(cls, name: str, keys: Sequence[str], blank: Sequence[str] = ()) -> FeatureTableError:
+        empty = f", or are empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
+        cause = f"rows have a null in its keys ({listed(keys)}){empty if blank else ''}"
         return cls([Problem(f"feature table {name}", cause, "leave them out: a null key is never found")])
 
     @classmethod
@@ -813,9 +814,11 @@ class OutputError(RequestError):
         return cls([Problem(f"output {text}", cause, "write to another table")])
 
     @classmethod
-    def constraint(cls, text: str, constraint: str, column: str) -> OutputError:
-        cause = f"its constraint {constraint} refuses a null {column}, which a bad row has"
-        fix = f"drop the constraint, or let it accept nulls: {column} IS NULL OR ..."
+    def constraint(cls, text: str, constraint: str, column: str, *, is_null: bool = True) -> OutputError:
+        refused = f"a null {column}" if is_null else f"a row that has a {column}"
+        cause = f"its constraint {constraint} refuses {refused}, and the run may write such rows"
+        fix = "drop the constraint" if constraint == "NOT NULL" else "drop the constraint, or let it accept such rows"
+        fix += f": ... OR {column} IS {'' if is_null else 'NOT '}NULL" if constraint != "NOT NULL" else ""
         return cls([Problem(f"output {text}", cause, fix)])
 
     @classmethod
@@ -1049,12 +1052,16 @@ class DuplicateKeyError(RunError):
     """Rows that a merge cannot tell apart."""
 
     @classmethod
-    def not_unique(cls, key: Sequence[str], nulls: int, repeated: int, rows: int) -> DuplicateKeyError:
+    def not_unique(
+        cls, key: Sequence[str], nulls: int, repeated: int, rows: int, blank: Sequence[str] = ()
+    ) -> DuplicateKeyError:
         thing = f"key {', '.join(key)}"
         found = []
         if nulls:
             fix = "leave them out: source.where, or give another key"
-            found.append(Problem(thing, f"it is null in {nulls:,} rows; nothing was committed", fix))
+            empty = f", or empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
+            cause = f"it is null in {nulls:,} rows{empty if blank else ''}; nothing was committed"
+            found.append(Problem(thing, cause, fix))
         if repeated:
             cause = (
                 f"{repeated:,} of its values stand in more than one row, {rows:,} rows in all; nothing was committed"

@@ -21,6 +21,7 @@ from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
 from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import read_again, read_version
+from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import (
@@ -106,11 +107,14 @@ def check_output(plan: JobPlan, target: Target) -> None:
         OutputError: with every reason.
 
     """
-    holds_bad_rows = plan.bad_rows == "keep" or (plan.quarantine is not None and target.ref == plan.quarantine.ref)
-    nullable = [plan.added[o.name] for o in plan.scoring.outputs if holds_bad_rows or o.name == ERROR_COLUMN]
+    is_apart = plan.quarantine is not None and target.ref == plan.quarantine.ref
+    error = plan.added[ERROR_COLUMN]
+    good = {error: True}
+    bad = {**{plan.added[o.name]: True for o in plan.scoring.outputs}, error: False}
+    kinds = [*([] if is_apart else [good]), *([bad] if is_apart or plan.bad_rows == "keep" else [])]
     problems = Gathering()
     with problems.attempt():
-        check_target(target, plan.source, _schema_frame(plan), nullable, plan.added["run_id"])
+        check_target(target, plan.source, _schema_frame(plan), kinds, plan.added["run_id"])
     own = set(plan.source.frame.columns)
     made = {name.lower() for name in (*plan.added.values(), *(kept for kept in plan.keep if kept not in own))}
     for name in target.writing.key:
@@ -157,10 +161,11 @@ def _count_source(plan: JobPlan) -> int:
     key = plan.target.writing.key
     if not key:
         return plan.source.frame.count()
-    columns = [F.col(quote(name)) for name in key]
+    tables = [table for table in (plan.target, plan.quarantine) if table is not None and table.schema is not None]
+    columns, blank = keys_as_stored(key, [(table.schema, table.partitions) for table in tables])
     has_null = F.lit(False)  # noqa: FBT003
-    for column in columns:
-        has_null |= column.isNull()
+    for name in key:
+        has_null |= F.col(quote(name)).isNull()
     n = F.col("count")
     repeated = ~has_null & (n > 1)
     found = (
@@ -175,7 +180,7 @@ def _count_source(plan: JobPlan) -> int:
         .collect()[0]
     )
     if found["nulls"] or found["repeated"]:
-        raise DuplicateKeyError.not_unique(key, found["nulls"], found["repeated"], found["repeated_rows"])
+        raise DuplicateKeyError.not_unique(key, found["nulls"], found["repeated"], found["repeated_rows"], blank)
     return int(found["rows"])
 
 

@@ -17,6 +17,14 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
 from spark_scoring.delta.sink import writing_settings
 from spark_scoring.delta.source import describe_table, history, read_version, tables_near
+from spark_scoring.delta.stored import (
+    PADDING_SETTING,
+    has_char,
+    keys_as_stored,
+    of_new_table,
+    padded,
+    schema_of_new_table,
+)
 from spark_scoring.errors import FeatureTableError, first_line
 from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.sql import literal, quote, unformatted
@@ -59,6 +67,7 @@ def find_feature_table(spark: SparkSession, name: str) -> FeatureTable:
         version=version,
         primary_keys=keys,
         timeseries_column=time,
+        partitions=tuple(detail.get("partitionColumns") or ()),
         notes=tuple(note for note in (ref.note, empty) if note),
     )
 
@@ -97,7 +106,7 @@ def create_feature_table(
         properties[_TIME] = timeseries_column
     if len(ref.parts) == 2 and (folder := warehouse_path(spark, ref)) is not None:  # noqa: PLR2004
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote(ref.parts[0])} LOCATION {literal(str(Path(folder).parent))}")
-    writer = spark.createDataFrame([], schema).writeTo(ref.sql).using("delta")
+    writer = spark.createDataFrame([], schema_of_new_table(schema)).writeTo(ref.sql).using("delta")
     for key, value in {**properties, **({"comment": description} if description else {})}.items():
         writer = writer.tableProperty(key, value)
     if partition_columns:
@@ -115,21 +124,24 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
 
     A column that the table lacks is added to it; one that the rows lack keeps its value, or is null in a new row.
     """
-    known = {name.lower() for name in table.schema.fieldNames()}
-    adds = any(name.lower() not in known for name in df.columns)
+    named = {name.lower(): name for name in table.schema.fieldNames()}  # as the table spells them
+    adds = any(name.lower() not in named for name in df.columns)
     keys = row_keys(table)
     folded = {key.lower() for key in keys}
-    names = [quote(name) for name in df.columns]
-    changes = [f"{quote(name)} = s.{quote(name)}" for name in df.columns if name.lower() not in folded]
+    pairs = [(quote(named.get(name.lower(), name)), f"s.{quote(name)}") for name in df.columns]
+    own = {name.lower(): quote(name) for name in df.columns}
+    on = [f"t.{quote(named.get(key.lower(), key))} = s.{own[key.lower()]}" for key in keys]
+    changes = [f"{theirs} = {ours}" for theirs, ours in pairs if ours.lower() not in {f"s.{quote(k)}" for k in folded}]
     into, *clauses = [
         f"MERGE {'WITH SCHEMA EVOLUTION ' if adds else ''}INTO {table.sql} t USING",
-        f"s ON {' AND '.join(f't.{quote(key)} = s.{quote(key)}' for key in keys)}",
+        f"s ON {' AND '.join(on)}",
         f"WHEN MATCHED THEN UPDATE SET {', '.join(changes)}" if changes else "",
-        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
-        f"VALUES ({', '.join(f's.{name}' for name in names)})",
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(theirs for theirs, _ in pairs)})",
+        f"VALUES ({', '.join(ours for _, ours in pairs)})",
     ]
-    with writing_settings(spark):
-        spark.sql(f"{unformatted(into)} {{rows}} {unformatted(' '.join(clauses))}", rows=df)
+    rows = padded(of_new_table(df), table.schema)
+    with writing_settings(spark, {PADDING_SETTING: "false"} if has_char(table.schema) else {}):
+        spark.sql(f"{unformatted(into)} {{rows}} {unformatted(' '.join(clauses))}", rows=rows)
 
 
 def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
@@ -172,10 +184,11 @@ def check_rows(table: FeatureTable, df: DataFrame, *, replaces: bool) -> None:
     if differing:
         raise FeatureTableError.types_differ(table.name, differing)
     null = " OR ".join(f"{quote(key)} IS NULL" for key in keys)
-    per_key = df.groupBy(*[F.col(quote(key)) for key in keys]).count()
+    columns, blank = keys_as_stored(keys, [(table.schema, table.partitions)])
+    per_key = df.groupBy(*columns).count()
     found = per_key.agg(F.expr(f"max({null})").alias("null"), F.max("count").alias("rows")).collect()[0]
     if found["null"]:
-        raise FeatureTableError.null_keys(table.name, keys)
+        raise FeatureTableError.null_keys(table.name, keys, blank)
     if (found["rows"] or 0) > 1:
         raise FeatureTableError.duplicate_keys(table.name, keys)
 

@@ -16,8 +16,10 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, MapType, StructType
 
+from spark_scoring.delta.constraints import RowKind, must_fail
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.source import PinnedSource, describe_table
+from spark_scoring.delta.stored import PADDING_SETTING, has_char, is_comparable, of_new_table, padded
 from spark_scoring.errors import Gathering, OutputError, first_line
 from spark_scoring.sql import literal, quote, unformatted
 
@@ -140,7 +142,7 @@ def _inspect(spark: SparkSession, ref: TableRef, writing: Writing) -> Target:
 
 
 def check_target(
-    target: Target, source: PinnedSource, written: DataFrame, nullable: list[str], run_column: str
+    target: Target, source: PinnedSource, written: DataFrame, kinds: Sequence[RowKind], run_column: str
 ) -> None:
     """Refuse an output that cannot take the run's columns.
 
@@ -148,7 +150,7 @@ def check_target(
         target: the output before the run.
         source: what is read.
         written: the columns that the run writes, with any rows.
-        nullable: those of them that are null in a bad row.
+        kinds: of rows that it may write: which of these columns are null in all of them, and which in none.
         run_column: the one with the run's id, by which a table is known as one of predictions.
 
     Raises:
@@ -160,9 +162,9 @@ def check_target(
         if target.table_id is not None and target.table_id == source.table_id:
             raise OutputError.is_source(target.ref.text)
     with problems.attempt():
-        _check_properties(target, source.frame.sparkSession, nullable)
+        _check_properties(target, source.frame.sparkSession, kinds)
     with problems.attempt():
-        _check_key(target.writing.key, written.schema)
+        _check_key(target.writing.key, written)
     if target.writing.replace_where is not None:
         with problems.attempt():
             _check_condition(target.writing.replace_where, written)
@@ -196,6 +198,7 @@ def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: str | None =
 
 def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | None) -> None:
     metadata = facts.to_json()
+    frame = of_new_table(frame)
     options = {
         "userMetadata": metadata,
         "txnAppId": facts.idempotency_key,
@@ -247,25 +250,32 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         source = source.withColumn(belongs, F.expr(rows.belonging or "true"))
     if rows.removed is not None:
         source = source.unionByName(rows.removed.withColumn(belongs, F.lit(False)), allowMissingColumns=True)  # noqa: FBT003
-    columns = rows.frame.columns
-    on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in target.writing.key)
-    new = _drift(target.schema, rows.frame.schema).new if target.schema is not None else frozenset()
+    columns, schema = rows.frame.columns, target.schema or StructType()
+    source = padded(of_new_table(source), schema)
+    named = {name.lower(): name for name in schema.fieldNames()}  # as the table spells them
+
+    def theirs(name: str) -> str:
+        return quote(named.get(name.lower(), name))
+
+    on = " AND ".join(f"t.{theirs(name)} = s.{quote(name)}" for name in target.writing.key)
+    new = _drift(schema, rows.frame.schema).new
     compared = [f for f in rows.frame.schema.fields if f.name not in (*rows.stamps, *target.writing.key)]
-    same = " AND ".join(_same(field.name, field.dataType) for field in compared) if not new else "false"
+    same = " AND ".join(_same(theirs(f.name), quote(f.name), f.dataType) for f in compared) if not new else "false"
     differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
-    updated = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in columns)
+    updated = ", ".join(f"{theirs(name)} = s.{quote(name)}" for name in columns)
     statement = [
         f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {unformatted(target.ref.sql)} AS t",
         f"USING {{source}} AS s ON {unformatted(on)}",
         f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if parted else "",
         f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
         f"WHEN NOT MATCHED {f'AND s.{belongs}' if parted else ''} THEN INSERT",
-        f"({', '.join(quote(name) for name in columns)})",
+        f"({', '.join(theirs(name) for name in columns)})",
         f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
     ]
     # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
     # A merge with nothing to do leaves a commit, too: by it the run is found.
     settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all", _EMPTY_SETTING: "false"}
+    settings |= {PADDING_SETTING: "false"} if has_char(schema) else {}
     spark = rows.frame.sparkSession
     with writing_settings(spark, settings):
         into, using, *clauses = statement
@@ -273,12 +283,10 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         spark.sql(text, source=source).collect()
 
 
-def _same(name: str, type_: DataType) -> str:
+def _same(theirs: str, ours: str, type_: DataType) -> str:
     """Whether old and new value are equal; maps and variants, which Spark does not compare, by their JSON."""
-    old, new = f"t.{quote(name)}", f"s.{quote(name)}"
-    if any(word in type_.simpleString() for word in ("map<", "variant")):
-        return f"to_json(struct({old})) <=> to_json(struct({new}))"
-    return f"{old} <=> {new}"
+    old, new = f"t.{theirs}", f"s.{ours}"
+    return f"{old} <=> {new}" if is_comparable(type_) else f"to_json(struct({old})) <=> to_json(struct({new}))"
 
 
 def _replaced_part(target: Target, facts: RunFacts, replaced: str | None) -> str | None:
@@ -327,28 +335,34 @@ def _apply(spark: SparkSession, settings: Mapping[str, str | None]) -> None:
             spark.conf.set(key, value)
 
 
-def _check_properties(target: Target, spark: SparkSession, nullable: list[str]) -> None:
+def _check_properties(target: Target, spark: SparkSession, kinds: Sequence[RowKind]) -> None:
     properties = dict(target.properties)
     if target.writing.mode != "append" and properties.get("delta.appendOnly", "").lower() == "true":
         raise OutputError.append_only(target.ref.text)
+    if target.schema is None:
+        return
+    nulls = {name.lower() for kind in kinds for name, is_null in kind.items() if is_null}
+    for field in target.schema.fields:
+        if not field.nullable and field.name.lower() in nulls:
+            raise OutputError.constraint(target.ref.text, "NOT NULL", field.name)
     for key, expression in properties.items():
         if key.startswith("delta.constraints."):
-            _check_constraint(target, spark, expression, nullable)
-    for field in target.schema.fields if target.schema is not None else ():
-        if not field.nullable and field.name in nullable:
-            raise OutputError.constraint(target.ref.text, "NOT NULL", field.name)
+            _check_constraint(target, target.schema, spark, expression, kinds)
 
 
-def _check_key(key: tuple[str, ...], written: StructType) -> None:
+def _check_key(key: tuple[str, ...], written: DataFrame) -> None:
     problems = Gathering()
-    columns = {field.name.lower(): field for field in written.fields}
+    fold = (
+        str if str(written.sparkSession.conf.get("spark.sql.caseSensitive", "false")).lower() == "true" else str.lower
+    )
+    columns = {fold(field.name): field for field in written.schema.fields}
     for name in key:
         with problems.attempt():
-            if name.lower() not in columns:
-                raise OutputError.no_key(name, written.fieldNames())
-            type_ = columns[name.lower()].dataType.simpleString()
-            if any(word in type_ for word in ("map<", "variant")):
-                raise OutputError.key_type(name, type_)
+            if fold(name) not in columns:
+                raise OutputError.no_key(name, written.columns)
+            type_ = columns[fold(name)].dataType
+            if not is_comparable(type_):
+                raise OutputError.key_type(name, type_.simpleString())
     problems.raise_all()
 
 
@@ -359,14 +373,15 @@ def _check_condition(condition: str, written: DataFrame) -> None:
         raise OutputError.bad_condition(condition, first_line(error)) from error
 
 
-def _check_constraint(target: Target, spark: SparkSession, expression: str, nullable: list[str]) -> None:
-    """Whether a row with null predictions passes: the expression over a row of nulls."""
-    named = [name for name in nullable if name.lower() in expression.lower()]
-    if not named or target.schema is None:
-        return
-    row = spark.range(1).select(*[F.lit(None).cast(f.dataType).alias(f.name) for f in target.schema.fields])
-    if row.where(expression).isEmpty():
-        raise OutputError.constraint(target.ref.text, f"CHECK ({expression})", named[0])
+def _check_constraint(
+    target: Target, schema: StructType, spark: SparkSession, expression: str, kinds: Sequence[RowKind]
+) -> None:
+    """Refuse a constraint that all rows of a kind must violate, because of what is null in them."""
+    for kind in kinds:
+        named = [name for name, is_null in kind.items() if name.lower() in expression.lower()]
+        if named and must_fail(spark, expression, schema, kind):
+            null = next((name for name in named if kind[name]), named[0])
+            raise OutputError.constraint(target.ref.text, f"CHECK ({expression})", null, is_null=kind[null])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from spark_scoring.delta.feature_tables import (
     replace_rows,
     row_keys,
 )
+from spark_scoring.delta.stored import schema_of_new_table
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import FeatureTableError, Gathering, ModelError, OutputError
@@ -130,7 +131,14 @@ class LocalFeatureClient:
             raise FeatureTableError.empty_key(name)
         if df is not None:
             _refuse_stream(df, f"rows of feature table {name}")
-            planned = FeatureTable(name, columns, "", primary_keys=keys, timeseries_column=timeseries_column)
+            planned = FeatureTable(
+                name,
+                schema_of_new_table(columns),
+                "",
+                primary_keys=keys,
+                timeseries_column=timeseries_column,
+                partitions=_listed(partition_columns),
+            )
             check_rows(planned, df, replaces=False)
         table = create_feature_table(
             self.spark,

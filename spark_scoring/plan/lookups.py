@@ -42,6 +42,8 @@ class FeatureTable:
     primary_keys: tuple[str, ...] | None = None
     """Its key columns without its time; None where nothing says which they are."""
     timeseries_column: str | None = None
+    partitions: tuple[str, ...] = ()
+    """The columns by which its files are partitioned."""
     notes: tuple[str, ...] = ()
 
 

@@ -1,0 +1,183 @@
+"""Runs into tables that others made: their keys, types, constraints, layout and names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from spark_scoring import plan_job
+from spark_scoring.errors import RequestError, RunError
+from tests.place import ROWS, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+ADDED = "prediction DOUBLE, scoring_error STRING, model_name STRING, model_version STRING, scored_at TIMESTAMP"
+MERGE = {"mode": "merge", "key": ["note"]}
+
+
+@pytest.fixture
+def table(spark: SparkSession, line: str, tmp_path: Path) -> Place:
+    """A place without bad rows, whose model is not rehearsed."""
+    return Place(spark, line, tmp_path, (), rehearse=False)
+
+
+def make_output(place: Place, kept: str, rest: str = "", *, added: str = ADDED) -> None:
+    place.sql(f"CREATE TABLE {{out}} ({kept}, {added}, run_id STRING) USING delta {rest}")
+
+
+def retype(place: Place, **expressions: str) -> None:
+    """Give the source's columns other values, or other types."""
+    source = place.spark.read.format("delta").load(place.source)
+    changed = source.selectExpr(*[f"{expressions.get(name, name)} AS {name}" for name in source.columns])
+    place.source = f"{place.source}_retyped"
+    changed.write.format("delta").save(place.source)
+
+
+def output(place: Place) -> list[Any]:
+    return place.spark.read.format("delta").load(place.output).orderBy("id").collect()
+
+
+def layout(place: Place) -> Any:
+    return place.spark.sql(f"DESCRIBE DETAIL delta.`{place.output}`").collect()[0]
+
+
+def refusal(place: Place, **kwargs: Any) -> str:
+    with pytest.raises(RequestError) as raised:
+        plan_job(place.job(**kwargs), place.spark)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("type_", "empty"), [("STRING", "''"), ("BINARY", "X''")])
+def test_an_empty_key_in_a_partition_column_stops_the_run(table: Place, type_: str, empty: str) -> None:
+    """Delta stores it as null: each run would add another copy."""
+    make_output(table, f"id BIGINT, note {type_}", "PARTITIONED BY (note)")
+    retype(
+        table,
+        note=f"IF(id < 2, {empty}, CAST(id AS {type_}))"
+        if type_ == "STRING"
+        else f"IF(id < 2, {empty}, encode(CAST(id AS STRING), 'UTF-8'))",
+    )
+    with pytest.raises(RunError) as raised:
+        table.run(MERGE)
+    assert raised.value.problems[0].cause == (
+        "it is null in 2 rows, or empty in note, a partition column, where Delta stores an empty value as null; "
+        "nothing was committed"
+    )
+    assert len(raised.value.problems) == 1
+    assert table.versions() == 1
+    for _ in range(2):
+        table.run(MERGE, source={"where": "id >= 2"}, force=True)
+    assert table.ids() == list(range(2, ROWS))
+
+
+def test_zero_and_nan_are_found_again_by_a_merge(table: Place) -> None:
+    """As Spark joins and groups: NaN is NaN, and zero is zero whatever its sign."""
+    merge = {"mode": "merge", "key": ["x"], "keep": ["id", "x", "note"]}
+    columns = {"x": "double(id)"}
+    retype(table, x="IF(id = 0, double('NaN'), IF(id = 1, 0.0D, double(id)))")
+    table.run(merge, columns=columns)
+    retype(table, x="IF(id = 1, -0.0D, x)", note="'new'")
+    report = table.run(merge, columns=columns)
+    assert vars(report.changes) == {"inserted": 0, "updated": ROWS, "deleted": 0, "unchanged": 0}
+    retype(table, x="IF(id = 2, double('NaN'), x)")
+    with pytest.raises(RunError, match="1 of its values stand in more than one row, 2 rows in all"):
+        table.run(merge, columns=columns)
+
+
+def test_char_columns_of_the_source_are_text_in_a_new_output(table: Place) -> None:
+    table.spark.sql(
+        f"CREATE TABLE delta.`{table.folder / 'chars'}` (id BIGINT COMMENT 'the id', x DOUBLE, n INT, note CHAR(8),"
+        " short VARCHAR(9), state STRING DEFAULT 'x') USING delta"
+        " TBLPROPERTIES ('delta.feature.allowColumnDefaults' = 'supported')"
+    )
+    table.spark.sql(
+        f"INSERT INTO delta.`{table.folder / 'chars'}` SELECT id, x, n, note, note, note FROM delta.`{table.source}`"  # noqa: S608
+    )
+    table.source = str(table.folder / "chars")
+    merge = {**MERGE, "keep": ["id", "note", "short", "state"]}
+    table.run(merge, source={"where": "id < 6"})
+    report = table.run(merge)
+    assert vars(report.changes) == {"inserted": ROWS - 6, "updated": 0, "deleted": 0, "unchanged": 6}
+    fields = table.spark.read.format("delta").load(table.output).schema
+    assert [fields[name].metadata for name in merge["keep"]] == [{"comment": "the id"}, {}, {}, {}]
+
+
+def test_char_columns_of_the_output_are_merged(table: Place) -> None:
+    """As Delta itself does not where it pads what it reads (delta-io/delta#3868)."""
+    make_output(table, "id BIGINT, note CHAR(6)")
+    retype(table, note="concat('n', id)")
+    table.run(MERGE, source={"where": "id < 6"})
+    report = table.run(MERGE)
+    assert vars(report.changes) == {"inserted": ROWS - 6, "updated": 0, "deleted": 0, "unchanged": 6}
+    by_id = {"mode": "merge", "key": ["id"]}
+    assert vars(table.run(by_id).changes) == {"inserted": 0, "updated": 0, "deleted": 0, "unchanged": ROWS}
+    assert {len(row["note"]) for row in output(table)} == {6}
+    retype(table, note="IF(id = 1, 'n0 ', note)")
+    with pytest.raises(RunError, match="1 of its values stand in more than one row, 2 rows in all"):
+        table.run(MERGE)
+
+
+def test_a_key_that_cannot_be_compared_is_refused_by_its_type_not_by_its_name(table: Place) -> None:
+    retype(table, note="named_struct('m', map('a', id))")
+    assert "a struct<m:map<string,bigint>> cannot be compared" in refusal(table, output=MERGE)
+    retype(table, note="named_struct('variant', id)")
+    assert table.run(MERGE).rows_out == ROWS
+
+
+def test_case_is_decided_in_the_plan(table: Place) -> None:
+    spark = table.spark
+    make_output(table, "Id BIGINT, note STRING", added=ADDED.replace("prediction", "Prediction"))
+    merge = {"mode": "merge", "key": ["id"]}
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        assert "output.key: ID: the run does not write this column" in refusal(
+            table, output={"mode": "merge", "key": ["ID"]}
+        )
+        table.run(merge, source={"where": "id < 6"})
+        assert vars(table.run(merge).changes) == {"inserted": ROWS - 6, "updated": 0, "deleted": 0, "unchanged": 6}
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+    table.sql("DELETE FROM {out}")
+    table.sql("DROP TABLE IF EXISTS {out}")
+    table.output = str(table.folder / "strict")
+    make_output(table, "id BIGINT, note STRING", added=ADDED.replace("prediction DOUBLE", "Prediction DOUBLE NOT NULL"))
+    assert "its constraint NOT NULL refuses a null Prediction" in refusal(table)
+
+
+@pytest.mark.parametrize(
+    ("check", "refused"),
+    [
+        ("id >= 0 AND (prediction IS NULL OR prediction >= 0)", None),
+        ("scoring_error IS NOT NULL OR prediction >= 0", None),
+        ("model_name <> 'prediction'", None),
+        ("prediction >= 0", "a null prediction"),
+        ("id >= 0 AND NOT prediction < 0", "a null prediction"),
+        ("scoring_error IS NULL", "a row that has a scoring_error"),
+        ("scoring_error <> '{x}'", "a null scoring_error"),
+    ],
+)
+def test_a_check_is_refused_only_if_such_rows_must_fail_it(
+    spark: SparkSession, line: str, tmp_path: Path, check: str, refused: str | None
+) -> None:
+    place = Place(spark, line, tmp_path, {3, 7}, rehearse=False)
+    make_output(place, "id BIGINT, note STRING")
+    spark.sql(f"ALTER TABLE delta.`{place.output}` ADD CONSTRAINT c CHECK ({check})")
+    if refused is None:
+        assert place.run().rows_out == ROWS
+        return
+    text = refusal(place)
+    assert f"its constraint CHECK ({check}) refuses {refused}" in text
+    fix = text.partition("let it accept such rows: ... ")[2].splitlines()[0]
+    spark.sql(f"ALTER TABLE delta.`{place.output}` DROP CONSTRAINT c")
+    spark.sql(f"ALTER TABLE delta.`{place.output}` ADD CONSTRAINT c CHECK ({check} {fix})")
+    assert place.run().rows_out == ROWS
+
+
+def test_good_rows_alone_may_be_bound_to_have_predictions(table: Place) -> None:
+    make_output(table, "id BIGINT, note STRING")
+    table.sql("ALTER TABLE {out} ADD CONSTRAINT c CHECK (prediction >= 0)")
+    assert table.run(bad_rows="quarantine").rows_out == ROWS
