@@ -112,6 +112,15 @@ class TableNameError(RequestError):
             fix = "SHOW CATALOGS lists those that exist and that you may use"
         super().__init__([Problem(f"table {name!r}", cause, fix)])
 
+    @classmethod
+    def unusual(cls, name: str) -> TableNameError:
+        error = cls(name)
+        cause = "Spark's own catalog takes names of plain letters (a-z), digits and underscores only"
+        fix = "give it such a name; a job's source and output may have a path instead, of any characters"
+        error.problems = (Problem(f"table {name!r}", cause, fix),)
+        error.args = (error.problems,)
+        return error
+
 
 class JobError(RequestError):
     """The job file or a setting of it is wrong."""
@@ -687,6 +696,12 @@ class FeatureTableError(RequestError):
         return cls([Problem(f"feature table {name}", f"Spark refused it: {cause}", "mend what it names")])
 
     @classmethod
+    def needs_mapping(cls, name: str, names: Sequence[str]) -> FeatureTableError:
+        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
+        fix = "rename them, or let the table map columns: tags={'delta.columnMapping.mode': 'name'}"
+        return cls([Problem(f"feature table {name}", cause, fix)])
+
+    @classmethod
     def no_schema(cls, name: str) -> FeatureTableError:
         return cls([Problem(f"feature table {name}", "neither df nor schema says what columns it has", "give one")])
 
@@ -805,8 +820,18 @@ class OutputError(RequestError):
     def types(cls, text: str, rows: Sequence[str]) -> OutputError:
         table = "\n      ".join(rows)
         cause = f"evolve adds columns, but the types of these differ:\n      {table}"
-        fix = "overwrite the whole table (without replace_where or clustering), or write to another one"
+        fix = (
+            "write to another table; or overwrite the whole table, where it has no clustering, no NOT NULL and no "
+            "columns that it fills itself"
+        )
         return cls([Problem(f"output {text}", cause, fix)])
+
+    @classmethod
+    def lacks(cls, text: str, columns: Sequence[str]) -> OutputError:
+        cause = (
+            f"the run does not write {listed(columns)}, which the table cannot do without (NOT NULL, or a partition)"
+        )
+        return cls([Problem(f"output {text}", cause, "keep such a column of the source, or write to another table")])
 
     @classmethod
     def not_predictions(cls, text: str, column: str) -> OutputError:
@@ -1131,6 +1156,12 @@ class CommitError(RunError):
         more = Problem(f"quarantine {quarantine}", cause, "run again: the next run replaces them")
         told = [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
         return cls([*told, more])
+
+    @classmethod
+    def unseen(cls, problems: Sequence[Problem], text: str, kind: str) -> CommitError:
+        told = [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
+        cause = f"whether the run has committed to it could not be looked up ({kind})"
+        return cls([*told, Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")])
 
     @classmethod
     def not_found(cls, text: str) -> CommitError:

@@ -20,7 +20,7 @@ from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
 from spark_scoring.delta.sink import Rows, check_target, inspect_again
-from spark_scoring.delta.source import read_again, read_version
+from spark_scoring.delta.source import is_delta, read_again, read_version
 from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
@@ -376,13 +376,16 @@ def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     """What a failed run is told: what went wrong, and what it has committed all the same."""
     if isinstance(error, FeatureTableError):  # found before the first row was scored
         return error
-    if committed := _found(plan, plan.target, run_id):
-        if isinstance(error, RunError):  # it says so itself
-            return error
-        return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
     explained = explain_failure(error, plan.target.ref.text, _read_text(plan))
-    if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
-        return CommitError.quarantined_only(explained.problems, plan.quarantine.ref.text, committed.version)
+    try:
+        if committed := _found(plan, plan.target, run_id):
+            if isinstance(error, RunError):  # it says so itself
+                return error
+            return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
+        if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
+            return CommitError.quarantined_only(explained.problems, plan.quarantine.ref.text, committed.version)
+    except Exception as unseen:  # noqa: BLE001  the run's own error is what counts
+        return CommitError.unseen(explained.problems, plan.target.ref.text, type(unseen).__name__)
     return explained
 
 
@@ -393,11 +396,10 @@ def _read_text(plan: JobPlan) -> str:
 
 
 def _found(plan: JobPlan, target: Target, run_id: str) -> Commit | None:
-    """The commit of a run that raised, if it had got that far; None too where there is no table to ask."""
-    try:
-        return find_commit(_session(plan), target.ref, run_id)
-    except Exception:  # noqa: BLE001  the table may not be there, and the run's own error is what counts
-        return None
+    """The commit of a run that raised, if it had got that far: looked for where the rows are written."""
+    ref, path = target.ref, target.path
+    written = ref if path is None else replace(ref, sql=f"delta.{quote(path)}", path=path)
+    return find_commit(_session(plan), written, run_id) if is_delta(_session(plan), written) else None
 
 
 class _Observed:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
-from spark_scoring.delta.sink import writing_settings
+from spark_scoring.delta.sink import needing_mapping, writing_settings
 from spark_scoring.delta.source import describe_table, history, read_version, tables_near
 from spark_scoring.delta.stored import (
     PADDING_SETTING,
+    as_read,
     has_char,
     keys_as_stored,
     of_new_table,
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
+_INTEGERS = ("tinyint", "smallint", "int", "bigint")
 _KEYS = "spark_scoring.primary_keys"
 _TIME = "spark_scoring.timeseries_column"
 _CONSTRAINT = re.compile(r"PRIMARY KEY \((.*)\)", re.DOTALL)
@@ -101,6 +105,9 @@ def create_feature_table(
     needed = (*primary_keys, *([] if timeseries_column is None else [timeseries_column]), *partition_columns)
     if lacking := [column for column in needed if column not in schema.fieldNames()]:
         raise FeatureTableError.lacks_columns(name, lacking, schema.fieldNames())
+    odd = needing_mapping(schema)
+    if odd and (tags or {}).get("delta.columnMapping.mode", "none") == "none":
+        raise FeatureTableError.needs_mapping(name, odd)
     properties = {_KEYS: json.dumps(list(primary_keys)), **(tags or {})}
     if timeseries_column is not None:
         properties[_TIME] = timeseries_column
@@ -130,7 +137,8 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
     folded = {key.lower() for key in keys}
     pairs = [(quote(named.get(name.lower(), name)), f"s.{quote(name)}") for name in df.columns]
     own = {name.lower(): quote(name) for name in df.columns}
-    on = [f"t.{quote(named.get(key.lower(), key))} = s.{own[key.lower()]}" for key in keys]
+    old = {key: as_read(f"t.{quote(named.get(key.lower(), key))}", key, table.schema) for key in keys}
+    on = [f"{old[key]} = s.{own[key.lower()]}" for key in keys]
     changes = [f"{theirs} = {ours}" for theirs, ours in pairs if ours.lower() not in {f"s.{quote(k)}" for k in folded}]
     into, *clauses = [
         f"MERGE {'WITH SCHEMA EVOLUTION ' if adds else ''}INTO {table.sql} t USING",
@@ -145,13 +153,33 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
 
 
 def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
-    """Replace all rows, and the columns by those of the new ones. Runs a job; the rows were checked."""
+    """Replace all rows; the table keeps its columns, layout and constraints. Runs a job; the rows were checked.
+
+    A column that the table lacks is added to it. One that the rows lack is null, unless the table fills it itself.
+    """
     detail = describe_table(spark, TableRef(text=table.name, sql=table.sql)) or {}
-    own = {name.lower() for name in df.columns}
-    partitions = [name for name in detail.get("partitionColumns") or () if name.lower() in own]
-    writer = df.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    theirs = {field.name.lower(): field.dataType for field in table.schema.fields}
+    left_out = theirs.keys() - {name.lower() for name in df.columns}
+    filled = filled_columns(df, table.sql, table.schema, left_out) if left_out else frozenset()
+    rows = _widened(of_new_table(df), theirs)
+    for name in table.partitions:  # Delta overwrites no partitioned table with rows that lack its partition columns
+        if name.lower() in left_out - filled:
+            rows = rows.withColumn(name, F.lit(None).cast(theirs[name.lower()]))
+    writer = rows.write.format("delta").mode("overwrite")
+    if any(name.lower() not in theirs for name in df.columns):
+        writer = writer.option("mergeSchema", "true")
+    if detail.get("clusteringColumns"):
+        writer = writer.option("replaceWhere", "true")  # a plain overwrite would forget the clustering
     with writing_settings(spark):
-        (writer.partitionBy(*partitions) if partitions else writer).saveAsTable(table.sql)
+        writer.saveAsTable(table.sql)
+
+
+def _widened(df: DataFrame, theirs: Mapping[str, DataType]) -> DataFrame:
+    """The rows in the table's types: beside generated columns Delta does not widen them by itself."""
+    columns = [(field.name, theirs.get(field.name.lower(), field.dataType), field.dataType) for field in df.schema]
+    odd = {name: type_ for name, type_, ours in columns if type_.simpleString() != ours.simpleString()}
+    plain = [(F.col(quote(name)), name) for name in df.columns]
+    return df.select(*[c.cast(odd[name]).alias(name) if name in odd else c for c, name in plain]) if odd else df
 
 
 def drop_feature_table(spark: SparkSession, table: FeatureTable) -> None:
@@ -159,7 +187,7 @@ def drop_feature_table(spark: SparkSession, table: FeatureTable) -> None:
     spark.sql(f"DROP TABLE IF EXISTS {table.sql}")
 
 
-def check_rows(table: FeatureTable, df: DataFrame, *, replaces: bool) -> None:
+def check_rows(table: FeatureTable, df: DataFrame) -> None:
     """Refuse rows that the table cannot take. Runs one job over their keys.
 
     Raises:
@@ -174,12 +202,11 @@ def check_rows(table: FeatureTable, df: DataFrame, *, replaces: bool) -> None:
     folded = {field.name.lower(): field for field in df.schema.fields}
     if lacking := [key for key in keys if key.lower() not in folded]:
         raise FeatureTableError.lacks_columns(table.name, lacking, df.columns)
-    theirs = {field.name.lower(): field.dataType.simpleString() for field in table.schema.fields}
+    theirs = {field.name.lower(): field.dataType for field in table.schema.fields}
     differing = [
-        (field.name, field.dataType.simpleString(), theirs[name])
+        (field.name, field.dataType.simpleString(), theirs[name].simpleString())
         for name, field in folded.items()
-        if not (replaces and name not in {k.lower() for k in keys})
-        and theirs.get(name, field.dataType.simpleString()) != field.dataType.simpleString()
+        if name in theirs and not _is_held(field.dataType, theirs[name])
     ]
     if differing:
         raise FeatureTableError.types_differ(table.name, differing)
@@ -191,6 +218,12 @@ def check_rows(table: FeatureTable, df: DataFrame, *, replaces: bool) -> None:
         raise FeatureTableError.null_keys(table.name, keys, blank)
     if (found["rows"] or 0) > 1:
         raise FeatureTableError.duplicate_keys(table.name, keys)
+
+
+def _is_held(ours: DataType, theirs: DataType) -> bool:
+    """Whether a column of the table holds the rows' values as they are: Delta widens integers and FLOAT by itself."""
+    pair = (ours.simpleString(), theirs.simpleString())
+    return pair[0] == pair[1] or pair == ("float", "double") or pair in combinations(_INTEGERS, 2)
 
 
 def row_keys(table: FeatureTable) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from spark_scoring.redact import redact
 from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyspark.sql import SparkSession
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -84,7 +86,7 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
     """The table or path as this session addresses it; registers a warehouse folder's table on first use.
 
     Raises:
-        TableNameError: the name has no one to three parts, or its catalog is unknown here.
+        TableNameError: the name has no one to three parts, its catalog is unknown here, or takes no such name.
 
     """
     if path is not None:
@@ -100,9 +102,19 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
             raise TableNameError(table, unknown_catalog=parts[0])
         note = f"no catalog {parts[0]!r} here: its tables are those of the warehouse folder {folder}"
         parts = parts[1:]
+    if _is_session_catalog(spark, parts) and not all(_FOLDER_NAME.fullmatch(part) for part in parts):
+        raise TableNameError.unusual(table)
     ref = TableRef(text=table, sql=".".join(quote(p) for p in parts), parts=parts, note=note)
     register_table(spark, ref)
     return ref
+
+
+def _is_session_catalog(spark: SparkSession, parts: Sequence[str]) -> bool:
+    """Whether the name is one of open-source Spark's own catalog, which takes no other names than those of folders."""
+    if not str(spark.conf.get("spark.sql.catalog.spark_catalog", "")).startswith("org.apache.spark.sql.delta"):
+        return False
+    catalog = parts[0] if len(parts) == 3 else spark.catalog.currentCatalog()  # noqa: PLR2004
+    return catalog.lower() == "spark_catalog"
 
 
 def register_warehouse(spark: SparkSession) -> None:

@@ -17,17 +17,18 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, MapType, StructType
 
 from spark_scoring.delta.constraints import RowKind, must_fail
+from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.source import PinnedSource, describe_table
-from spark_scoring.delta.stored import PADDING_SETTING, has_char, is_comparable, of_new_table, padded
+from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
 from spark_scoring.errors import Gathering, OutputError, first_line
 from spark_scoring.sql import literal, quote, unformatted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
-    from pyspark.sql.types import DataType
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType, StructField
 
     from spark_scoring.delta.ledger import Mode, RunFacts
 
@@ -59,7 +60,7 @@ class Writing:
     key: tuple[str, ...] = ()
     """Columns by which a merge finds the row that it updates."""
     evolve: bool = False
-    """Whether the table takes columns that it lacks; an overwrite of the whole table, any other columns."""
+    """Whether the table takes columns that it lacks; an overwrite of the whole table, other types, too."""
 
     @property
     def text(self) -> str:
@@ -170,7 +171,7 @@ def check_target(
             _check_condition(target.writing.replace_where, written)
     if target.schema is not None:
         with problems.attempt():
-            _check_schema(target, target.schema, written.schema, run_column)
+            _check_schema(target, target.schema, written, run_column)
         with problems.attempt():
             _check_mapping(target, target.schema, written.schema)
     problems.raise_all(OutputError)
@@ -205,7 +206,7 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         "txnVersion": str(facts.generation),
         "partitionOverwriteMode": "static",  # of the table, whatever the session says
     }
-    if target.schema is None and any(_NEEDS_MAPPING & set(name) for name in _all_names(frame.schema)):
+    if target.schema is None and needing_mapping(frame.schema):
         options["delta.columnMapping.mode"] = "name"
     if target.schema is None and target.writing.replace_where is not None:  # of a table that exists, Delta checks it
         frame = _guarded(frame, target.writing.replace_where, facts.run_column)
@@ -214,9 +215,12 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         mode = "error"  # into a table that is new: if another run makes it first, this one must merge
     if condition := _replaced_part(target, facts, replaced):
         mode, options["replaceWhere"] = "overwrite", condition
-    writer = frame.write.format("delta").mode(mode).options(**options)
     if target.schema is not None and target.writing.evolve:
-        writer = _evolving(writer, target, _drift(target.schema, frame.schema), frame.columns)
+        frame, evolving = _evolving(frame, target.schema)
+        options |= evolving
+    writer = frame.write.format("delta").mode(mode).options(**options)
+    if target.partitions and "overwriteSchema" in options:
+        writer = writer.partitionBy(*target.partitions)
     spark = frame.sparkSession
     if target.path is not None:
         writer.save(target.path)
@@ -229,13 +233,12 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         writer.saveAsTable(target.ref.sql)
 
 
-def _evolving(writer: DataFrameWriter, target: Target, drift: _Drift, columns: Sequence[str]) -> DataFrameWriter:
-    if _replaces_table(target) and (drift.gone or drift.changed):
-        own = {name.lower() for name in columns}
-        partitions = [name for name in target.partitions if name.lower() in own]
-        writer = writer.option("overwriteSchema", "true")
-        return writer.partitionBy(*partitions) if partitions else writer
-    return writer.option("mergeSchema", "true") if drift.new else writer
+def _evolving(frame: DataFrame, schema: StructType) -> tuple[DataFrame, dict[str, str]]:
+    """The frame, and the options by which the table takes its columns; it loses none of its own."""
+    drift = _drift(schema, frame.schema)
+    if drift.changed:
+        return of_table(frame, schema), {"overwriteSchema": "true"}
+    return frame, {"mergeSchema": "true"} if drift.new else {}
 
 
 def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
@@ -257,10 +260,13 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     def theirs(name: str) -> str:
         return quote(named.get(name.lower(), name))
 
-    on = " AND ".join(f"t.{theirs(name)} = s.{quote(name)}" for name in target.writing.key)
+    def old(name: str) -> str:
+        return as_read(f"t.{theirs(name)}", name, schema)
+
+    on = " AND ".join(f"{old(name)} = s.{quote(name)}" for name in target.writing.key)
     new = _drift(schema, rows.frame.schema).new
     compared = [f for f in rows.frame.schema.fields if f.name not in (*rows.stamps, *target.writing.key)]
-    same = " AND ".join(_same(theirs(f.name), quote(f.name), f.dataType) for f in compared) if not new else "false"
+    same = " AND ".join(_same(old(f.name), quote(f.name), f.dataType) for f in compared) if not new else "false"
     differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
     updated = ", ".join(f"{theirs(name)} = s.{quote(name)}" for name in columns)
     statement = [
@@ -283,9 +289,9 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         spark.sql(text, source=source).collect()
 
 
-def _same(theirs: str, ours: str, type_: DataType) -> str:
+def _same(old: str, ours: str, type_: DataType) -> str:
     """Whether old and new value are equal; maps and variants, which Spark does not compare, by their JSON."""
-    old, new = f"t.{theirs}", f"s.{ours}"
+    new = f"s.{ours}"
     return f"{old} <=> {new}" if is_comparable(type_) else f"to_json(struct({old})) <=> to_json(struct({new}))"
 
 
@@ -413,19 +419,37 @@ def _drift(existing: StructType, written: StructType) -> _Drift:
     )
 
 
-def _check_schema(target: Target, existing: StructType, written: StructType, run_column: str) -> None:
-    drift = _drift(existing, written)
+def _check_schema(target: Target, existing: StructType, written: DataFrame, run_column: str) -> None:
+    drift = _drift(existing, written.schema)
     if not drift.is_any:
         return
-    rows = [("", "column", "run writes", "table has"), *drift.rows]
+    filled = filled_columns(written, target.ref.sql, existing, drift.gone) if drift.gone else frozenset()
+    rows = [("", "column", "run writes", "table has"), *[_told(row, filled) for row in drift.rows]]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    gone = drift.gone - filled
+    if not (drift.new or drift.changed or gone):
+        return
     if not target.writing.evolve:
         raise OutputError.schema(target.ref.text, lines)
     if existing.fields and run_column.lower() not in {name.lower() for name in existing.names}:
         raise OutputError.not_predictions(target.ref.text, run_column)
-    if drift.changed and not _replaces_table(target):
+    partitions = {name.lower() for name in target.partitions} if target.writing.mode != "merge" else set()
+    if needed := [
+        f.name for f in existing if f.name.lower() in gone and (not f.nullable or f.name.lower() in partitions)
+    ]:
+        raise OutputError.lacks(target.ref.text, needed)
+    if drift.changed and (not _replaces_table(target) or filled or not all(map(_is_plain, existing))):
         raise OutputError.types(target.ref.text, lines)
+
+
+def _told(row: tuple[str, str, str, str], filled: Collection[str]) -> tuple[str, str, str, str]:
+    return (" ", row[1], "(the table fills it)", row[3]) if row[1].lower() in filled else row
+
+
+def _is_plain(field: StructField) -> bool:
+    """Whether a column can be made again with another type and lose nothing but that."""
+    return field.nullable and "CURRENT_DEFAULT" not in field.metadata
 
 
 def _check_mapping(target: Target, existing: StructType, written: StructType) -> None:
@@ -433,9 +457,14 @@ def _check_mapping(target: Target, existing: StructType, written: StructType) ->
     if dict(target.properties).get("delta.columnMapping.mode", "none") != "none":
         return
     known = set(_all_names(existing))
-    odd = [name for name in _all_names(written) if _NEEDS_MAPPING & set(name) and name not in known]
+    odd = [name for name in needing_mapping(written) if name not in known]
     if odd:
         raise OutputError.needs_mapping(target.ref.text, target.ref.sql, odd)
+
+
+def needing_mapping(schema: StructType) -> list[str]:
+    """Names of columns, and of what is inside them, that Parquet cannot hold."""
+    return [name for name in _all_names(schema) if _NEEDS_MAPPING & set(name)]
 
 
 def _all_names(type_: DataType) -> list[str]:

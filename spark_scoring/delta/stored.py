@@ -68,6 +68,12 @@ def _stored(column: Column, name: str, schema: StructType) -> Column:
     return F.when(F.char_length(column) < length, F.rpad(column, length, " ")).otherwise(column) if length else column
 
 
+def as_read(column: str, name: str, schema: StructType) -> str:
+    """A table's column in SQL as it is read with padding: Delta may have stored a text of a CHAR column without."""
+    length = _lengths(schema).get(name.lower())
+    return f"rpad({column}, {length}, ' ')" if length else column
+
+
 def padded(frame: DataFrame, schema: StructType) -> DataFrame:
     """The frame, whose texts are as long as the table's CHAR columns hold them."""
     if not _lengths(schema):
@@ -78,6 +84,20 @@ def padded(frame: DataFrame, schema: StructType) -> DataFrame:
 def of_new_table(frame: DataFrame) -> DataFrame:
     """The frame as columns of a table to be: STRING for CHAR and VARCHAR, no defaults of the table that it is from."""
     return frame.select(*[_plain(field) for field in frame.schema.fields])
+
+
+def of_table(frame: DataFrame, schema: StructType) -> DataFrame:
+    """The frame with a table's comments, and with those of its columns that the frame lacks, as null."""
+    known = {field.name.lower(): field for field in schema.fields}
+    own = [_commented(F.col(quote(name)), name, known.get(name.lower())) for name in frame.columns]
+    ours = {name.lower() for name in frame.columns}
+    rest = [field for key, field in known.items() if key not in ours]
+    return frame.select(*own, *[_commented(F.lit(None).cast(f.dataType), f.name, f) for f in rest])
+
+
+def _commented(column: Column, name: str, field: StructField | None) -> Column:
+    kept = {} if field is None else _kept(field.metadata)
+    return column.alias(name, metadata=kept) if kept else column.alias(name)
 
 
 def schema_of_new_table(schema: StructType) -> StructType:

@@ -139,7 +139,7 @@ class LocalFeatureClient:
                 timeseries_column=timeseries_column,
                 partitions=_listed(partition_columns),
             )
-            check_rows(planned, df, replaces=False)
+            check_rows(planned, df)
         table = create_feature_table(
             self.spark,
             name,
@@ -174,7 +174,7 @@ class LocalFeatureClient:
             raise FeatureTableError.bad_mode(mode)
         _refuse_stream(df, f"rows of feature table {name}")
         table = find_feature_table(self.spark, name)
-        check_rows(table, df, replaces=mode == "overwrite")
+        check_rows(table, df)
         if mode == "merge":
             merge_rows(self.spark, table, df)
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from spark_scoring import plan_job
+from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
 from tests.place import ROWS, Place
 
@@ -181,3 +181,72 @@ def test_good_rows_alone_may_be_bound_to_have_predictions(table: Place) -> None:
     make_output(table, "id BIGINT, note STRING")
     table.sql("ALTER TABLE {out} ADD CONSTRAINT c CHECK (prediction >= 0)")
     assert table.run(bad_rows="quarantine").rows_out == ROWS
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite", "merge"])
+def test_columns_that_the_output_fills_itself_are_no_drift(table: Place, mode: str) -> None:
+    own = (
+        "half DOUBLE GENERATED ALWAYS AS (prediction / 2), n BIGINT GENERATED ALWAYS AS IDENTITY,"
+        " state STRING DEFAULT 'new'"
+    )
+    rest = "PARTITIONED BY (day)" if mode == "append" else "CLUSTER BY (id)"
+    make_output(
+        table,
+        f"id BIGINT NOT NULL COMMENT 'the id', day DATE GENERATED ALWAYS AS (CAST(scored_at AS DATE)), {own}",
+        f"{rest} TBLPROPERTIES ('delta.feature.allowColumnDefaults' = 'supported', 'own' = 'kept')",
+    )
+    table.sql("ALTER TABLE {out} ADD CONSTRAINT c CHECK (id >= 0)")
+    writing = {"mode": mode, "key": ["id"]} if mode == "merge" else {"mode": mode}
+    for evolve, keep in ((False, ["id"]), (True, ["id", "note"])):
+        table.run({**writing, "keep": keep, "evolve": evolve}, force=True)
+    rows = output(table)
+    assert len(rows) == ROWS * (2 if mode == "append" else 1)
+    assert all((r["half"], r["day"], r["state"]) == (r["prediction"] / 2, r["scored_at"].date(), "new") for r in rows)
+    assert len({row["n"] for row in rows}) == len(rows)
+    assert {row["note"] is None for row in rows} == ({True, False} if mode == "append" else {False})
+    detail = layout(table)
+    assert (detail["clusteringColumns"] or detail["partitionColumns"]) == [rest.split("(")[1].rstrip(")")]
+    assert (detail["properties"]["own"], detail["properties"]["delta.constraints.c"]) == ("kept", "id >= 0")
+    id_ = table.spark.read.format("delta").load(table.output).schema["id"]
+    assert (id_.nullable, id_.metadata) == (False, {"comment": "the id"})
+
+
+def test_evolve_takes_away_no_column(table: Place) -> None:
+    make_output(
+        table, "id BIGINT, theirs INT COMMENT 'ours'", added=ADDED.replace("prediction DOUBLE", "prediction INT")
+    )
+    over = {"mode": "overwrite", "keep": ["id"]}
+    assert "theirs         -           int" in refusal(table, output=over)
+    table.run({**over, "evolve": True})
+    schema = table.spark.read.format("delta").load(table.output).schema
+    assert (schema["prediction"].dataType.simpleString(), schema["theirs"].metadata) == ("double", {"comment": "ours"})
+    table.sql("ALTER TABLE {out} ADD COLUMN part STRING")
+    table.sql("REPLACE TABLE {out} USING delta PARTITIONED BY (part) AS SELECT * FROM {out}")
+    assert "the run does not write part, which the table cannot do without" in refusal(
+        table, output={**over, "evolve": True}
+    )
+
+
+@pytest.mark.parametrize("name", ["`ml-prod`.preds", "ml.`my table`", "prédictions", "main.`a.b`.t"])
+def test_a_name_that_the_catalog_does_not_take_is_refused_when_planned(table: Place, name: str) -> None:
+    """Spark refuses it after it has written the rows."""
+    text = refusal(table, output={"table": name, "path": None})
+    assert "Spark's own catalog takes names of plain letters (a-z), digits and underscores only" in text
+
+
+def test_nothing_was_committed_is_said_only_after_a_look(table: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        if list(table.folder.glob("out/_delta_log/*.json")):
+            msg = "no catalog"
+            raise OSError(msg)
+
+    monkeypatch.setattr("spark_scoring.delta.sink.register_table", fail)
+    plan = plan_job(table.job(), table.spark)
+    with pytest.raises(RunError, match="predictions were committed as its version 0"):
+        run_job(plan)
+    monkeypatch.setattr("spark_scoring.running.find_commit", fail)
+    with pytest.raises(
+        RunError, match=r"whether the run has committed to it could not be looked up \(OSError\)"
+    ) as told:
+        run_job(plan)
+    assert "nothing was committed" not in str(told.value)

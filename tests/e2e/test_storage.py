@@ -52,6 +52,7 @@ def test_evolve_replaces_columns_only_with_all_rows_and_only_of_predictions(clea
         "model_name": "double",
         "scoring_error": "string",
         "prediction": "string",
+        "x": "double",
         "model_version": "string",
         "scored_at": "timestamp",
         "run_id": "string",

@@ -45,14 +45,14 @@ def test_merge_updates_known_keys_and_adds_new_ones(client: LocalFeatureClient, 
     assert rows(client, "main.ft.merged") == [(1, 1.0, "a", None), (2, 20.0, "b", True), (3, 30.0, None, False)]
 
 
-def test_overwrite_replaces_rows_and_columns_and_keeps_the_keys(
+def test_overwrite_replaces_rows_adds_columns_and_keeps_the_keys(
     client: LocalFeatureClient, spark: SparkSession
 ) -> None:
     client.create_table(name="main.ft.replaced", primary_keys="k", df=spark.table("ft.things"))
     client.write_table(
         name="main.ft.replaced", df=spark.createDataFrame([(9, "x")], "k bigint, w string"), mode="overwrite"
     )
-    assert rows(client, "main.ft.replaced") == [(9, "x")]
+    assert rows(client, "main.ft.replaced") == [(9, None, None, "x")]
     with pytest.raises(FeatureTableError, match="several rows have the same key"):
         client.write_table(
             name="main.ft.replaced", df=spark.createDataFrame([(9, "x"), (9, "y")], "k bigint, w string")
@@ -66,6 +66,56 @@ def test_an_overwrite_keeps_the_tables_partitions(client: LocalFeatureClient, sp
     new = spark.createDataFrame([(9, "x", 1)], "k bigint, note string, w int")
     client.write_table(name="main.ft.parted", df=new, mode="overwrite")
     assert spark.sql("DESCRIBE DETAIL ft.parted").collect()[0]["partitionColumns"] == ["note"]
+
+
+def test_an_overwrite_keeps_layout_and_constraints(client: LocalFeatureClient, spark: SparkSession) -> None:
+    client.create_table(name="main.ft.laid", primary_keys="k", df=spark.table("ft.things"))
+    properties = spark.sql("SHOW TBLPROPERTIES ft.laid ('spark_scoring.primary_keys')").collect()[0]["value"]
+    kept = f"'spark_scoring.primary_keys' = '{properties}', 'delta.feature.allowColumnDefaults' = 'supported'"
+    for table, rest in (("laid", "CLUSTER BY (k)"), ("parted_too", "PARTITIONED BY (part)")):
+        spark.sql(
+            f"CREATE OR REPLACE TABLE ft.{table} (k BIGINT NOT NULL COMMENT 'the key', v DOUBLE,"
+            " twice DOUBLE GENERATED ALWAYS AS (v * 2), n BIGINT GENERATED ALWAYS AS IDENTITY, d STRING DEFAULT 'x',"
+            f" part STRING) USING delta {rest} TBLPROPERTIES ({kept})"
+        )
+        client.write_table(name=f"main.ft.{table}", df=spark.sql("SELECT 1L AS k, 5D AS v, 'p' AS part"))
+        client.write_table(name=f"main.ft.{table}", df=spark.sql("SELECT 2 AS k, 6F AS v"), mode="overwrite")
+        assert rows(client, f"main.ft.{table}") == [(2, 6.0, 12.0, 2, "x", None)]
+        detail = spark.sql(f"DESCRIBE DETAIL ft.{table}").collect()[0]
+        assert (detail["clusteringColumns"] or detail["partitionColumns"]) == [rest.split("(")[1].rstrip(")")]
+        key = spark.table(f"ft.{table}").schema["k"]
+        assert (key.nullable, key.metadata) == (False, {"comment": "the key"})
+    with pytest.raises(FeatureTableError, match="columns of another type: v: rows have string, the table double"):
+        client.write_table(name="main.ft.laid", df=spark.sql("SELECT 2L AS k, 'a' AS v"), mode="overwrite")
+
+
+def test_char_keys_are_merged_and_empty_keys_of_a_partition_are_refused(
+    client: LocalFeatureClient, spark: SparkSession
+) -> None:
+    spark.sql("CREATE TABLE ft.chars (k CHAR(3), v INT) USING delta")
+    spark.sql("INSERT INTO ft.chars VALUES ('a', 1), ('b', 2)")
+    client.create_table(name="main.ft.of_chars", primary_keys="k", df=spark.table("ft.chars"))
+    assert spark.table("ft.of_chars").schema["k"].metadata == {}
+    spark.sql("ALTER TABLE ft.chars SET TBLPROPERTIES ('spark_scoring.primary_keys' = '[\"k\"]')")
+    for table in ("chars", "of_chars"):
+        client.write_table(name=f"main.ft.{table}", df=spark.sql("SELECT rpad('a', 3, ' ') AS k, 10 AS v"))
+        assert rows(client, f"main.ft.{table}") == [("a  ", 10), ("b  ", 2)]
+    parted = spark.sql("SELECT '' AS k, 1 AS v")
+    options: dict[str, Any] = {"name": "main.ft.blank", "primary_keys": "k", "partition_columns": "k"}
+    with pytest.raises(FeatureTableError, match="or are empty in k, a partition column"):
+        client.create_table(**options, df=parted)
+    client.create_table(**options, schema=parted.schema)
+    with pytest.raises(FeatureTableError, match="or are empty in k, a partition column"):
+        client.write_table(name="main.ft.blank", df=parted)
+
+
+def test_a_name_that_a_table_cannot_hold_is_told(client: LocalFeatureClient, spark: SparkSession) -> None:
+    odd = spark.sql("SELECT 1L AS k, 2 AS `a b`")
+    with pytest.raises(FeatureTableError, match="cannot hold these names as it is: 'a b'") as raised:
+        client.create_table(name="main.ft.spaced", primary_keys="k", df=odd)
+    assert "tags={'delta.columnMapping.mode': 'name'}" in str(raised.value)
+    with pytest.raises(RequestError, match="takes names of plain letters"):
+        client.create_table(name="main.`ml-x`.spaced", primary_keys="k", df=odd)
 
 
 FAILING = "SELECT id AS k, IF(id > 2, CAST(raise_error('no') AS INT), 1) AS w FROM range(5)"
