@@ -54,7 +54,7 @@ def place(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     It scores while it commits, as runs of many rows do.
     """
-    monkeypatch.setattr(running, "_are_few", lambda plan, rows: False)
+    monkeypatch.setattr(running, "_FEW_ROWS", 0)
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
     folder = str(tmp_path / "model")
     model = Waiting(str(tmp_path))
