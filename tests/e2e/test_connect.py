@@ -26,6 +26,7 @@ settings = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.warehouse.dir": f"{folder}/warehouse",
     "spark.ui.enabled": "false",
+    "spark.python.authenticate.socketTimeout": "120s",  # a loaded machine starts Python late
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.shuffle.partitions": "2",
 }
