@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.sink import session_settings
+from spark_scoring.delta.settings import session_settings
 from spark_scoring.features.functions import call_sql, describe_function
 from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names
 from spark_scoring.plan.lookups import FunctionCall

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from pyspark.errors import StreamingQueryException
 
 from spark_scoring.delta.failures import explain_failure
-from spark_scoring.delta.sink import inspect_again, session_settings
+from spark_scoring.delta.settings import session_settings
+from spark_scoring.delta.sink import inspect_again
 from spark_scoring.delta.stream import (
     alters_columns,
     changes_rows,

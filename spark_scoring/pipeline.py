@@ -12,6 +12,7 @@ from pyspark.sql.types import StructType
 
 from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
+from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
 from spark_scoring.engine.rehearsal import rehearsed
@@ -109,7 +110,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         methods=tuple(predict),
         params=params or {},
         per_class=per_class,
-        case_sensitive=isinstance(table, DataFrame) and _case_sensitive(table.sparkSession),
+        case_sensitive=isinstance(table, DataFrame) and is_case_sensitive(table.sparkSession),
         lookups=lookups,
     )
     return rehearsed(
@@ -177,7 +178,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
         registry_uri=registry_uri,
     )
     added = _renamed([o.name for o in plan.outputs], names or {})
-    _check_names(df.columns, added, case_sensitive=_case_sensitive(df.sparkSession))
+    _check_names(df.columns, added, case_sensitive=is_case_sensitive(df.sparkSession))
     rows = df if plan.lookups is None else add_features(df, plan.lookups)
     return score_frame(rows, plan, stage=stage, keep=df.columns, names=names, show_model_error=show_model_error)
 
@@ -265,7 +266,7 @@ def _plan_between(
             methods=job.predict,
             params=job.params,
             per_class=job.per_class,
-            case_sensitive=_case_sensitive(source.frame.sparkSession),
+            case_sensitive=is_case_sensitive(source.frame.sparkSession),
             lookups=lookups,
         )
         scoring = rehearsed(
@@ -441,7 +442,7 @@ def _default_keep(job: ScoringJob, source: PinnedSource, target: Target) -> list
 
 def _kept_columns(frame: DataFrame, keep: Sequence[str]) -> tuple[str, ...]:
     """The columns to keep, in the job's order and the table's spelling."""
-    fold = str if _case_sensitive(frame.sparkSession) else str.lower
+    fold = str if is_case_sensitive(frame.sparkSession) else str.lower
     by_name = {fold(c): c for c in frame.columns}
     problems = Gathering()
     for name in keep:
@@ -474,7 +475,3 @@ def _check_names(kept: Sequence[str], added: Sequence[str], *, case_sensitive: b
                 raise OutputError.name_taken(name)
         seen.add(fold(name))
     problems.raise_all()
-
-
-def _case_sensitive(spark: SparkSession) -> bool:
-    return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"

@@ -17,7 +17,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
-from spark_scoring.delta.sink import needing_mapping, writing_settings
+from spark_scoring.delta.settings import writing_settings
+from spark_scoring.delta.sink import needing_mapping
 from spark_scoring.delta.source import describe_table, history, read_version, tables_near
 from spark_scoring.delta.stored import (
     PADDING_SETTING,

@@ -10,7 +10,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
 from spark_scoring.delta.names import resolve, with_suffix
-from spark_scoring.delta.sink import METADATA_SETTING, writing_settings
+from spark_scoring.delta.settings import writing_settings
+from spark_scoring.delta.sink import METADATA_SETTING
 from spark_scoring.delta.source import is_delta, read_version
 from spark_scoring.errors import HistoryError, RollbackFailedError
 from spark_scoring.sql import literal, quote

@@ -6,8 +6,6 @@ files without a word; all of these are refused before a row is scored.
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +17,14 @@ from pyspark.sql.types import ArrayType, MapType, StructType
 from spark_scoring.delta.constraints import RowKind, must_fail
 from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
+from spark_scoring.delta.settings import is_case_sensitive, writing_settings
 from spark_scoring.delta.source import PinnedSource, describe_table
 from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
 from spark_scoring.errors import Gathering, OutputError, first_line
 from spark_scoring.sql import literal, quote, unformatted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import DataType, StructField
@@ -39,15 +38,6 @@ _EMPTY_SETTING = "spark.databricks.delta.skipRecordingEmptyCommits"
 CHECKPOINTS = "_spark_scoring"
 """Folder in an output's own: Delta and its VACUUM leave names with an underscore in front alone."""
 METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
-_NEUTRAL: Mapping[str, str | None] = {
-    "spark.databricks.delta.write.txnAppId": None,  # Delta passes over a second write of the same mark without a word
-    "spark.databricks.delta.write.txnVersion": None,
-    "spark.sql.sources.partitionOverwriteMode": "static",
-    "spark.databricks.delta.schema.autoMerge.enabled": "false",
-}
-"""Settings of a session that would change what our statements do -> what they are meanwhile; None: not set."""
-_settings_lock = threading.Lock()
-"""Session settings are seen by every thread: two runs of one process must not take each other's."""
 
 
 @dataclass(frozen=True)
@@ -313,34 +303,6 @@ def _guarded(frame: DataFrame, condition: str, column: str) -> DataFrame:
     return frame.withColumn(column, F.expr(guard))
 
 
-@contextmanager
-def writing_settings(spark: SparkSession, settings: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Settings for a statement of ours that writes; what the session has set for its own writes does not count."""
-    theirs = {key: value for key, value in _NEUTRAL.items() if spark.conf.get(key, None) not in (None, value)}
-    with session_settings(spark, {**theirs, **(settings or {})}):
-        yield
-
-
-@contextmanager
-def session_settings(spark: SparkSession, settings: Mapping[str, str | None]) -> Iterator[None]:
-    """Settings of the session for what takes no options; as before afterwards. One run at a time has them."""
-    with _settings_lock:
-        before = {key: spark.conf.get(key, None) for key in settings}
-        try:
-            _apply(spark, settings)
-            yield
-        finally:
-            _apply(spark, before)
-
-
-def _apply(spark: SparkSession, settings: Mapping[str, str | None]) -> None:
-    for key, value in settings.items():
-        if value is None:
-            spark.conf.unset(key)
-        else:
-            spark.conf.set(key, value)
-
-
 def _check_properties(target: Target, spark: SparkSession, kinds: Sequence[RowKind]) -> None:
     properties = dict(target.properties)
     if target.writing.mode != "append" and properties.get("delta.appendOnly", "").lower() == "true":
@@ -358,9 +320,7 @@ def _check_properties(target: Target, spark: SparkSession, kinds: Sequence[RowKi
 
 def _check_key(key: tuple[str, ...], written: DataFrame) -> None:
     problems = Gathering()
-    fold = (
-        str if str(written.sparkSession.conf.get("spark.sql.caseSensitive", "false")).lower() == "true" else str.lower
-    )
+    fold = str if is_case_sensitive(written.sparkSession) else str.lower
     columns = {fold(field.name): field for field in written.schema.fields}
     for name in key:
         with problems.attempt():

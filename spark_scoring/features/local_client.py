@@ -18,6 +18,7 @@ from spark_scoring.delta.feature_tables import (
     replace_rows,
     row_keys,
 )
+from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.stored import schema_of_new_table
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import score_frame
@@ -25,7 +26,7 @@ from spark_scoring.errors import FeatureTableError, Gathering, ModelError, Outpu
 from spark_scoring.features.functions import recorded_definition
 from spark_scoring.features.join import add_features
 from spark_scoring.features.lookups import FeatureFunction, FeatureLookup
-from spark_scoring.features.planning import is_case_sensitive, plan_features
+from spark_scoring.features.planning import plan_features
 from spark_scoring.model.feature_model import log_feature_model, log_plain_model
 from spark_scoring.model.feature_spec import (
     FeatureSpec,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 
 from spark_scoring.delta.feature_tables import find_feature_table
+from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.errors import FeatureTableError, Gathering, listed
 from spark_scoring.features.functions import known_name, recorded_definition
 from spark_scoring.features.join import schema_with_features
@@ -55,11 +56,6 @@ def _as_called(spark: SparkSession, step: Step) -> Step:
     if isinstance(step, FunctionCall) and known_name(spark, step.function) is not None:
         return replace(step, definition=recorded_definition(spark, step.function))
     return step
-
-
-def is_case_sensitive(spark: SparkSession) -> bool:
-    """Spark's rule for names."""
-    return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
 
 
 def _with_recorded_keys(table: FeatureTable, spec: FeatureSpec) -> FeatureTable:
