@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyspark.errors import PySparkException
-from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.settings import session_settings
+from spark_scoring.delta.explained import explain, unknown_columns
 from spark_scoring.features.functions import call_sql, describe_function
 from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names
 from spark_scoring.plan.lookups import FunctionCall
@@ -29,14 +28,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
+    from spark_scoring.delta.explained import Plans
     from spark_scoring.delta.pinning import PinnedSql, PinnedTable
     from spark_scoring.plan.lookups import LookupPlan
 
-_WHOLE_TEXTS = {
-    "spark.sql.debug.maxToStringFields": "1000000",
-    "spark.sql.maxMetadataStringLength": "1000000",
-    "spark.databricks.delta.optimizeMetadataQuery.enabled": "false",  # would put rows that no text shows into the plan
-}
 _SESSION_RULES = (
     "spark.sql.session.timeZone",
     "spark.sql.ansi.enabled",
@@ -45,9 +40,6 @@ _SESSION_RULES = (
     "spark.sql.mapKeyDedupPolicy",
 )
 """Settings that change what an expression gives and that a plan's text does not always show."""
-_ANALYZED, _OPTIMIZED, _PHYSICAL = (
-    f"== {kind} ==" for kind in ("Analyzed Logical Plan", "Optimized Logical Plan", "Physical Plan")
-)
 _CHANCE = "AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION"
 _CONDITION = re.compile(r"(?:^|Exception: )\[([A-Z][A-Z0-9_.]+)\]", re.MULTILINE)
 _NODE = re.compile(r"((?:[ :] {2})*(?:[+:]- )?)(\w+)")
@@ -186,7 +178,7 @@ def ask(spark: SparkSession, question: Question, places: int) -> Answer:
     if bodies.causes:
         return Answer(causes=tuple(dict.fromkeys(bodies.causes)))
     plan = _explained(spark, question, expressions)
-    causes = _by_chance(spark, question, expressions) if plan.is_chance else _causes(plan, places)
+    causes = _by_chance(spark, question, expressions) if _is_chance(plan) else _causes(plan, places)
     variables, known = _variables(spark, plan.analyzed)
     if known is None:
         causes.append("a session variable cannot be read")
@@ -243,20 +235,7 @@ class _Bodies:
             self.causes.append(f"function {name} is not made of SQL, so that what it does is not known")
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The text of EXPLAIN."""
-
-    analyzed: str = ""
-    optimized: str = ""
-    error: str | None = None
-
-    @property
-    def is_chance(self) -> bool:
-        return self.error is not None and _CHANCE in self.error
-
-
-def _explained(spark: SparkSession, question: Question, expressions: Sequence[tuple[str, str]]) -> _Plan:
+def _explained(spark: SparkSession, question: Question, expressions: Sequence[tuple[str, str]]) -> Plans:
     """Spark's plans of the expressions. An error of analysis comes as text."""
     on_output = set(question.on_output)
     frames: dict[str, DataFrame] = {}
@@ -265,39 +244,13 @@ def _explained(spark: SparkSession, question: Question, expressions: Sequence[tu
     for name, schema in sides.items():
         own = [sql for label, sql in expressions if ((label, sql) in on_output) == (name == "output")]
         if own and schema is not None:
-            frames[name] = _made_up(spark, schema)
+            frames[name] = unknown_columns(spark, schema)
             firsts = ", ".join(f"first({unformatted(sql)}\n) AS {name}{i}" for i, sql in enumerate(own))
             parts.append(f"(SELECT {firsts} FROM {{{name}}})")  # noqa: S608  the job's own SQL
-    statement = f"EXPLAIN EXTENDED SELECT * FROM {' CROSS JOIN '.join(parts)}"  # noqa: S608  likewise
-    text = _text(spark, statement, frames)
-    _, _, rest = text.partition(_ANALYZED)
-    analyzed, _, rest = rest.partition(_OPTIMIZED)
-    optimized, _, _ = rest.partition(_PHYSICAL)
-    is_whole = all(text.count(header) == 1 for header in (_ANALYZED, _OPTIMIZED, _PHYSICAL))
-    if not is_whole or not optimized.strip() or "Exception: [" in text:
-        return _Plan(error=text)
-    return _Plan(analyzed, optimized)
+    return explain(spark, f"SELECT * FROM {' CROSS JOIN '.join(parts)}", frames)  # noqa: S608  likewise
 
 
-def _made_up(spark: SparkSession, schema: StructType) -> DataFrame:
-    """Columns of which the optimizer knows nothing but their types."""
-    columns = [F.first(F.lit(None).cast(field.dataType)).alias(field.name) for field in schema.fields]
-    return spark.range(0, 2, 1, 1).agg(*columns)
-
-
-def _text(spark: SparkSession, statement: str, frames: dict[str, DataFrame]) -> str:
-    """What a statement gives, or the text of its error; not cut short, where the session may be told so."""
-    text = ""
-    for settings in (_WHOLE_TEXTS, {}):  # serverless compute takes no settings
-        try:
-            with session_settings(spark, settings):
-                return "\n".join(str(row[0]) for row in spark.sql(statement, None, **frames).collect())
-        except PySparkException as error:  # noqa: PERF203  two times at most
-            text = str(error)
-    return text
-
-
-def _causes(plan: _Plan, places: int) -> list[str]:
+def _causes(plan: Plans, places: int) -> list[str]:
     """Why Spark's plan does not tell all that the expressions mean."""
     if plan.error is not None:
         return [f"Spark does not tell what its expressions mean ({_condition(plan.error)})"]
@@ -331,9 +284,13 @@ def _has_unordered_limit(nodes: Sequence[tuple[int, str]]) -> bool:
     return any(rest[:1] != ["Sort"] for rest in below)
 
 
+def _is_chance(plan: Plans) -> bool:
+    return plan.error is not None and _CHANCE in plan.error
+
+
 def _by_chance(spark: SparkSession, question: Question, expressions: Sequence[tuple[str, str]]) -> list[str]:
     """Which of the expressions depend on chance."""
-    found = [label for label, sql in expressions if _explained(spark, question, [(label, sql)]).is_chance]
+    found = [label for label, sql in expressions if _is_chance(_explained(spark, question, [(label, sql)]))]
     return [f"{label} depends on chance or on how rows are divided" for label in found] or ["it depends on chance"]
 
 

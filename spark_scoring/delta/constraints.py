@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812
-from pyspark.sql.types import ArrayType
 
-from spark_scoring.sql import unformatted
+from spark_scoring.delta.explained import explain, unknown_columns
+from spark_scoring.sql import quote, unformatted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,19 +26,15 @@ def must_fail(spark: SparkSession, expression: str, schema: StructType, kind: Ro
     relation. What it does not see through, the write decides.
     """
     known = {name.lower(): is_null for name, is_null in kind.items()}
-    rows = spark.range(1).select(*[_value(field, known).alias(field.name) for field in schema.fields])
-    statement = f"EXPLAIN EXTENDED SELECT 1 FROM {{rows}} WHERE ({unformatted(expression)}\n)"  # noqa: S608  the table's own
-    try:
-        plan = spark.sql(statement, rows=rows).collect()[0][0]
-    except PySparkException:
-        return False
-    return str(plan).partition("== Optimized Logical Plan ==\n")[2].startswith("LocalRelation <empty>")
+    rows = unknown_columns(spark, schema).select(*[_value(field, known).alias(field.name) for field in schema.fields])
+    statement = f"SELECT 1 FROM {{rows}} WHERE ({unformatted(expression)}\n)"  # noqa: S608  the table's own
+    return explain(spark, statement, {"rows": rows}).optimized.strip().startswith("LocalRelation <empty>")
 
 
 def _value(field: StructField, known: Mapping[str, bool]) -> Column:
-    """Null, or an element that the optimizer does not know, and that is null or not as far as it can tell."""
+    """Null, or a value that the optimizer does not know: one that may be null, or one that is not."""
     if known.get(field.name.lower()):
         return F.lit(None).cast(field.dataType)
-    unknown = F.get(F.array().cast(ArrayType(field.dataType)), F.col("id").cast("int"))
+    unknown = F.col(quote(field.name))
     is_some = known.get(field.name.lower()) is False
     return F.coalesce(unknown, F.lit("").cast(field.dataType)) if is_some else unknown

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pyspark.errors import PySparkException
-
+from spark_scoring.delta.explained import explain
 from spark_scoring.sql import quote, unformatted
 
 if TYPE_CHECKING:
@@ -37,15 +36,12 @@ def filled_columns(rows: DataFrame, table: str, schema: StructType, left_out: Co
     if not asked or not given:
         return frozenset(defaults)
     statement = [
-        f"EXPLAIN EXTENDED MERGE INTO {unformatted(table)} AS t USING",
+        f"MERGE INTO {unformatted(table)} AS t USING",
         unformatted(f"AS s ON false WHEN NOT MATCHED THEN INSERT ({', '.join(map(quote, given))})"),
         unformatted(f"VALUES ({', '.join(f's.{quote(name)}' for name in given)})"),
     ]
-    try:
-        plan = str(rows.sparkSession.sql("{} {{rows}} {} {}".format(*statement), rows=rows).collect()[0][0])
-    except PySparkException:  # it is for the write to say what is wrong
-        return frozenset(defaults)
-    inserted = plan.partition("== Analyzed Logical Plan ==")[2].partition("[Insert [actions: [")[2]
+    plans = explain(rows.sparkSession, "{} {{rows}} {} {}".format(*statement), {"rows": rows})
+    inserted = plans.analyzed.partition("[Insert [actions: [")[2]  # an error is for the write to tell
     return frozenset(defaults | {name.lower() for name in asked if _is_filled(name, inserted)})
 
 
