@@ -20,8 +20,9 @@ from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
 from spark_scoring.delta.sink import Rows, check_target, inspect_again
-from spark_scoring.delta.source import is_delta, read_again, read_version
+from spark_scoring.delta.source import read_again
 from spark_scoring.delta.stored import keys_as_stored
+from spark_scoring.delta.tables import is_delta, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import (
@@ -141,8 +142,7 @@ def _scored(plan: JobPlan, facts: RunFacts, started: float, before: Standing) ->
     if _counts_first(plan, facts.rows_in):
         return _write_counted(plan, facts, started, before)
     observed = _Observed(facts.run_id)
-    most_bad = _MOST_BAD if _limit(plan, facts.rows_in) is not None else None
-    frame = _written_frame(plan, facts.run_id, started, observed, most_bad=most_bad)
+    frame = _written_frame(plan, facts.run_id, started, observed, most_bad=_limit(plan, facts.rows_in))
     try:
         return _Outcome(_write(plan, _rows(plan, frame), facts, before), observed)
     except Exception as error:
@@ -202,10 +202,15 @@ def _counts_first(plan: JobPlan, rows: int) -> bool:
     model fails on all of them, nothing is to be committed. So do rows that a feature client scores: our workers do not
     see them. All three can do without where the compute keeps no rows; Delta then keeps them for the time of the merge.
     """
-    if plan.quarantine is not None or plan.max_bad_rows is not None:
+    if _must_hold(plan):
         return True
     merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
     return (merges or rows <= _FEW_ROWS or plan.client is not None) and _can_hold(_session(plan))
+
+
+def _must_hold(plan: JobPlan) -> bool:
+    """Whether the job asks for what cannot be done without keeping its rows."""
+    return plan.quarantine is not None or plan.max_bad_rows is not None
 
 
 def _judged_here(plan: JobPlan, rows: int) -> JobPlan:
@@ -278,7 +283,7 @@ def _held(plan: JobPlan, frame: DataFrame) -> Iterator[DataFrame]:
 
     Where the compute keeps no rows, a run that only has to be counted first is scored twice.
     """
-    if plan.quarantine is None and plan.max_bad_rows is None and not _can_hold(frame.sparkSession):
+    if not _must_hold(plan) and not _can_hold(frame.sparkSession):
         yield frame
         return
     held = frame.persist()

@@ -13,7 +13,7 @@ from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import place_of, resolve
 from spark_scoring.delta.rollback import RolledBack
 from spark_scoring.delta.rollback import roll_back as take_back
-from spark_scoring.delta.source import is_delta
+from spark_scoring.delta.tables import is_delta
 from spark_scoring.errors import HistoryError
 from spark_scoring.session import get_session
 

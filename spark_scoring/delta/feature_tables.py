@@ -19,7 +19,6 @@ from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
 from spark_scoring.delta.settings import writing_settings
 from spark_scoring.delta.sink import needing_mapping
-from spark_scoring.delta.source import describe_table, history, read_version, tables_near
 from spark_scoring.delta.stored import (
     PADDING_SETTING,
     as_read,
@@ -29,6 +28,7 @@ from spark_scoring.delta.stored import (
     padded,
     schema_of_new_table,
 )
+from spark_scoring.delta.tables import describe_table, history, read_version, tables_near
 from spark_scoring.errors import FeatureTableError, first_line
 from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.sql import literal, quote, unformatted
@@ -136,17 +136,17 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
     adds = any(name.lower() not in named for name in df.columns)
     keys = row_keys(table)
     folded = {key.lower() for key in keys}
-    pairs = [(quote(named.get(name.lower(), name)), f"s.{quote(name)}") for name in df.columns]
-    own = {name.lower(): quote(name) for name in df.columns}
-    old = {key: as_read(f"t.{quote(named.get(key.lower(), key))}", key, table.schema) for key in keys}
-    on = [f"{old[key]} = s.{own[key.lower()]}" for key in keys]
-    changes = [f"{theirs} = {ours}" for theirs, ours in pairs if ours.lower() not in {f"s.{quote(k)}" for k in folded}]
+    theirs = {name: quote(named.get(name.lower(), name)) for name in df.columns}
+    own = {name.lower(): name for name in df.columns}
+    joined = [(own[key.lower()], key) for key in keys]
+    on = [f"{as_read(f't.{theirs[ours]}', key, table.schema)} = s.{quote(ours)}" for ours, key in joined]
+    changes = [f"{theirs[name]} = s.{quote(name)}" for name in df.columns if name.lower() not in folded]
     into, *clauses = [
         f"MERGE {'WITH SCHEMA EVOLUTION ' if adds else ''}INTO {table.sql} t USING",
         f"s ON {' AND '.join(on)}",
         f"WHEN MATCHED THEN UPDATE SET {', '.join(changes)}" if changes else "",
-        f"WHEN NOT MATCHED THEN INSERT ({', '.join(theirs for theirs, _ in pairs)})",
-        f"VALUES ({', '.join(ours for _, ours in pairs)})",
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(theirs.values())})",
+        f"VALUES ({', '.join(f's.{quote(name)}' for name in df.columns)})",
     ]
     rows = padded(of_new_table(df), table.schema)
     with writing_settings(spark, {PADDING_SETTING: "false"} if has_char(table.schema) else {}):
@@ -177,10 +177,9 @@ def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> Non
 
 def _widened(df: DataFrame, theirs: Mapping[str, DataType]) -> DataFrame:
     """The rows in the table's types: beside generated columns Delta does not widen them by itself."""
-    columns = [(field.name, theirs.get(field.name.lower(), field.dataType), field.dataType) for field in df.schema]
-    odd = {name: type_ for name, type_, ours in columns if type_.simpleString() != ours.simpleString()}
-    plain = [(F.col(quote(name)), name) for name in df.columns]
-    return df.select(*[c.cast(odd[name]).alias(name) if name in odd else c for c, name in plain]) if odd else df
+    columns = [(field, theirs.get(field.name.lower(), field.dataType)) for field in df.schema]
+    wider = {f.name: type_ for f, type_ in columns if type_.simpleString() != f.dataType.simpleString()}
+    return df.withColumns({name: F.col(quote(name)).cast(type_) for name, type_ in wider.items()}) if wider else df
 
 
 def drop_feature_table(spark: SparkSession, table: FeatureTable) -> None:

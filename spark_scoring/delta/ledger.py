@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.source import history
+from spark_scoring.delta.tables import history
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 
 from spark_scoring.delta.names import TableRef
+from spark_scoring.delta.tables import describe_table, history
 from spark_scoring.errors import SourceError
 from spark_scoring.parsing import UnreadableSqlError, read_names
 from spark_scoring.redact import redact
@@ -80,8 +81,6 @@ def pin_tables(spark: SparkSession, label: str, written: str) -> PinnedSql:
 
 def _pinned(spark: SparkSession, label: str, table: NamedTable) -> PinnedTable | str:
     """The table at a version, or why not."""
-    from spark_scoring.delta.source import describe_table, history  # whose filters are pinned here
-
     name = redact(table.name)
     reads = f"{label} reads {name}"
     if table.end < 0:

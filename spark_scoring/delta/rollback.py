@@ -12,7 +12,7 @@ from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commit
 from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.settings import writing_settings
 from spark_scoring.delta.sink import METADATA_SETTING
-from spark_scoring.delta.source import is_delta, read_version
+from spark_scoring.delta.tables import is_delta, read_version
 from spark_scoring.errors import HistoryError, RollbackFailedError
 from spark_scoring.sql import literal, quote
 

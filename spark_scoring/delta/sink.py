@@ -18,8 +18,8 @@ from spark_scoring.delta.constraints import RowKind, must_fail
 from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.settings import is_case_sensitive, writing_settings
-from spark_scoring.delta.source import PinnedSource, describe_table
 from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
+from spark_scoring.delta.tables import describe_table
 from spark_scoring.errors import Gathering, OutputError, first_line
 from spark_scoring.sql import literal, quote, unformatted
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructField
 
     from spark_scoring.delta.ledger import Mode, RunFacts
+    from spark_scoring.delta.source import PinnedSource
 
 _NEEDS_MAPPING = frozenset(" ,;{}()\n\t=")
 _MERGE_MARK = "_spark_scoring_"
@@ -384,12 +385,12 @@ def _check_schema(target: Target, existing: StructType, written: DataFrame, run_
     if not drift.is_any:
         return
     filled = filled_columns(written, target.ref.sql, existing, drift.gone) if drift.gone else frozenset()
-    rows = [("", "column", "run writes", "table has"), *[_told(row, filled) for row in drift.rows]]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     gone = drift.gone - filled
     if not (drift.new or drift.changed or gone):
         return
+    rows = [("", "column", "run writes", "table has"), *[_told(row, filled) for row in drift.rows]]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     if not target.writing.evolve:
         raise OutputError.schema(target.ref.text, lines)
     if existing.fields and run_column.lower() not in {name.lower() for name in existing.names}:

@@ -15,7 +15,7 @@ from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, without_file_scheme
 from spark_scoring.delta.once import rows_of_stream
 from spark_scoring.delta.sink import CHECKPOINTS
-from spark_scoring.delta.source import describe_table, read_version
+from spark_scoring.delta.tables import describe_table, read_version
 from spark_scoring.errors import SourceError, StreamError
 from spark_scoring.sql import free_prefix, quote
 

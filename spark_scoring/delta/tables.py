@@ -1,0 +1,60 @@
+"""What a session knows of a table: its details, its history, its rows at a version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyspark.errors import AnalysisException
+
+from spark_scoring.errors import SourceError, condition_of, first_line
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_scoring.delta.names import TableRef
+
+
+def read_version(spark: SparkSession, ref: TableRef, version: int) -> DataFrame:
+    """The table as it was at a version."""
+    reader = spark.read.option("versionAsOf", version)
+    return reader.table(ref.sql) if ref.path is None else reader.format("delta").load(ref.path)
+
+
+def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
+    """``DESCRIBE DETAIL`` as a dict; None where there is no table; format ``view`` for a view."""
+    try:
+        return spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0].asDict()
+    except AnalysisException as error:
+        condition = condition_of(error)
+        if "NOT_FOUND" in condition or "DOES_NOT_EXIST" in condition or "MISSING" in condition:
+            return None
+        if "VIEW" in condition:
+            return {"format": "view", "id": None}
+        raise
+    except Exception as error:  # what a file system's own classes raise comes through as it is
+        raise SourceError.no_storage(ref.text, first_line(error)) from error
+
+
+def is_delta(spark: SparkSession, ref: TableRef) -> bool:
+    """Whether a Delta table is there."""
+    detail = describe_table(spark, ref)
+    return detail is not None and detail["format"] == "delta"
+
+
+def history(spark: SparkSession, ref: TableRef, limit: int | None = None) -> DataFrame:
+    """The table's history, newest first."""
+    tail = "" if limit is None else f" LIMIT {int(limit)}"
+    return spark.sql(f"DESCRIBE HISTORY {ref.sql}{tail}")
+
+
+def tables_near(spark: SparkSession, ref: TableRef) -> list[str]:
+    """Names of the tables in the same schema, to say what was meant."""
+    if not ref.parts:
+        return []
+    schema = ".".join(f"`{p}`" for p in ref.parts[:-1]) or "default"
+    try:
+        tables = spark.catalog.listTables(schema)
+    except AnalysisException:
+        return []
+    prefix = ".".join(ref.text.split(".")[:-1])
+    return [f"{prefix}.{t.name}" if prefix else t.name for t in tables]
