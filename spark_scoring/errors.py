@@ -104,22 +104,21 @@ class SessionError(RequestError):
 class TableNameError(RequestError):
     """A name that is no table name here."""
 
-    def __init__(self, name: str, unknown_catalog: str | None = None) -> None:
-        cause = "not a table name of one to three parts"
+    @classmethod
+    def malformed(cls, name: str) -> TableNameError:
         fix = "write table, schema.table or catalog.schema.table; parts with other characters in `backticks`"
-        if unknown_catalog is not None:
-            cause = f"this session knows no catalog {unknown_catalog!r}"
-            fix = "SHOW CATALOGS lists those that exist and that you may use"
-        super().__init__([Problem(f"table {name!r}", cause, fix)])
+        return cls([Problem(f"table {name!r}", "not a table name of one to three parts", fix)])
+
+    @classmethod
+    def unknown_catalog(cls, name: str, catalog: str) -> TableNameError:
+        fix = "SHOW CATALOGS lists those that exist and that you may use"
+        return cls([Problem(f"table {name!r}", f"this session knows no catalog {catalog!r}", fix)])
 
     @classmethod
     def unusual(cls, name: str) -> TableNameError:
-        error = cls(name)
         cause = "Spark's own catalog takes names of plain letters (a-z), digits and underscores only"
         fix = "give it such a name; a job's source and output may have a path instead, of any characters"
-        error.problems = (Problem(f"table {name!r}", cause, fix),)
-        error.args = (error.problems,)
-        return error
+        return cls([Problem(f"table {name!r}", cause, fix)])
 
 
 class JobError(RequestError):
@@ -566,12 +565,12 @@ class SourceError(RequestError):
 
     @classmethod
     def bad_filter(cls, text: str, where: str, cause: str) -> SourceError:
-        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", "mend the expression")])
+        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", "correct the expression")])
 
     @classmethod
     def bad_expression(cls, feature: str, expression: str, cause: str) -> SourceError:
         thing = f"columns: {feature}"
-        return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "mend the expression")])
+        return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "correct the expression")])
 
 
 class StreamError(RequestError):
@@ -693,7 +692,7 @@ class FeatureTableError(RequestError):
 
     @classmethod
     def failed(cls, name: str, cause: str) -> FeatureTableError:
-        return cls([Problem(f"feature table {name}", f"Spark refused it: {cause}", "mend what it names")])
+        return cls([Problem(f"feature table {name}", f"Spark refused it: {cause}", "correct what it names")])
 
     @classmethod
     def needs_mapping(cls, name: str, names: Sequence[str]) -> FeatureTableError:
@@ -739,8 +738,8 @@ class FeatureTableError(RequestError):
 
     @classmethod
     def null_keys(cls, name: str, keys: Sequence[str], blank: Sequence[str] = ()) -> FeatureTableError:
-        empty = f", or are empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
-        cause = f"rows have a null in its keys ({listed(keys)}){empty if blank else ''}"
+        empty = f", or are {_empty_in(blank)}" if blank else ""
+        cause = f"rows have a null in its keys ({listed(keys)}){empty}"
         return cls([Problem(f"feature table {name}", cause, "leave them out: a null key is never found")])
 
     @classmethod
@@ -781,7 +780,7 @@ class FeatureTableError(RequestError):
 
     @classmethod
     def bad_function(cls, function: str, feature: str, cause: str) -> FeatureTableError:
-        fix = "create it in this session (CREATE FUNCTION), mend its inputs, or give the table the column itself"
+        fix = "create it in this session (CREATE FUNCTION), correct its inputs, or give the table the column itself"
         return cls([Problem(f"feature function {function} ({feature})", f"it cannot be called: {cause}", fix)])
 
     @classmethod
@@ -1069,7 +1068,7 @@ class PolicyError(RunError):
 
     @classmethod
     def fails(cls, found: Iterable[tuple[str, str]]) -> PolicyError:
-        fix = "mend the rows, or let the policy be bad_row or a fill value"
+        fix = "fix the rows, or let the policy be bad_row or a fill value"
         return cls([Problem(name, f"{reason}, and the feature's policy is to fail", fix) for name, reason in found])
 
 
@@ -1084,12 +1083,12 @@ class DuplicateKeyError(RunError):
         found = []
         if nulls:
             fix = "leave them out: source.where, or give another key"
-            empty = f", or empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
-            cause = f"it is null in {nulls:,} rows{empty if blank else ''}; nothing was committed"
+            empty = f", or {_empty_in(blank)}" if blank else ""
+            cause = f"it is null in {nulls:,} rows{empty}; nothing was committed"
             found.append(Problem(thing, cause, fix))
         if repeated:
             cause = (
-                f"{repeated:,} of its values stand in more than one row, {rows:,} rows in all; nothing was committed"
+                f"{repeated:,} of its values occur in more than one row, {rows:,} rows in all; nothing was committed"
             )
             found.append(Problem(thing, cause, "add the column that tells the rows apart, or leave all but one out"))
         return cls(found)
@@ -1126,8 +1125,18 @@ class ManyBadRowsError(RunError):
         return cls([Problem("bad rows", cause, "run again, with max_bad_rows set to what you allow")])
 
 
+def _empty_in(blank: Sequence[str]) -> str:
+    """Of key columns in which Delta stores an empty value as null."""
+    return f"empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
+
+
 def _reasons(reasons: Sequence[tuple[str, int]]) -> str:
     return "; ".join(f"{text} in {n:,}" for text, n in reasons[:_SHOWN])
+
+
+def _untold(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems without the words that nothing was committed."""
+    return [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
 
 
 class CommitError(RunError):
@@ -1154,14 +1163,13 @@ class CommitError(RunError):
     def quarantined_only(cls, problems: Sequence[Problem], quarantine: str, version: int) -> CommitError:
         cause = f"its version {version} has the bad rows of this run, whose output was not written"
         more = Problem(f"quarantine {quarantine}", cause, "run again: the next run replaces them")
-        told = [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
-        return cls([*told, more])
+        return cls([*_untold(problems), more])
 
     @classmethod
     def unseen(cls, problems: Sequence[Problem], text: str, kind: str) -> CommitError:
-        told = [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
         cause = f"whether the run has committed to it could not be looked up ({kind})"
-        return cls([*told, Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")])
+        more = Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")
+        return cls([*_untold(problems), more])
 
     @classmethod
     def not_found(cls, text: str) -> CommitError:

@@ -77,7 +77,7 @@ def _worker_error(found: re.Match[str], places: _Places) -> RunError:
 
 def _policy(found: re.Match[str], places: _Places) -> RunError:
     cause = f"a row has {found[1]}, and the feature's policy is to fail"
-    return CommitError.failed("run", cause, "mend the row, or let the policy be bad_row or a fill value")
+    return CommitError.failed("run", cause, "fix the row, or let the policy be bad_row or a fill value")
 
 
 def _bad_row(found: re.Match[str], places: _Places) -> RunError:

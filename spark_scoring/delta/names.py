@@ -58,12 +58,12 @@ def split_name(name: str) -> tuple[str, ...]:
         if not rest:
             break
         if not rest.startswith("."):
-            raise TableNameError(name)
+            raise TableNameError.malformed(name)
         rest = rest[1:]
     else:
-        raise TableNameError(name)
+        raise TableNameError.malformed(name)
     if len(parts) > 3:  # noqa: PLR2004
-        raise TableNameError(name)
+        raise TableNameError.malformed(name)
     return tuple(parts)
 
 
@@ -99,7 +99,7 @@ def resolve(spark: SparkSession, *, table: str | None = None, path: str | None =
     if len(parts) == 3 and not _knows_catalog(spark, parts[0]):  # noqa: PLR2004
         folder = warehouse_folder(spark)
         if folder is None:
-            raise TableNameError(table, unknown_catalog=parts[0])
+            raise TableNameError.unknown_catalog(table, parts[0])
         note = f"no catalog {parts[0]!r} here: its tables are those of the warehouse folder {folder}"
         parts = parts[1:]
     if _is_session_catalog(spark, parts) and not all(_FOLDER_NAME.fullmatch(part) for part in parts):

@@ -1,4 +1,4 @@
-"""Error texts of MLflow, Databricks and models, as people paste them: what they mean and what mends them."""
+"""Error texts of MLflow, Databricks and models, as people paste them: what they mean and what fixes them."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_two_new_rows_of_one_key_are_refused_and_nothing_is_written(clean: Place
     line_rows(clean.spark, range(20, 21)).union(line_rows(clean.spark, range(20, 21))).write.format("delta").mode(
         "append"
     ).save(clean.source)
-    with pytest.raises(RunError, match="1 of its values stand in more than one row"):
+    with pytest.raises(RunError, match="1 of its values occur in more than one row"):
         clean.run(MERGE, incremental=FOLLOW)
     assert clean.versions() == 1
 

@@ -130,7 +130,7 @@ def test_keys_that_do_not_tell_rows_apart_stop_the_run_before_its_commit(clean: 
         clean.run({"mode": "merge", "key": ["note"]})
     assert [p.cause for p in raised.value.problems] == [
         "it is null in 1 rows; nothing was committed",
-        "1 of its values stand in more than one row, 3 rows in all; nothing was committed",
+        "1 of its values occur in more than one row, 3 rows in all; nothing was committed",
     ]
     assert not (clean.folder / "out").exists()
     assert clean.run({"mode": "merge", "key": ["id", "note"]}, source={"where": "id <> 4"}).rows_out == ROWS - 1

@@ -84,7 +84,7 @@ def test_zero_and_nan_are_found_again_by_a_merge(table: Place) -> None:
     report = table.run(merge, columns=columns)
     assert vars(report.changes) == {"inserted": 0, "updated": ROWS, "deleted": 0, "unchanged": 0}
     retype(table, x="IF(id = 2, double('NaN'), x)")
-    with pytest.raises(RunError, match="1 of its values stand in more than one row, 2 rows in all"):
+    with pytest.raises(RunError, match="1 of its values occur in more than one row, 2 rows in all"):
         table.run(merge, columns=columns)
 
 
@@ -117,7 +117,7 @@ def test_char_columns_of_the_output_are_merged(table: Place) -> None:
     assert vars(table.run(by_id).changes) == {"inserted": 0, "updated": 0, "deleted": 0, "unchanged": ROWS}
     assert {len(row["note"]) for row in output(table)} == {6}
     retype(table, note="IF(id = 1, 'n0 ', note)")
-    with pytest.raises(RunError, match="1 of its values stand in more than one row, 2 rows in all"):
+    with pytest.raises(RunError, match="1 of its values occur in more than one row, 2 rows in all"):
         table.run(MERGE)
 
 
