@@ -532,9 +532,54 @@ class SourceError(RequestError):
         return cls([Problem(f"source {text}", "no such table", fix)])
 
     @classmethod
-    def not_delta(cls, text: str, found: str) -> SourceError:
-        fix = "give a Delta table; for anything else, score_batch takes a DataFrame"
-        cause = f"it is {found}, which has no version to pin"
+    def no_path(cls, text: str) -> SourceError:
+        return cls([Problem(f"source {text}", "there is nothing at this path", "check the path")])
+
+    @classmethod
+    def needs_format(cls, text: str, found: str) -> SourceError:
+        cause = "it is not a Delta table" + (f": its files look like {found}" if found else "")
+        fix = f"say how to read it: source.format: {found or 'parquet (or csv, json, orc, ...)'}"
+        return cls([Problem(f"source {text}", cause, fix)])
+
+    @classmethod
+    def not_read(cls, text: str, kind: str, cause: str) -> SourceError:
+        fix = "check source.path, source.format, source.schema and source.options" if kind != "view" else "fix the view"
+        return cls([Problem(f"source {text}", f"Spark cannot read it as {kind}: {cause}", fix)])
+
+    @classmethod
+    def no_versions(cls, text: str, kind: str) -> SourceError:
+        cause = f"it is {_kind_text(kind)} and not a Delta table, so it has no versions"
+        return cls([Problem(f"source {text}", cause, "leave source.version and source.timestamp out")])
+
+    @classmethod
+    def files_of_delta(cls, text: str, table: str) -> SourceError:
+        cause = f"they are files of a Delta table, {table}, and some of them may hold rows that it has no more"
+        return cls([Problem(f"source {text}", cause, "give the table's path, and leave source.format out")])
+
+    @classmethod
+    def drops_rows(cls, text: str) -> SourceError:
+        cause = "its option mode: DROPMALFORMED leaves rows out without a word"
+        fix = "leave it out, so that such a row stops the run; mode: PERMISSIVE makes nulls of its values"
+        return cls([Problem(f"source {text}", cause, fix)])
+
+    @classmethod
+    def loses_files(cls, setting: str) -> SourceError:
+        cause = "the session passes over files that it cannot read, so that their rows would be lost without a word"
+        return cls([Problem(setting, cause, f"set it to false: spark.conf.set({setting!r}, 'false')")])
+
+    @classmethod
+    def files_changed(cls, text: str) -> SourceError:
+        cause = "some of its files were removed or written anew after the job was planned"
+        return cls([Problem(f"source {text}", cause, "plan and run again, when nobody writes to it")])
+
+    @classmethod
+    def guess(cls, text: str, hint: str) -> SourceError:
+        return cls([Problem(f"source {text}", "its columns have no names of their own", hint)])
+
+    @classmethod
+    def only_delta_is_incremental(cls, text: str, kind: str) -> SourceError:
+        cause = f"it is {_kind_text(kind)}, and an incremental job reads what is new in a Delta table"
+        fix = "leave incremental out, or write its rows to a Delta table first"
         return cls([Problem(f"source {text}", cause, fix)])
 
     @classmethod
@@ -1229,6 +1274,10 @@ def condition_of(error: Exception) -> str:
     """The name of the condition that Spark raised, such as TABLE_OR_VIEW_NOT_FOUND; empty where it has none."""
     ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)  # the name until Spark 3.5
     return str(ask() or "") if ask is not None else ""
+
+
+def _kind_text(kind: str) -> str:
+    return "a view" if kind == "view" else f"a table of format {kind}"
 
 
 def first_line(error: Exception) -> str:

@@ -124,6 +124,7 @@ def find_identity(
     replace_where: str | None,
     output: StructType,
     output_id: str | None,
+    unpinned: str | None = None,
 ) -> Identity:
     """What a job's expressions add to the identity of its runs. Runs no job of its own; EXPLAIN may list Delta's files.
 
@@ -135,11 +136,13 @@ def find_identity(
         replace_where: the output's condition.
         output: the columns that the run writes.
         output_id: Delta's id of the output; None where it does not exist yet.
+        unpinned: why each run reads other rows, where the source is so.
 
     """
     places = tuple(table for expression in expressions for table in expression.tables)
-    unpinned = [why for expression in expressions for why in expression.unpinned]
-    unpinned += [
+    reasons = [] if unpinned is None else [unpinned]
+    reasons += [why for expression in expressions for why in expression.unpinned]
+    reasons += [
         f"{expression.label} reads the output itself"
         for expression in expressions
         if output_id is not None and any(table.table_id == output_id for table in expression.tables)
@@ -154,7 +157,7 @@ def find_identity(
         output=output,
         calls=() if lookups is None else tuple(step for step in lookups.steps if isinstance(step, FunctionCall)),
     )
-    found = Identity(tuple(dict.fromkeys(places)), question, tuple(dict.fromkeys(unpinned)), places=len(places))
+    found = Identity(tuple(dict.fromkeys(places)), question, tuple(dict.fromkeys(reasons)), places=len(places))
     return replace(found, planned=ask(spark, question, len(places))) if question.is_any else found
 
 

@@ -75,6 +75,7 @@ def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
     settings = job.increments
     if settings is None:
         return None
+    _ = plan.source.delta_version  # there is one, or this is where it is said
     spark = plan.source.frame.sparkSession
     root = checkpoint_home(spark, plan.target, settings.checkpoint, plan.source)
     stream, newest = _find_stream(plan, settings, root)
@@ -149,11 +150,13 @@ def _to_go_on_from(plan: JobPlan, changes: Changes, newest: Checkpoint, stream: 
     if changes == "follow" and not reads_feed(newest.folder):
         return None
     adds = target.writing.mode == "append"
-    if newest.source_id not in (None, source.table_id) or newest.version > source.version + 1:
+    if newest.source_id not in (None, source.table_id) or newest.version > source.delta_version + 1:
         if changes != "follow":
             raise StreamError.other_source(source.ref.text, adds=adds)
         return None
-    commits = commits_of_source(spark, source, newest.version, source.version) if newest.source_id is not None else []
+    commits = (
+        commits_of_source(spark, source, newest.version, source.delta_version) if newest.source_id is not None else []
+    )
     if changes == "follow":
         return None if any(alters_columns(commit) for commit in commits) else newest
     _check_commits(plan, changes, commits, feed=reads_feed(newest.folder))
@@ -353,7 +356,7 @@ def _check_batch(plan: JobPlan, increments: Increments, rows: DataFrame, number:
     spark, feed, changes = rows.sparkSession, reads_feed(increments.checkpoint), increments.changes
     if changes == "refuse" and feed and changes_rows(rows):
         raise StreamError.changed(plan.source.ref.text)
-    if changes == "follow" or version <= plan.source.version:
+    if changes == "follow" or version <= plan.source.delta_version:
         return
-    since = newest_version(spark, increments.checkpoint, number - 1) + 1 if number else plan.source.version + 1
+    since = newest_version(spark, increments.checkpoint, number - 1) + 1 if number else plan.source.delta_version + 1
     _check_commits(plan, changes, commits_of_source(spark, plan.source, since, version), feed=feed)

@@ -59,10 +59,13 @@ class _Place(Fields):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> _Place:
-        if (self.table is None) == (self.path is None):
+        if not self._names_place():
             msg = "give either table or path"
             raise ValueError(msg)
         return self
+
+    def _names_place(self) -> bool:
+        return (self.table is None) != (self.path is None)
 
     @property
     def text(self) -> str:
@@ -71,19 +74,41 @@ class _Place(Fields):
 
 
 class SourceSettings(_Place):
-    """What is scored: a Delta table, at its newest version unless one is given."""
+    """What is scored: a Delta table at its newest version unless one is given, or whatever else Spark reads."""
 
     where: str | None = None
     """SQL condition; rows that it does not pass are not scored."""
     version: int | None = Field(default=None, ge=0)
     timestamp: str | None = None
     """ISO 8601, UTC unless it has an offset: the version that was the newest then."""
+    format: str | None = None
+    """Of a path that is not a Delta table: as ``spark.read.format`` takes it, such as parquet, csv, json, orc, jdbc."""
+    ddl: str | None = Field(default=None, alias="schema")
+    """With a format: columns and types as in SQL, such as ``id BIGINT, price DOUBLE``."""
+    options: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = {}
+    """With a format: what ``spark.read.options`` takes, such as ``{header: true}``. Their values are never shown."""
+
+    def _names_place(self) -> bool:
+        return super()._names_place() or (self.format is not None and self.table is None)  # jdbc and others have none
+
+    @property
+    def text(self) -> str:
+        """The name, path or format as written."""
+        return str(self.table or self.path or self.format)
 
     @model_validator(mode="after")
-    def _at_most_one_pin(self) -> SourceSettings:
+    def _fits_format(self) -> SourceSettings:
+        wrong = []
         if self.version is not None and self.timestamp is not None:
-            msg = "give version or timestamp, not both"
-            raise ValueError(msg)
+            wrong.append("give version or timestamp, not both")
+        if self.table is not None and (self.format or self.ddl or self.options):
+            wrong.append("format, schema and options go with a path: a table has its own")
+        elif self.format is None and (self.ddl or self.options):
+            wrong.append("schema and options go with a format, such as format: csv")
+        elif self.format is not None and (self.version is not None or self.timestamp is not None):
+            wrong.append("version and timestamp are of Delta tables: leave format out, or these")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
 
@@ -194,7 +219,7 @@ class Job(Fields):
 
     def to_yaml(self) -> str:
         """The job as YAML, without the settings that are as by default."""
-        fields = self.model_dump(mode="json", exclude_defaults=True)
+        fields = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
@@ -269,6 +294,8 @@ class ScoringJob(Job):
         wrong = []
         if self.output.mode == "overwrite":
             wrong.append("it adds to its output: take mode: append or merge")
+        if self.source.format is not None:
+            wrong.append("it reads what is new in a Delta table: leave source.format out, or write a Delta table first")
         if self.source.version is not None or self.source.timestamp is not None:
             wrong.append("it reads whatever is new: leave source.version and source.timestamp out")
         if settings.changes == "follow" and self.output.mode == "append":
@@ -329,7 +356,7 @@ def _problem(detail: ErrorDetails, job: type[Job]) -> tuple[str, Problem]:
     thing = ".".join(names) or "job"
     match detail["type"]:
         case "extra_forbidden":
-            known = list(home.model_fields) if _is_model(home) else []
+            known = [field.alias or name for name, field in home.model_fields.items()] if _is_model(home) else []
             return thing, Problem(thing, "no such field", near_fix(names[-1], known, what="fields") or "leave it out")
         case "missing":
             home = ".".join(names[:-1]) or "the job"
@@ -378,8 +405,8 @@ def _is_branch(member: Any, label: str) -> bool:
 def _inner_type(type_: Any, part: int | str) -> Any:
     """The type of a field of a model, or of what a list, tuple or mapping holds."""
     if _is_model(type_):
-        found = type_.model_fields.get(str(part))
-        return None if found is None else found.annotation
+        found = [field for name, field in type_.model_fields.items() if str(part) in (name, field.alias)]
+        return found[0].annotation if found else None
     inside = [argument for argument in get_args(type_) if argument is not Ellipsis]
     return inside[-1] if inside else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Group
@@ -116,7 +116,7 @@ class JobPlan:
         existing = "the table is new" if target.schema is None else "the table exists"
         increments = {"incremental": self.increments.text} if self.increments is not None else {}
         return {
-            "source": redact(f"{source.ref.text} at version {source.version}{condition}"),
+            "source": redact(f"{source.ref.text} {source.state}{condition}"),
             **self._read_places(),
             **increments,
             "output": f"{target.ref.text}, {target.writing.text} ({existing})",
@@ -148,6 +148,7 @@ class JobPlan:
             "source": {
                 "table": source.ref.text,
                 "version": source.version,
+                "files": source.files and asdict(source.files),
                 "where": source.where and redact(source.where),
             },
             "reads": [{"table": table.name, "version": table.version} for table in self.identity.tables],

@@ -17,7 +17,16 @@ from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import StageName, check_kept, score_frame
-from spark_scoring.errors import Gathering, JobError, OutputError, RequestError, SourceError, StreamError, first_line
+from spark_scoring.errors import (
+    Gathering,
+    JobError,
+    OutputError,
+    Problem,
+    RequestError,
+    SourceError,
+    StreamError,
+    first_line,
+)
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
@@ -278,10 +287,10 @@ def _plan_between(
             before=before,
         )
     if keep is None or scoring is None or problems.problems:
-        raise RequestError(problems.problems)
+        raise RequestError([*problems.problems, *_hints(source)])
     tables = lookups.tables if lookups is not None else ()
     of_tables = [note for table in tables for note in table.notes]
-    notes = dict.fromkeys(note for note in (source.ref.note, target.ref.note, *of_tables) if note)
+    notes = dict.fromkeys(note for note in (source.ref.note, source.note, target.ref.note, *of_tables) if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
     if client is not None:
@@ -315,6 +324,12 @@ def _plan_between(
             check_output(plan, quarantine)
     problems.raise_all()
     return _identified(plan, frame.schema, list(written.values()), by_batches=job.increments is not None)
+
+
+def _hints(source: PinnedSource) -> Sequence[Problem]:
+    """What may be the cause of all problems, where the source's columns have no names."""
+    hint = None if source.reading is None else source.reading.hint(source.rows)
+    return () if hint is None else SourceError.guess(source.ref.text, hint).problems
 
 
 def _pinned_columns(frame: DataFrame, columns: Mapping[str, str]) -> dict[str, PinnedSql]:
@@ -351,8 +366,12 @@ def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql]
         replace_where=plan.target.writing.replace_where,
         output=written_schema(plan),
         output_id=plan.target.table_id,
+        unpinned=plan.source.unpinned,
     )
-    return replace(plan, identity=identity, scoring=with_notes(plan.scoring, identity.notes))
+    notes = identity.notes
+    if identity.causes and plan.target.writing.mode == "append":
+        notes.append("a repeated run adds its rows again; mode: merge or overwrite would not")
+    return replace(plan, identity=identity, scoring=with_notes(plan.scoring, notes))
 
 
 def run_job(

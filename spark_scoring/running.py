@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from pyspark.errors import PySparkException
@@ -20,7 +20,7 @@ from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
 from spark_scoring.delta.sink import Rows, check_target, inspect_again
-from spark_scoring.delta.source import read_again
+from spark_scoring.delta.source import check_as_planned, read_again
 from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.delta.tables import is_delta, read_version
 from spark_scoring.engine.progress import watch_tasks
@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
+    from spark_scoring.delta.formats import Files
     from spark_scoring.delta.names import TableRef
     from spark_scoring.delta.sink import Target
+    from spark_scoring.delta.source import PinnedSource
     from spark_scoring.job_plan import Increments, JobPlan
     from spark_scoring.plan.lookups import FeatureTable
 
@@ -75,6 +77,7 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
     run_id, started = _new_run_id(plan), time.time()
     try:
         plan = _understood_now(_at_present(plan))
+        check_as_planned(plan.source)
         facts = _facts(plan, run_id, started)
         before = standing(_session(plan), plan.target, facts, force=plan.force)
         if before.whole is not None:
@@ -200,12 +203,14 @@ def _counts_first(plan: JobPlan, rows: int) -> bool:
 
     A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows: if the
     model fails on all of them, nothing is to be committed. So do rows that a feature client scores: our workers do not
-    see them. All three can do without where the compute keeps no rows; Delta then keeps them for the time of the merge.
+    see them. So do those of a source that may give others when it is read again. All four can do without where the
+    compute keeps no rows; Delta then keeps them for the time of the merge.
     """
     if _must_hold(plan):
         return True
     merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
-    return (merges or rows <= _FEW_ROWS or plan.client is not None) and _can_hold(_session(plan))
+    is_asked = merges or rows <= _FEW_ROWS or plan.client is not None or not plan.source.is_fixed
+    return is_asked and _can_hold(_session(plan))
 
 
 def _must_hold(plan: JobPlan) -> bool:
@@ -507,6 +512,7 @@ def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         source=plan.source.ref.text,
         source_id=plan.source.table_id,
         source_version=plan.source.version,
+        source_files=None if plan.source.files is None else asdict(plan.source.files),
         where=plan.source.where,
         rows_in=0,
         user=user,
@@ -539,7 +545,7 @@ def _idempotency_key(plan: JobPlan) -> str:
     tables, meaning, is_unlike_others = plan.identity.decisive(_session(plan))
     decisive = {
         "job": plan.name,
-        "source": [source.table_id, source.version, source.where],
+        "source": [source.table_id, source.version, source.where] if source.files is None else _of_files(source),
         "model": [model.name or model.uri, model.version],
         "plan": plan.scoring.hash,
         "client": plan.client is not None,
@@ -558,6 +564,10 @@ def _idempotency_key(plan: JobPlan) -> str:
         else None,
     }
     return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _of_files(source: PinnedSource) -> list[str | None]:
+    return [source.ref.path or source.ref.sql.lower(), cast("Files", source.files).digest, source.where]
 
 
 def _feature_tables(plan: JobPlan) -> Sequence[FeatureTable]:
@@ -607,6 +617,7 @@ def _report(
         model_version=facts.model_version,
         plan_hash=facts.plan_hash,
         source=plan.source.ref.text,
+        source_state=plan.source.state if facts.source_version is None else f"at version {facts.source_version}",
         source_version=facts.source_version,
         output=ref.text,
         output_version=commit.version,
@@ -637,6 +648,7 @@ def report_of_nothing(plan: JobPlan) -> RunReport:
         model_version=model.version,
         plan_hash=plan.scoring.hash,
         source=plan.source.ref.text,
+        source_state=plan.source.state,
         source_version=plan.source.version,
         output=ref.text,
         output_version=None,

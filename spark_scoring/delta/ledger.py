@@ -67,8 +67,9 @@ class RunFacts:
     model_digest: str
     plan_hash: str
     source: str
-    source_id: str
-    source_version: int
+    source_id: str | None
+    """Delta's own; None of a source that is not a Delta table."""
+    source_version: int | None
     where: str | None
     rows_in: int
     user: str
@@ -85,6 +86,9 @@ class RunFacts:
     """The version of each feature table that was read."""
     read_tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Delta's ``id`` and the ``version`` of each table that the job's expressions read in subqueries, by its name."""
+    source_files: dict[str, Any] | None = None
+    """Of a source that is not a Delta table but files: their ``count``, ``size`` in bytes, and a ``digest`` of their
+    paths, sizes and times."""
     stream: str | None = None
     """Of a micro-batch: what tells the incremental job apart from others; its runs' ids end with it."""
     batch: int | None = None

@@ -1,40 +1,91 @@
-"""Read a source at one version, so that a table that changes during the run does not change the run."""
+"""Read a source in one state, so that what changes during the run does not change the run."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.formats import Reading, check_reads_all, format_at, list_files, read_format
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
-from spark_scoring.delta.tables import describe_table, history, read_version, tables_near
+from spark_scoring.delta.spark_errors import spark_failure
+from spark_scoring.delta.tables import VIEW, describe_table, history, read_version, tables_near
 from spark_scoring.errors import JobError, Problem, SourceError, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from spark_scoring.delta.formats import Files, Options
     from spark_scoring.delta.pinning import PinnedSql
 
 
 @dataclass(frozen=True)
 class PinnedSource:
-    """A Delta table at one version, filtered."""
+    """A Delta table at one version, or another source as it is now; filtered."""
 
     ref: TableRef
-    table_id: str
-    """Delta's own id: a table dropped and made again has another one."""
-    version: int
+    table_id: str | None
+    """Delta's own id: a table dropped and made again has another one. None where it is not a Delta table."""
+    version: int | None
+    """None where it is not a Delta table."""
     where: str | None
     """As the job's author wrote it."""
     frame: DataFrame
+    rows: DataFrame
+    """Before the filter."""
     filter: PinnedSql | None = None
     """What ``where`` is run as."""
     removed: DataFrame | None = None
     """Of a micro-batch of changes: the keys of rows that are gone."""
+    reading: Reading | None = None
+    """How it is read, where it is not a Delta table."""
+    files: Files | None = None
+    """What it reads, where it is not a Delta table but a list of files."""
+
+    @property
+    def state(self) -> str:
+        """What is read, for people."""
+        if self.version is not None:
+            return f"at version {self.version}"
+        if self.files is not None:
+            return f"as {self.files.count:,} {'file' if self.files.count == 1 else 'files'} of {_size(self.files.size)}"
+        return "as it is when it is read"
+
+    @property
+    def unpinned(self) -> str | None:
+        """Why a run of it is like no other; None where two can read the same rows."""
+        if self.version is not None or self.files is not None:
+            return None
+        kind = "a view" if self.reading is None or self.reading.format == VIEW else f"read as {self.reading.format}"
+        return f"the source {self.ref.text} is {kind}, of which no version is known"
+
+    @property
+    def delta_version(self) -> int:
+        """The version of a Delta table.
+
+        Raises:
+            SourceError: it is not one.
+
+        """
+        if self.version is None:
+            kind = VIEW if self.reading is None else self.reading.format
+            raise SourceError.only_delta_is_incremental(self.ref.text, kind)
+        return self.version
+
+    @property
+    def note(self) -> str | None:
+        """What a plan says about it."""
+        return None if self.reading is None else self.reading.note
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the run reads the same rows each time that it looks at them."""
+        has_jvm = hasattr(self.frame.sparkSession, "_sc")  # over Connect, files are listed anew each time
+        return self.version is not None or (self.files is not None and has_jvm)
 
 
 def pin_source(
@@ -45,26 +96,98 @@ def pin_source(
     where: str | None = None,
     version: int | None = None,
     timestamp: str | None = None,
+    format: str | None = None,  # noqa: A002  the job's own word
+    ddl: str | None = None,
+    options: Options | None = None,
 ) -> PinnedSource:
-    """Pin a Delta table's version; reads its metadata and history, no rows.
+    """Pin a Delta table's version, or list a source's files; reads metadata and history, no rows.
+
+    Without ``ddl``, Spark guesses the types of JSON and XML from the rows, which it reads for that.
+
+    Args:
+        spark: the session.
+        table: a table or view by name.
+        path: a Delta table's path; with ``format``, what its reader takes.
+        where: SQL condition.
+        version: of a Delta table.
+        timestamp: the version that was the newest then; ISO 8601.
+        format: of a source that is not a Delta table.
+        ddl: with a format: its columns and types.
+        options: with a format: those of its reader.
 
     Raises:
-        SourceError: no such table or version, not Delta, or a filter that does not fit.
+        SourceError: no such table, path or version, Spark cannot read it, or a filter that does not fit.
 
     """
-    ref = resolve(spark, table=table, path=path)
-    detail = describe_table(spark, ref)
-    if detail is None:
-        raise SourceError.missing(ref.text, tables_near(spark, ref))
-    if detail["format"] != "delta":
-        raise SourceError.not_delta(ref.text, f"a {detail['format']}")
+    check_reads_all(spark)
+    if format is not None and (format.lower() != "delta" or path is None):
+        source = _other_format(spark, format, path, ddl, options or {})
+    else:
+        ref = resolve(spark, table=table, path=path)
+        detail = describe_table(spark, ref)
+        if detail is None:
+            raise _not_there(spark, ref)
+        if detail["format"] == "delta":
+            source = _delta(spark, ref, detail, version, timestamp)
+        else:
+            source = _other_table(spark, ref, detail, is_versioned=version is not None or timestamp is not None)
+    return source if where is None else _filtered(source, where)
+
+
+def _delta(
+    spark: SparkSession, ref: TableRef, detail: dict[str, Any], version: int | None, timestamp: str | None
+) -> PinnedSource:
     pinned = _pin_version(spark, ref, version, timestamp)
     try:
         frame = read_version(spark, ref, pinned)
     except AnalysisException as error:  # in the history, but its log was cleaned up
         raise SourceError.unreadable(ref.text, pinned, first_line(error)) from error
-    source = PinnedSource(ref, str(detail["id"]), pinned, where, frame)
-    return source if where is None else _filtered(source, where)
+    return PinnedSource(ref, str(detail["id"]), pinned, None, frame, frame)
+
+
+def _other_table(spark: SparkSession, ref: TableRef, detail: dict[str, Any], *, is_versioned: bool) -> PinnedSource:
+    """A view, or a table of another format."""
+    kind = str(detail["format"] or "other format")
+    if is_versioned:
+        raise SourceError.no_versions(ref.text, kind)
+    reading = Reading(ref.text, kind, detail.get("location"))
+    if kind != VIEW:
+        spark.catalog.refreshTable(ref.sql)  # else a session remembers the files that it has seen first
+    try:
+        frame = spark.table(ref.sql)
+    except AnalysisException as error:  # a view of a table that is gone
+        raise SourceError.not_read(ref.text, kind, spark_failure(str(error)).text) from error
+    files = None if kind == VIEW else list_files(frame, reading)
+    return PinnedSource(ref, None, None, None, frame, frame, reading=reading, files=files)
+
+
+def _other_format(spark: SparkSession, kind: str, path: str | None, ddl: str | None, options: Options) -> PinnedSource:
+    """What ``spark.read.format`` reads."""
+    ref = TableRef(text=f"({kind})", sql="") if path is None else replace(resolve(spark, path=path), sql="")
+    reading = Reading(ref.text, kind, ref.path, ddl, tuple(options.items()))
+    frame = read_format(spark, reading)
+    return PinnedSource(ref, None, None, None, frame, frame, reading=reading, files=list_files(frame, reading))
+
+
+def _not_there(spark: SparkSession, ref: TableRef) -> SourceError:
+    """What a name or a path does not lead to."""
+    if ref.path is None:
+        return SourceError.missing(ref.text, tables_near(spark, ref))
+    found = format_at(spark, ref.path)
+    return SourceError.no_path(ref.text) if found is None else SourceError.needs_format(ref.text, found)
+
+
+def check_as_planned(source: PinnedSource) -> None:
+    """Refuse a source whose files have changed since it was planned. Files that came later are not read.
+
+    Raises:
+        SourceError: some are gone, or are others.
+
+    """
+    if source.files is None or source.reading is None:
+        return
+    if list_files(source.rows, source.reading) != source.files:
+        raise SourceError.files_changed(source.ref.text)
 
 
 def pin_filter_again(source: PinnedSource) -> PinnedSource:
@@ -76,11 +199,8 @@ def pin_filter_again(source: PinnedSource) -> PinnedSource:
 
 
 def read_again(source: PinnedSource) -> PinnedSource:
-    """The source at the same version, and its filter as the session understands it now."""
-    if source.filter is None:
-        return source
-    frame = read_version(source.frame.sparkSession, source.ref, source.version)
-    return replace(source, frame=frame.where(source.filter.sql))
+    """The same rows, and the filter as the session understands it now."""
+    return source if source.filter is None else replace(source, frame=source.rows.where(source.filter.sql))
 
 
 def _filtered(source: PinnedSource, where: str) -> PinnedSource:
@@ -95,7 +215,7 @@ def _filtered(source: PinnedSource, where: str) -> PinnedSource:
             frame = source.frame.where(where)
         except (AnalysisException, ParseException) as other:
             raise SourceError.bad_filter(source.ref.text, where, first_line(other)) from other
-    return replace(source, frame=frame, filter=pinned)
+    return replace(source, where=where, frame=frame, filter=pinned)
 
 
 def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timestamp: str | None) -> int:
@@ -125,3 +245,11 @@ def _micros(timestamp: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.timezone.utc)
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)) // dt.timedelta(microseconds=1)
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:  # noqa: PLR2004
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"

@@ -16,9 +16,9 @@ _AROUND = (
 )
 """Conditions that say where something failed; what it was comes behind them."""
 _WRAPPERS = ("py4j.", "org.apache.spark.SparkException", "java.util.concurrent.ExecutionException")
-_VALUES = re.compile(r"'.*'|'.*|(?<![\w`.])-?\d[\w.:+-]*")
-"""Spark puts values in single quotes or writes them as numbers, names in backticks, types and settings in double
-quotes. All between the first single quote and the last goes: a value may hold some itself."""
+_VALUES = re.compile(r"'.*'|'.*|\[.*\]|\[.*|(?<![\w`.])-?\d[\w.:+-]*")
+"""Spark puts values in single quotes or square brackets or writes them as numbers, names in backticks, types and
+settings in double quotes. All between the first single quote and the last goes: a value may hold some itself."""
 _STATE = re.compile(r"\s*SQLSTATE: ?\w+.*$")
 _LONGEST = 300
 
@@ -41,6 +41,9 @@ _FIXES: dict[str, str] = {
     "DELTA_INVALID_PROTOCOL_VERSION": "use a newer Delta, or another runtime: the table's protocol is too new",
     "TABLE_OR_VIEW_NOT_FOUND": "look whether a table was dropped or renamed while the job ran, then run again",
     "DELTA_TABLE_NOT_FOUND": "look whether a table was dropped or renamed while the job ran, then run again",
+    "MALFORMED_RECORD_IN_PARSING": "fix the file, or say STRING in source.schema for what does not fit: the plan "
+    "casts texts, and a row whose text does not fit is a bad row; source.options: {mode: PERMISSIVE} makes nulls",
+    "FAILED_READ_FILE": "look whether the source's files were removed or are damaged, then plan and run again",
     "java.lang.OutOfMemoryError": "give the driver and the executors more memory (spark.driver.memory, "
     "spark.executor.memory)",
 }

@@ -252,7 +252,7 @@ def commits_of_source(spark: SparkSession, source: PinnedSource, since: int, unt
     """The source's commits of some versions, both ends included, the oldest first."""
     if until < since:
         return []
-    commits = read_commits(spark, source.ref, max(source.version, until) - since + 1)
+    commits = read_commits(spark, source.ref, max(source.delta_version, until) - since + 1)
     return [commit for commit in reversed(commits) if since <= commit.version <= until]
 
 
@@ -385,7 +385,7 @@ def without_source(batch: PinnedSource, tables: Sequence[Target], run_column: st
     ]
     if not left:
         return batch
-    there = read_version(spark, batch.ref, batch.version)
+    there = read_version(spark, batch.ref, batch.delta_version)
     there = there if batch.filter is None else there.where(batch.filter.sql)
     held = there.select(*keys).union(batch.frame.select(*keys))
     gone = left[0] if len(left) == 1 else left[0].union(left[1])

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
 
-from spark_scoring.errors import SourceError, condition_of, first_line
+from spark_scoring.errors import SessionError, SourceError, condition_of, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_scoring.delta.names import TableRef
+
+
+VIEW = "view"
+"""The format of a view, as ``describe_table`` says it."""
 
 
 def read_version(spark: SparkSession, ref: TableRef, version: int) -> DataFrame:
@@ -26,10 +30,12 @@ def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
         return spark.sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0].asDict()
     except AnalysisException as error:
         condition = condition_of(error)
+        if "`DETAIL`" in first_line(error) and "DETAIL" not in ref.sql:  # a Spark without Delta takes it for a table
+            raise SessionError.no_delta_jars(spark.version) from error
         if "NOT_FOUND" in condition or "DOES_NOT_EXIST" in condition or "MISSING" in condition:
             return None
         if "VIEW" in condition:
-            return {"format": "view", "id": None}
+            return {"format": VIEW, "id": None}
         raise
     except Exception as error:  # what a file system's own classes raise comes through as it is
         raise SourceError.no_storage(ref.text, first_line(error)) from error

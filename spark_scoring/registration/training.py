@@ -164,7 +164,7 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
         "alias": aliases,
         "params": {**job.params, **fitted.params},
         "metrics": {"training_rows": len(train.X), **metrics, **fitted.metrics},
-        "tags": {"training_data_version": str(source.version), **job.tags},
+        "tags": {**({} if source.version is None else {"training_data_version": str(source.version)}), **job.tags},
         "pip_requirements": None if job.pip_requirements is None else list(job.pip_requirements),
         "experiment": job.experiment,
         "tracking_uri": job.tracking_uri,

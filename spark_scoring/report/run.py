@@ -44,7 +44,10 @@ class RunReport:
     model_version: str | None
     plan_hash: str
     source: str
-    source_version: int
+    source_state: str
+    """For people: ``at version 3``."""
+    source_version: int | None
+    """None where the source is not a Delta table."""
     output: str
     output_version: int | None
     """The version of the output table that this run's commit made; None where there was nothing new."""
@@ -133,7 +136,7 @@ class RunReport:
         table.add_row("rows", Text(self.rows_text(), style="yellow" if self.bad_rows else ""))
         if not self.skipped:
             table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
-        table.add_row("source", Text(f"{self.source} at version {self.source_version}"))
+        table.add_row("source", Text(f"{self.source} {self.source_state}"))
         if self.output_version is not None:
             table.add_row("output", Text(f"{self.output} version {self.output_version}"))
             table.add_row("", Text(self.output_location))
