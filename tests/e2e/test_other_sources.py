@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,6 +239,28 @@ def test_what_a_path_holds_is_said(place: Place) -> None:
     (place.folder / "empty").mkdir()
     assert "it is not a Delta table" in refusal(place, path=str(place.folder / "empty"))
     assert "Spark cannot read it as parquet" in refusal(place, path=str(place.folder / "empty"), format="parquet")
+
+
+WITHOUT_DELTA = """
+import sys
+from pyspark.sql import SparkSession
+from spark_scoring import ScoringJob, plan_job
+from spark_scoring.errors import RequestError
+
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+fields = {"model": sys.argv[1], "source": {"path": sys.argv[2]}, "output": {"path": "out"}}
+try:
+    plan_job(ScoringJob.from_dict(fields), spark)
+except RequestError as error:
+    print(error)
+"""
+
+
+def test_a_session_without_delta_is_named_as_the_cause(place: Place) -> None:
+    command = [sys.executable, "-c", WITHOUT_DELTA, place.model, place.source]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd=place.folder)
+    assert "session was started without Delta" in shown.stdout
+    assert "no such table" not in shown.stdout
 
 
 def test_parquet_files_of_a_delta_table_are_not_its_rows(place: Place) -> None:

@@ -46,13 +46,13 @@ def message(job: dict[str, Any], **changes: Any) -> str:
             {"table": "main.wrong.order"},
             "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders",
         ),
-        ({"path": "/no/such/table"}, "source /no/such/table: no such table"),
+        ({"path": "/no/such/table"}, "source /no/such/table: there is nothing at this path"),
         (
             {"path": "nosuchfs://user:secret@bucket/x"},
             "table nosuchfs://***@bucket/x: its storage cannot be asked: org.apache.hadoop.fs.Unsupported",
         ),
         ({"table": "a.b.c.d"}, "table 'a.b.c.d': not a table name of one to three parts"),
-        ({"table": "main.wrong.seen"}, "it is a view, which has no version to pin"),
+        ({"table": "main.wrong.seen", "version": 1}, "it is a view and not a Delta table, so it has no versions"),
         (
             {"table": "main.wrong.orders", "version": 7},
             "it has no version 7\n   fix: versions 0 to 0 are in its history",
