@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark_scoring import __version__
 from spark_scoring.errors import Problem, RequestError, ScoringError
+from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -271,7 +271,7 @@ def _until_told() -> Iterator[threading.Event]:
 
     def tell(number: int, _: object) -> None:
         told.set()
-        Console(stderr=True).print("stopping once the batch is committed")
+        SafeConsole(stderr=True).print("stopping once the batch is committed")
         signal.signal(number, before[number])
 
     for number in before:
@@ -287,7 +287,7 @@ def _show_batch(report: RunReport) -> None:
     """A line on standard error for each batch."""
     text = f"{report.scored_at[:19]} {report.rows_text()}: {report.output} version {report.output_version}"
     version = "" if report.model_version is None else f" by version {report.model_version}"
-    Console(stderr=True, soft_wrap=True).print(f"{text}{version}", markup=False, highlight=False)
+    SafeConsole(stderr=True, soft_wrap=True).print(f"{text}{version}", markup=False, highlight=False)
 
 
 def _write(file: Path, page: str) -> None:
@@ -315,7 +315,7 @@ def _planned(file: Path, settings: Sequence[str] | None, *, show_model_error: bo
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar of finished tasks on standard error; in a log, where there is no terminal, a line each ten percent."""
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     if not console.is_terminal:
         yield _LineProgress(console)
         return
@@ -328,7 +328,7 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
 class _LineProgress:
     """Progress as plain lines."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: SafeConsole) -> None:
         self._console = console
         self._shown = -1
 
@@ -345,14 +345,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _streams:
             app(args=list(arguments) if arguments is not None else None)
     except ScoringError as error:
-        console = Console(stderr=True, soft_wrap=True)
+        console = SafeConsole(stderr=True, soft_wrap=True)
         console.print(str(error), markup=False, highlight=False, style="red")
         if error.__cause__ is not None:
             _show_cause(console, error)
         sys.exit(error.exit_status)
 
 
-def _show_cause(console: Console, error: ScoringError) -> None:
+def _show_cause(console: SafeConsole, error: ScoringError) -> None:
     """The chained error, where the environment asks for it: its text is not ours and may hold row values."""
     if os.environ.get(_TRACEBACK):
         console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
@@ -396,6 +396,6 @@ def _echo(text: str) -> None:
     typer.echo(text, file=_results)
 
 
-def _console() -> Console:
-    console = Console(file=_results)
-    return console if console.is_terminal else Console(file=_results, width=120, color_system=None)
+def _console() -> SafeConsole:
+    console = SafeConsole(file=_results)
+    return console if console.is_terminal else SafeConsole(file=_results, width=120, color_system=None)

@@ -36,13 +36,39 @@ Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_func
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose times stay text: they are read with their time zone rule where they are used."""
+    """YAML whose times stay text: they are read with their time zone rule where they are used.
+
+    A key that is written twice is an error: YAML would take the second one without a word.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _yaml_cause(error: Exception) -> str:
+    """What is wrong, and where; not the line itself, which may hold a secret."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"its byte {error.start + 1} is not UTF-8"
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{type(error).__name__}, such as a character that YAML does not take"
+    return (
+        f"{getattr(error, 'problem', None) or 'it cannot be read'}, in line {mark.line + 1}, column {mark.column + 1}"
+    )
 
 
 class Fields(BaseModel):
@@ -196,8 +222,8 @@ class Job(Fields):
             fields = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a safe loader
         except OSError as error:
             raise JobError.unreadable(str(path), error.strerror or str(error)) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise JobError.unreadable(str(path), f"not YAML: {' '.join(str(error).split())}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise JobError.unreadable(str(path), f"not YAML: {_yaml_cause(error)}") from error
         if not isinstance(fields, dict):
             raise JobError.unreadable(str(path), "it holds no fields")
         for text in overrides:
@@ -338,7 +364,7 @@ def _lay_over(fields: dict[str, Any], text: str) -> None:
         fields = inner
     try:
         fields[names[-1]] = yaml.load(value, Loader=_Loader)  # noqa: S506  a safe loader
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError.bad_setting(text) from error
 
 

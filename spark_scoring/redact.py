@@ -1,30 +1,76 @@
-"""Takes secrets out of URIs before anyone sees them: errors, plans, reports, and what is kept in table histories."""
+"""Takes secrets out of texts before anyone sees them: errors, plans, reports, and what is kept in table histories."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 HIDDEN = "***"
 
 _USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s/?#:@]*):(?!\d{1,5}(?:[/?#]|$))\S*@", re.IGNORECASE)
 """``scheme://user:password@``. A secret may hold slashes and at-signs, so the last at-sign ends it; a port is none."""
 _TOKEN_USER = re.compile(r"(?P<scheme>\b(?:git\+)?(?:https?|ftps?|ssh)://)[^\s/?#@]+@", re.IGNORECASE)
-_PARAMETER = re.compile(
-    r"(?P<name>[?&;](?:[\w.-]|%[0-9a-f]{2})*(?:sig|token|secret|passw|pwd|credential|key|auth|jwt)(?:[\w.-]|%[0-9a-f]{2})*=)"
-    r"[^&;\s#'\"]+",
-    re.IGNORECASE,
+_ORACLE_USER = re.compile(r"(?P<scheme>\bjdbc:[a-z0-9:]+:)[^\s/?#:@;]+/[^\s@]+@", re.IGNORECASE)
+"""``jdbc:oracle:thin:user/password@``."""
+_VALUE = r"(?:\*{3}|\"[^\"]*\"|'[^']*'|\{[^}\s]*\}|[^&;\s#'\"]+)"
+_PARAMETER = re.compile(rf"(?P<before>[?&;#](?P<name>[^\s=&;?#'\"/]+)=)(?P<value>{_VALUE})")
+"""Of a URI, or of a connection string."""
+_SETTING = re.compile(rf"(?P<before>(?<![\w/?&;#%.-])(?P<name>[A-Za-z][\w.-]*)=)(?P<value>{_VALUE})")
+"""``fs.s3a.secret.key=...``, ``password='...'``; in a path, ``key=1`` is a partition."""
+_MEMBER = re.compile(r"(?P<before>(?P<quote>[\"'])(?P<name>[\w.-]+)(?P=quote)\s*[:=]\s*)(?P<value>\"[^\"]*\"|'[^']*')")
+"""``"password": "..."``."""
+_HEADER = re.compile(r"(?P<before>\bauthorization[\"']?\s*[:=]\s*[\"']?\s*)[^\"'\n,}]+", re.IGNORECASE)
+_BEARER = re.compile(r"(?P<before>\bbearer\s+)(?=\S*\d|\S{20})[\w.~+/=-]{8,}", re.IGNORECASE)
+_KNOWN = re.compile(
+    r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|dapi[0-9a-f]{32}(?:-\d+)?|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
+    r"|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|AIza[\w-]{35}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    re.DOTALL,
 )
-_KNOWN = re.compile(r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|dapi[0-9a-f]{32}(?:-\d+)?|gh[pousr]_[A-Za-z0-9]{20,})\b")
-"""Access keys and tokens that are known by their form: AWS, Databricks, GitHub."""
+"""Keys and tokens that are known by their form: AWS, Databricks, GitHub, Slack, OpenAI, Google, JWT, PEM."""
+_SECRET_NAME = re.compile(
+    r"sig|token|secret|passw|passphrase|pwd|credential|key|auth|jwt|(?:^|[._-])(?:pass|pat|pw|code|sas)$"
+)
+_SURELY_SECRET = re.compile(r"secret|passw|passphrase|pwd|token|credential|(?:access|account|api|private|shared).?key")
+"""Of a setting or a member, whose name may as well be that of a column."""
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and newline, and those that turn the direction of a text."""
 
 
 def redact(text: str) -> str:
-    """The text without passwords, tokens and signatures: what a URI's user part and parameters may hold.
+    """The text without passwords, tokens and signatures, and without characters that a terminal takes for commands.
 
-    What it takes for a secret is replaced by ``***``; a URI without one, such as ``abfss://container@account/path``
-    or ``hdfs://host:8020/path``, stays as it is.
+    What it takes for a secret is replaced by ``***``: the user part of a URI that has a password, values of parameters
+    and settings whose names mean one, also where a parameter's value holds others in escaped form, and keys that are
+    known by their form. A URI without a secret, such as ``abfss://container@account/path`` or ``hdfs://host:8020/path``,
+    stays as it is.
     """
-    text = _USER.sub(rf"\g<scheme>{HIDDEN}@", text)
-    text = _TOKEN_USER.sub(rf"\g<scheme>{HIDDEN}@", text)
-    text = _PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
+    return printable(_hide(text))
+
+
+def printable(text: str) -> str:
+    r"""The text, control characters written as ``\x1b``."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _hide(text: str) -> str:
+    for pattern in (_USER, _TOKEN_USER, _ORACLE_USER):
+        text = pattern.sub(rf"\g<scheme>{HIDDEN}@", text)
+    text = _PARAMETER.sub(lambda found: _hidden_value(found, _SECRET_NAME), text)
+    text = _SETTING.sub(lambda found: _hidden_value(found, _SURELY_SECRET), text)
+    text = _MEMBER.sub(lambda found: _hidden_value(found, _SURELY_SECRET), text)
+    text = _HEADER.sub(rf"\g<before>{HIDDEN}", text)
+    text = _BEARER.sub(rf"\g<before>{HIDDEN}", text)
     return _KNOWN.sub(HIDDEN, text)
+
+
+def _hidden_value(found: re.Match[str], secret: re.Pattern[str]) -> str:
+    """A name and its value; without the value where the name means a secret, or the value holds one in escaped form."""
+    value = found["value"]
+    if secret.search(unquote(found["name"]).lower()):
+        return found["before"] + HIDDEN
+    while (plain := unquote(value)) != value:
+        if _hide(f";{plain}") != f";{plain}":
+            return found["before"] + HIDDEN
+        value = plain
+    return found[0]

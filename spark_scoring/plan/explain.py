@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.policy import Fill
+from spark_scoring.redact import printable
+from spark_scoring.screen import SafeConsole
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def plan_text(plan: ScoringPlan) -> str:
 def as_text(view: Group) -> str:
     """A renderable as plain text, the same wherever it is printed."""
     stream = io.StringIO()
-    Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False).print(view)
+    SafeConsole(file=stream, width=_WIDTH, color_system=None, force_terminal=False).print(view)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
@@ -109,7 +111,13 @@ def plan_page(plan: ScoringPlan, places: Mapping[str, str]) -> str:
 
 def _rendered(plan: ScoringPlan, places: Mapping[str, str]) -> str:
     loader = PackageLoader("spark_scoring.plan", ".")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
     return environment.get_template("plan.html.j2").render(
         places=places,
         plan=plan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -26,9 +27,10 @@ from pyspark.sql.types import (
 from spark_scoring.model.environment import Difference
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Array, Category, Coded, Levels, Map, Member, Object, OneOf, Tensor
-from spark_scoring.plan.explain import plan_html, plan_page
+from spark_scoring.plan.explain import plan_html, plan_page, plan_view
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,3 +204,18 @@ def test_a_plan_without_long_types_has_nothing_to_write_out() -> None:
 
 def test_text_of_users_is_no_markup_of_rich(plan: ScoringPlan) -> None:
     assert "[bold]" in plan.explain()
+
+
+def test_no_form_of_a_plan_gives_a_terminal_commands() -> None:
+    """Names of features come from the model, names of columns and expressions from the job."""
+    esc, osc = "a\x1b[31m", "b\x1b]0;title\x07"
+    spec = replace(MODEL, inputs=(Feature(esc, "double"), Feature(osc, "double")), uri=f"models:/m\x1b[2J{osc}")
+    request = Request(expressions={osc: Expression(f"'{esc}'", DoubleType())})
+    plan = make_plan(spec, StructType([StructField(esc, DoubleType())]), request)
+    shown = io.StringIO()
+    SafeConsole(file=shown, force_terminal=True, color_system=None, width=200).print(plan_view(plan))
+    for form in (plan.explain(), plan_page(plan, {"source": osc}), json.dumps(plan.to_dict()), shown.getvalue()):
+        assert "\x1b" not in form
+        assert "\x07" not in form
+    assert r"a\x1b[31m" in shown.getvalue()
+    assert r"a\x1b[31m" in plan.explain()

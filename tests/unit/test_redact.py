@@ -24,6 +24,22 @@ TEMPLATES = (
     "jdbc:sqlserver://host;user=u;password={};encrypt=true",
     "jdbc:postgresql://host/db?user=u&password={}",
     "DefaultEndpointsProtocol=https;AccountName=n;AccountKey={};Suffix=x",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3DODBC%3BUID%3Du%3BPWD%3D{}",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%253DODBC%253BPWD%253D{}",
+    "https://host/t?pass={}",
+    "https://host/t?code={}&x=1",
+    "https://host/t?pat={}",
+    "https://host/t?%70assword={}",
+    "https://host/t#access_token={}",
+    "jdbc:oracle:thin:user/{}@host:1521/db",
+    "jdbc:sqlserver://host;user=u;password={{{}}};encrypt=true",
+    "fs.s3a.secret.key={}",
+    "spark.hadoop.fs.azure.account.key.me.dfs.example={}",
+    "MLFLOW_TRACKING_PASSWORD={}",
+    "connect(user='u', password='{}')",
+    '{{"user": "u", "password": "{}"}}',
+    "Authorization: Bearer {}",
+    "Authorization: Basic {}",
 )
 SECRETS = st.text(string.ascii_letters + string.digits + "+/=_-.~%!", min_size=12, max_size=60).filter(
     lambda secret: not secret[:6].isdigit() and "/" not in secret[:6]
@@ -62,10 +78,28 @@ def test_access_keys_are_known_by_their_form(key: str) -> None:
         "http://localhost:5000/?page=2&sort=name",
         "did you mean price? columns: ratio",
         "3/4 @ 5:00",
+        "note: Basic statistics are missing",
+        "https://host/docs?code_page=1252&path=a%20b",
+        "column p=1/token=3 and x=key",
+        "monkeys=3 in a note",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mred", "a\\x1b[31mred"),
+        ("\x1b]8;;http://x\x07name", "\\x1b]8;;http://x\\x07name"),
+        ("\u202eevil", "\\u202eevil"),
+        ("a\r\x08b", "a\\r\\x08b"),
+        ("tab\tand\nline, Łódź ✈", "tab\tand\nline, Łódź ✈"),
+    ],
+)
+def test_a_terminal_is_given_no_commands(text: str, shown: str) -> None:
+    assert redact(text) == shown
 
 
 def test_no_error_shows_a_secret() -> None:
