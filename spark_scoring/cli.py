@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from spark_scoring import __version__
 from spark_scoring.errors import Problem, RequestError, ScoringError
 from spark_scoring.screen import SafeConsole
+from spark_scoring.session import TRACEBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.registration.register import RegisteredModel
     from spark_scoring.report.run import RunReport
-
-_TRACEBACK = "SPARK_SCORING_TRACEBACK"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -354,11 +353,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_cause(console: SafeConsole, error: ScoringError) -> None:
     """The chained error, where the environment asks for it: its text is not ours and may hold row values."""
-    if os.environ.get(_TRACEBACK):
+    if os.environ.get(TRACEBACK):
         console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
     else:
         kind = type(error.__cause__).__name__
-        console.print(f"({kind} behind it; {_TRACEBACK}=1 shows it, with whatever values its text holds)", style="dim")
+        console.print(f"({kind} behind it; {TRACEBACK}=1 shows it, with whatever values its text holds)", style="dim")
 
 
 _streams = ExitStack()

@@ -7,6 +7,7 @@ Delta tables are registered by name, so that they survive restarts.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _Settings = dict[str, bool | float | int | str | None]
+TRACEBACK = "SPARK_SCORING_TRACEBACK"
+"""An environment variable: set, errors are shown with those behind them, whose texts may hold values of rows."""
 _LOCAL_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.sources.default": "delta",  # as on Databricks
-    "spark.log.level": "ERROR",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.databricks.delta.snapshotPartitions": "2",  # the default of 50 is made for clusters
@@ -70,7 +72,7 @@ def _local_session(warehouse: Path) -> SparkSession:
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    settings: _Settings = {**_LOCAL_SETTINGS, "spark.sql.warehouse.dir": str(warehouse.absolute())}
+    settings: _Settings = {**_LOCAL_SETTINGS, **_log_settings(), "spark.sql.warehouse.dir": str(warehouse.absolute())}
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, settings)
@@ -81,9 +83,16 @@ def _local_session(warehouse: Path) -> SparkSession:
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
         raise SessionError.no_java() from error
     _keep_jars_from_workers(spark)
+    if not os.environ.get(TRACEBACK):
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error
     _check_delta(spark)
     register_warehouse(spark)
     return spark
+
+
+def _log_settings() -> _Settings:
+    """Spark logs errors of tasks with values of rows; what fails comes as an exception, too."""
+    return {"spark.log.level": "ERROR" if os.environ.get(TRACEBACK) else "FATAL"}
 
 
 def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSession.Builder:

@@ -48,7 +48,11 @@ _FIXES: dict[str, str] = {
     "spark.executor.memory)",
 }
 """By the condition, or by its part before the dot, or by Java's class."""
-_ELSE = "see the chained error; Spark's log shows the task that failed"
+_ELSE = "see the chained error (SPARK_SCORING_TRACEBACK=1 shows it), with whatever values its text holds"
+_TELLS_VALUES = ("USER_RAISED_EXCEPTION", "FAILED_EXECUTE_UDF", "PYTHON_DATA_SOURCE_ERROR")
+"""Conditions whose texts others have written."""
+_TELLING = ("java.io.", "java.net.", "java.nio.file.", "java.lang.OutOf", "org.apache.hadoop.", "com.amazonaws.")
+"""Java's packages whose texts name files and hosts; those of all others may be values of rows."""
 
 
 class SparkFailure(NamedTuple):
@@ -67,10 +71,12 @@ def spark_failure(text: str) -> SparkFailure:
     told = [(name, line) for name, line in _CONDITION.findall(text) if name not in _AROUND]
     if told:
         name, line = told[0]
+        line = "" if name.startswith(_TELLS_VALUES) else line
         return SparkFailure(f"[{name}] {_shown(line)}".strip(), _fix(name))
     told = [(name, line) for name, line in _JAVA.findall(text) if not name.startswith(_WRAPPERS)]
     if told:
         name, line = told[-1]  # the innermost cause
+        line = line if name.startswith(_TELLING) else ""
         return SparkFailure(": ".join(filter(None, [name, _shown(line)])), _fix(name))
     return SparkFailure("", _ELSE)
 

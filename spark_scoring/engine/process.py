@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.engine.trial import Trial, rehearse
-from spark_scoring.engine.worker import kind_and_line
 from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.model.raised import kind_and_line
 from spark_scoring.plan.rehearsal import RehearsalFinding
 
 if TYPE_CHECKING:

@@ -125,14 +125,14 @@ def _plain(result: Any) -> Any:
 def _columns_of(returned: Returned, result: Any, n: int) -> list[NDArray[Any]]:
     """The result column by column: by name where it has names, else by position."""
     if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
-        _check_names(returned, result[0])
+        _check_names(returned, result[0], may_be_values=True)
         names = list(returned.names or result[0])
         return [objects([row[name] for row in result]) for name in names if all(name in row for row in result)]
     if isinstance(result, dict):
         result = {name: _plain(values) for name, values in result.items()}
         if returned.names is None and len(result) == 1:
             return _columns_of(returned, next(iter(result.values())), n)
-        _check_names(returned, result)
+        _check_names(returned, result, may_be_values=True)
         return [_flat(_array(result[name]), n) for name in returned.names or result if name in result]
     if isinstance(result, pd.DataFrame):
         if not _is_numbered(result.columns):
@@ -155,10 +155,17 @@ def _is_numbered(names: pd.Index[Any]) -> bool:
     return bool(names.equals(pd.RangeIndex(len(names))))
 
 
-def _check_names(returned: Returned, found: Iterable[Any]) -> None:
-    """Refuse a result with other names than the signature has: its columns by position may be anything."""
+def _check_names(returned: Returned, found: Iterable[Any], *, may_be_values: bool = False) -> None:
+    """Refuse a result with other names than the signature has: its columns by position may be anything.
+
+    A dict's keys may be values of rows: those that the signature does not have are counted and not told.
+    """
     names = [str(name) for name in found]
     if returned.names is not None and not set(returned.names) <= set(names):
+        if may_be_values:
+            known = [name for name in names if name in returned.names]
+            others = len(names) - len(known)
+            names = [*known, f"{others} other {'name' if others == 1 else 'names'}"] if others else known
         raise ModelOutputError.names(returned.method, returned.names, names)
 
 
@@ -277,7 +284,7 @@ def _declared(returned: Returned) -> str:
 def _shown(result: Any, n: int) -> str:
     """What a result is, without its values."""
     if isinstance(result, dict):
-        return f"returned a dict of {', '.join(map(str, result))} for {n} rows"
+        return f"returned a dict of {len(result)} {'name' if len(result) == 1 else 'names'} for {n} rows"
     if isinstance(result, list):
         kinds = ", ".join(dict.fromkeys(type(row).__name__ for row in result))
         return f"returned a list of {len(result)} {kinds} for {n} rows"

@@ -7,12 +7,9 @@ numbered from 0, that no call before it may have changed.
 from __future__ import annotations
 
 import copy
-import re
-import sysconfig
 import time
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +17,7 @@ import numpy as np
 from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import empty_fields, normalise
 from spark_scoring.errors import ManyBadRowsError, ModelFailedError, ModelOutputError
+from spark_scoring.model.raised import kind_and_line
 from spark_scoring.plan.reasons import MODEL, reason_text
 
 if TYPE_CHECKING:
@@ -41,12 +39,6 @@ _ENOUGH, _NEARLY_ALL = 10_000, 0.9
 """After so many rows a task does not go on where more than this share of them is bad, and fewer are allowed."""
 _DENSE, _STRETCH = 0.3, 32
 """Where more than this share of the rows fails, rows are tried one by one, so many before looking again."""
-
-_LIBRARIES = (
-    *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
-    str(Path(__file__).parents[1]),
-)
-_NO_FILE = re.compile(r"<(frozen|string|__array)")
 
 
 @dataclass
@@ -255,23 +247,3 @@ class _Batch:
     def _copied(lane: tuple[str, tuple[str, ...], bool], column: NDArray[Any]) -> NDArray[Any]:
         """Of lists, maps and objects what is inside them, too; text does not change."""
         return copy.deepcopy(column) if column.dtype == object and lane[0] != "string" else column.copy()
-
-
-def kind_and_line(error: BaseException | None) -> str:
-    """What a model raised and where in its own code, never its text: ``ValueError (churn.py line 12)``."""
-    if error is None:
-        return "an error"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_library(frame.filename)]
-    if not own:
-        return type(error).__name__
-    file = re.sub(r"[^\w.<>-]+", "_", Path(own[-1].filename).name)
-    return f"{type(error).__name__} ({file} line {own[-1].lineno})"
-
-
-def _is_library(file: str) -> bool:
-    """Whether code of Python, of an installed package or of this one."""
-    if _NO_FILE.match(file):
-        return True
-    parts = Path(file).parts
-    return "site-packages" in parts or "dist-packages" in parts or file.startswith(_LIBRARIES)

@@ -20,6 +20,7 @@ from spark_scoring.model.feature_spec import (
     read_feature_spec,
 )
 from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.raised import kind_and_line, kind_and_text, kind_of
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_ordered
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
 
@@ -289,7 +290,7 @@ def _load(pinned: PinnedModel) -> LoadedModel:
     try:
         return loaded_model(pinned.path, pinned.digest)
     except Exception as error:
-        raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {error}") from error
+        raise ModelError.not_loadable(pinned.uri, kind_and_text(error)) from error
 
 
 def _missing_outputs(
@@ -313,13 +314,13 @@ def _infer_outputs(pinned: PinnedModel, mlmodel: Model, model: LoadedModel) -> S
     try:
         example = mlmodel.load_input_example(pinned.path)
     except (OSError, ValueError) as error:
-        raise ModelError.outputs_not_inferable(pinned.uri, str(error)) from error
+        raise ModelError.outputs_not_inferable(pinned.uri, kind_of(error)) from error
     if example is None:
         raise ModelError.no_outputs(pinned.uri)
     try:
         return infer_signature(example, model.predict_enforced(example)).outputs
     except Exception as error:
-        raise ModelError.outputs_not_inferable(pinned.uri, f"{type(error).__name__}: {error}") from error
+        raise ModelError.outputs_not_inferable(pinned.uri, kind_and_line(error)) from error
 
 
 def signature_inputs(signature: ModelSignature) -> tuple[Takes, tuple[Feature, ...]]:

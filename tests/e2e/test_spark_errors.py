@@ -85,6 +85,13 @@ def test_a_row_that_fails_sql_names_the_condition_and_what_helps(
             "Py4JJavaError: org.apache.spark.SparkException: Aborted\nCaused by: java.lang.OutOfMemoryError: Java heap",
             "java.lang.OutOfMemoryError: Java heap",
         ),
+        ('java.lang.NumberFormatException: For input string: "Ann Example"', "java.lang.NumberFormatException"),
+        ("java.io.FileNotFoundException: /data/part-1.parquet", "java.io.FileNotFoundException: /data/part-..."),
+        ("[USER_RAISED_EXCEPTION] Ann Example is wrong. SQLSTATE: P0001", "[USER_RAISED_EXCEPTION]"),
+        (
+            "[MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] Malformed records are detected in parsing: [null,Ann].",
+            "[MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] Malformed records are detected in parsing: ....",
+        ),
         ("it went wrong", ""),
     ],
 )

@@ -273,6 +273,26 @@ def test_other_names_than_the_signatures_are_told(returned: Any) -> None:
         score(Model(lambda _: returned), worker_plan, [1.0])
 
 
+@pytest.mark.parametrize("returned", [{"Ann Example": [1.0], "lo": [2.0]}, [{"Ann Example": 1.0, "lo": 2.0}]])
+def test_keys_that_may_be_values_are_counted_and_not_told(returned: Any) -> None:
+    named = Returned("predict", (("p0", "double"), ("p1", "double")), ("lo", "hi"))
+    worker_plan = WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (named,))
+    with pytest.raises(ModelOutputError, match="the model returned lo, 1 other name"):
+        score(Model(lambda _: returned), worker_plan, [1.0])
+    with pytest.raises(ModelOutputError) as raised:
+        score(Model(lambda _: {"Ann Example": 1.0, "b": 2.0}), plan("double"), [1.0, 2.0])
+    assert "Ann" not in str(raised.value)
+
+
+def test_a_class_that_is_made_of_a_value_is_told_as_the_one_above_it() -> None:
+    def predict(frame: pd.DataFrame) -> Any:
+        made = type(f"Bad{frame['x'][0]:.0f}", (LookupError,), {})
+        raise made
+
+    scored = run(predict, [4711.0, 1.0], has_scored=True)
+    assert all(error.startswith("model: LookupError (test_worker.py line ") for error in scored.errors)
+
+
 @pytest.mark.parametrize(
     "returned",
     [

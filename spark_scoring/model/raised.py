@@ -1,0 +1,59 @@
+"""What a model raised: its kind and its place, never its text, which may hold values of rows."""
+
+from __future__ import annotations
+
+import re
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+
+_LIBRARIES = (
+    *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    str(Path(__file__).parents[1]),
+)
+_NO_FILE = re.compile(r"<(frozen|string|__array)")
+
+
+def kind_and_line(error: BaseException | None) -> str:
+    """What a model raised and where in its own code: ``ValueError (churn.py line 12)``."""
+    if error is None:
+        return "an error"
+    own = _own_frames(error)
+    if not own:
+        return kind_of(error)
+    file = re.sub(r"[^\w.<>-]+", "_", Path(own[-1].filename).name)
+    return f"{kind_of(error)} ({file} line {own[-1].lineno})"
+
+
+def kind_and_text(error: BaseException) -> str:
+    """Like ``kind_and_line``; of an error that a library raised in no code of the model's own, the first line, too."""
+    if _own_frames(error):
+        return kind_and_line(error)
+    first = str(error).strip().split("\n", maxsplit=1)[0]
+    return f"{kind_of(error)}: {first}" if first else kind_of(error)
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of an error's class, or of the nearest one above it that a module holds: others may tell values."""
+    return next(kind.__name__ for kind in type(error).__mro__ if _is_written(kind))
+
+
+def _is_written(kind: type) -> bool:
+    place: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        place = getattr(place, name, None)
+    return place is kind
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Of the model's own code."""
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+
+
+def _is_library(file: str) -> bool:
+    """Whether code of Python, of an installed package or of this one."""
+    if _NO_FILE.match(file):
+        return True
+    parts = Path(file).parts
+    return "site-packages" in parts or "dist-packages" in parts or file.startswith(_LIBRARIES)
