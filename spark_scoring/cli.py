@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Score any MLflow model over a Delta table. Loading a model runs its code: score only models you trust.",
 )
@@ -54,7 +53,28 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
         raise typer.Exit
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring validate delay.yml
+
+    spark-scoring validate delay.yml --set output.mode=overwrite"""
+)
+def validate(job: _JobFile, set_: _Set = None) -> None:
+    """Look for mistakes in a job file, or a training job's. Asks neither Spark nor the registry."""
+    from spark_scoring.validation import validate_file
+
+    for line in validate_file(job, set_ or ()):
+        _console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring plan delay.yml
+
+    spark-scoring plan delay.yml --set source.version=12 --html plan.html"""
+)
 def plan(
     job: _JobFile,
     set_: _Set = None,
@@ -73,7 +93,42 @@ def plan(
         _console().print(planned.view())
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring preview delay.yml
+
+    spark-scoring preview delay.yml --limit 5 --json"""
+)
+def preview(
+    job: _JobFile,
+    set_: _Set = None,
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to score.")] = 20,
+    json_: _Json = False,
+    show_model_error: _ShowModelError = False,
+) -> None:
+    """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
+    planned = _planned(job, set_, show_model_error=show_model_error)
+    from spark_scoring.report.preview import preview_text, preview_view
+    from spark_scoring.running import preview_rows
+
+    rows = preview_rows(planned, limit)
+    if json_:
+        _echo(preview_text(rows))
+    else:
+        _console().print(preview_view(rows))
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring score delay.yml
+
+    spark-scoring score delay.yml --set output.mode=overwrite --set 'source.where=month = 12'
+
+    spark-scoring score delay.yml --continuous"""
+)
 def score(
     job: _JobFile,
     set_: _Set = None,
@@ -102,7 +157,35 @@ def score(
         _console().print(report.view())
 
 
-@app.command()
+@app.command(
+    "job-script",
+    epilog="""Examples:
+
+    spark-submit $(spark-scoring job-script) delay.yml
+
+    spark-submit $(spark-scoring job-script register) train.yml""",
+)
+def job_script(
+    name: Annotated[str, typer.Argument(metavar="[score|register]", help="What the script is to do.")] = "score",
+) -> None:
+    """Print where the script lies that spark-submit, or a Databricks Python task, takes."""
+    here = Path(__file__).parent
+    for folder in (here / "jobs", here.parent / "jobs"):  # of the wheel; of a checkout
+        if name in ("score", "register") and (folder / f"{name}.py").is_file():
+            typer.echo(folder / f"{name}.py")
+            return
+    raise RequestError([Problem(f"job-script {name}", "there is no such script", "give score or register")])
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring doctor models:/main.ml.delay@champion
+
+    spark-scoring doctor runs:/0123456789abcdef0123456789abcdef/model --no-load
+
+    spark-scoring doctor --error "text that MLflow or Databricks printed\""""
+)
 def doctor(
     model: Annotated[
         str | None, typer.Argument(metavar="URI", help="The model: models:/..., runs:/... or a folder.")
@@ -139,7 +222,13 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring register train.yml
+
+    spark-scoring register train.yml --set alias=challenger"""
+)
 def register(
     job: Annotated[Path, typer.Argument(metavar="TRAIN.yml", help="The training job.")],
     set_: _Set = None,
@@ -157,7 +246,13 @@ def register(
     _show_registered(run_training(training, get_session(training.warehouse)), json_=json_)
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring repair models:/main.ml.delay/3 --example main.gold.flights
+
+    spark-scoring repair ./model --example /data/flights --name main.ml.delay --type seats=double"""
+)
 def repair(
     model: Annotated[
         str, typer.Argument(metavar="URI", help="The model as it is: models:/..., runs:/... or a folder.")
@@ -216,7 +311,13 @@ _Table = Annotated[str, typer.Argument(metavar="TABLE", help="The output's name,
 _Warehouse = Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")]
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring history main.ml.delay_predictions
+
+    spark-scoring history /data/predictions --limit 10 --json"""
+)
 def history(
     table: _Table,
     *,
@@ -237,7 +338,11 @@ def history(
         _console().print(history_view(records))
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring rollback main.ml.delay_predictions 7f65c68b"""
+)
 def rollback(
     table: _Table,
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; its first eight characters will do.")],

@@ -71,6 +71,26 @@ def _yaml_cause(error: Exception) -> str:
     )
 
 
+def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a YAML file, with settings of the form ``a.b=value`` laid over them.
+
+    Raises:
+        JobError: it cannot be read, or holds no fields.
+
+    """
+    try:
+        fields = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a safe loader
+    except OSError as error:
+        raise JobError.unreadable(str(path), error.strerror or str(error)) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise JobError.unreadable(str(path), f"not YAML: {_yaml_cause(error)}") from error
+    if not isinstance(fields, dict):
+        raise JobError.unreadable(str(path), "it holds no fields")
+    for text in overrides:
+        _lay_over(fields, text)
+    return fields
+
+
 class Fields(BaseModel):
     """A part of a job: unknown fields are refused, and it does not change."""
 
@@ -218,17 +238,7 @@ class Job(Fields):
             JobError: with every field that is unknown, missing or wrong.
 
         """
-        try:
-            fields = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  a safe loader
-        except OSError as error:
-            raise JobError.unreadable(str(path), error.strerror or str(error)) from error
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise JobError.unreadable(str(path), f"not YAML: {_yaml_cause(error)}") from error
-        if not isinstance(fields, dict):
-            raise JobError.unreadable(str(path), "it holds no fields")
-        for text in overrides:
-            _lay_over(fields, text)
-        return cls.from_dict(fields)
+        return cls.from_dict(read_fields(path, overrides))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:

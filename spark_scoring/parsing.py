@@ -98,6 +98,15 @@ class Names:
     """What has a value without any argument, such as ``now`` and ``current_date``; for people."""
 
 
+def can_be_parsed(sql: str) -> bool:
+    """Whether an expression looks like one; Spark knows some that do not."""
+    try:
+        _tree(sql)
+    except UnreadableSqlError:
+        return False
+    return True
+
+
 def read_names(sql: str) -> Names:
     """The tables and functions that an expression names.
 

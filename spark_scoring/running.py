@@ -38,7 +38,7 @@ from spark_scoring.errors import (
 )
 from spark_scoring.features.delegate import score_with_client
 from spark_scoring.features.join import add_features, check_keys, schema_with_features
-from spark_scoring.job_plan import allowed_text
+from spark_scoring.job_plan import LINEAGE, allowed_text
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import RowCounts, count_rows
@@ -48,7 +48,7 @@ from spark_scoring.sql import quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, Row, SparkSession
     from pyspark.sql.types import StructType
 
     from spark_scoring.delta.formats import Files
@@ -102,6 +102,25 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
         if explained is error:
             raise
         raise explained from error
+
+
+def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
+    """A few scored rows, with their kept columns, predictions and ``scoring_error``. Writes nothing.
+
+    Args:
+        plan: the job's plan.
+        limit: rows at most; those that Spark finds first, and on another day others.
+
+    Raises:
+        RunError: the model or Spark failed.
+
+    """
+    few = replace(plan, source=replace(plan.source, frame=plan.source.frame.limit(limit)))
+    try:
+        frame = _written_frame(few, "", 0.0, _Observed("preview"))
+        return frame.select(*[quote(name) for name in frame.columns[: -len(LINEAGE)]]).collect()
+    except Exception as error:
+        raise explain_failure(error, plan.target.ref.text, _read_text(plan)) from error
 
 
 def check_output(plan: JobPlan, target: Target) -> None:

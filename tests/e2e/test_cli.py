@@ -85,6 +85,21 @@ def test_a_page_that_cannot_be_written_is_a_wrong_request(
     assert "plan.html: it cannot be written: No such file or directory" in capsys.readouterr().err
 
 
+def test_preview_shows_what_score_would_write_and_writes_nothing(
+    job_file: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ["--set", "output.table=main.cli.previewed", "--set", "source.where=id < 3"]
+    assert run("preview", job_file, *other, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert not spark.catalog.tableExists("cli.previewed")
+    assert run("preview", job_file, *other, "--limit", "2") == 0
+    assert "2 rows; nothing was written" in capsys.readouterr().out
+    assert run("score", job_file, *other) == 0
+    written = spark.table("cli.previewed").select("id", "prediction").collect()
+    assert sorted((r["id"], r["prediction"]) for r in written) == sorted((r["id"], r["prediction"]) for r in rows)
+    assert list(rows[0]) == ["id", "prediction", "scoring_error"]
+
+
 def test_score_reports_the_run(job_file: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("score", job_file, "--json", "--set", "output.table=main.cli.json") == 0
     report = json.loads(capsys.readouterr().out)

@@ -81,6 +81,9 @@ def _pins(names: set[str]) -> Iterator[str]:
 def test_the_wheel_runs_without_spark_and_says_what_is_missing(base: Path, tmp_path: Path) -> None:
     command = base.parent / "spark-scoring"
     assert _run(command, "--version", cwd=tmp_path).stdout.strip()
+    script = _run(command, "job-script", cwd=tmp_path).stdout.strip()
+    assert Path(script).is_file()
+    assert Path(script).is_relative_to(base.parents[1])
     (tmp_path / "job.yml").write_text("{model: 'models:/a.b.c/1', source: {table: a.b.c}, output: {table: a.b.d}}")
     planned = _run(command, "plan", "job.yml", cwd=tmp_path)
     assert planned.returncode == 2

@@ -1,0 +1,35 @@
+"""What can be told of a job's file without Spark and without a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spark_scoring.job import ScoringJob, read_fields
+from spark_scoring.parsing import can_be_parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def validate_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """Read a scoring or a training job, and say in a few lines what was read.
+
+    Raises:
+        JobError: with every field that is unknown, missing or wrong.
+
+    """
+    if "estimator" in read_fields(path, overrides):
+        from spark_scoring.registration.training import TrainingJob
+
+        training = TrainingJob.from_yaml(path, overrides)
+        return [f"{path} is a training job: {training.name} from {training.source.text}"]
+    job = ScoringJob.from_yaml(path, overrides)
+    written = {"source.where": job.source.where, "output.replace_where": job.output.replace_where}
+    written |= {f"columns.{feature}": sql for feature, sql in job.columns.items()}
+    doubts = [
+        f"note: the SQL of {name} does not look right; `spark-scoring plan` asks Spark"
+        for name, sql in written.items()
+        if sql is not None and not can_be_parsed(sql)
+    ]
+    return [f"{path} is a scoring job: {job.model} on {job.source.text}, to {job.output.text}", *doubts]

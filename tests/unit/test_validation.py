@@ -1,0 +1,59 @@
+"""The commands that need no Spark: what is told of a job's file, and where the scripts are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spark_scoring.cli import main
+
+ROOT = Path(__file__).parents[2]
+GOOD = "model: models:/a/1\nsource: {table: a.b, where: x > 1}\noutput: {path: /out}\n"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "job.yml").write_text(GOOD)
+    return tmp_path / "job.yml"
+
+
+def test_a_job_is_told_in_a_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", file) == 0
+    assert capsys.readouterr().out == f"{file} is a scoring job: models:/a/1 on a.b, to /out\n"
+
+
+def test_sql_that_is_none_is_doubted(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run("validate", file, "--set", "source.where=x >", "--set", "columns.f=price *", "--set", "columns.g=a+1") == 0
+    )
+    shown = capsys.readouterr().out
+    assert "the SQL of source.where does not look right" in shown
+    assert "the SQL of columns.f does not look right" in shown
+    assert "columns.g" not in shown
+
+
+def test_wrong_fields_end_with_status_2(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", file, "--set", "output.mod=merge", "--set", "policy=loose") == 2
+    shown = capsys.readouterr().err
+    assert "output.mod: no such field\n    fix: did you mean mode?" in shown
+    assert "policy" in shown
+
+
+def test_a_training_job_is_known_by_its_estimator(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", ROOT / "examples" / "flights" / "train.yml") == 0
+    assert "is a training job: main.flights.delay from main.flights.departures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["score", "register"])
+def test_the_scripts_are_where_it_is_said(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("job-script", name) == 0
+    script = Path(capsys.readouterr().out.strip())
+    assert f'main(["{name}"' in script.read_text(encoding="utf-8")
+    assert run("job-script", "run") == 2
