@@ -55,6 +55,7 @@ def test_an_appended_run_is_removed_with_its_quarantine(place: Place, capsys: py
     assert (again.skipped, place.ids("_quarantine")) == (False, [3, 7])
 
 
+@pytest.mark.short
 def test_an_overwrite_is_undone_until_others_build_on_it(place: Place) -> None:
     over = {"mode": "overwrite"}
     first = place.run(over, source={"where": "id < 5"})
@@ -74,6 +75,7 @@ def test_the_first_overwrite_leaves_an_empty_table(place: Place) -> None:
     assert place.ids() == []
 
 
+@pytest.mark.short
 def test_a_replaced_part_is_put_back_though_others_wrote_elsewhere(place: Place) -> None:
     whole = place.run({"mode": "overwrite"})
     parts = [
@@ -98,6 +100,7 @@ def test_a_merge_is_undone_row_by_row(place: Place) -> None:
     assert predictions(place) == before
 
 
+@pytest.mark.short
 def test_a_column_that_a_merge_brought_is_empty_again(place: Place) -> None:
     place.run({**MERGE, "keep": ["id"]})
     second = place.run({**MERGE, "evolve": True})

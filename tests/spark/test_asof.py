@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from spark_scoring.features.asof import AsOfJoin, by_intervals, by_sorting, cut_intervals, latest_rows
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
+from tests import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,9 +229,8 @@ def test_far_times_odd_names_and_features_of_any_type_are_kept(spark: SparkSessi
     assert [(key, found) for key, _, found, _ in got] == [("j", None), ("k", {"a": 1}), ("k", {"a": 2})]
 
 
+@needs.variant
 def test_a_variant_in_the_scored_table_is_carried(spark: SparkSession) -> None:
-    if spark.version < "4":
-        pytest.skip("VARIANT came with Spark 4")
     spine = spark.sql("SELECT 'k' AS key, TIMESTAMP '2024-01-01' AS t, parse_json('7') AS x")
     rows = spark.createDataFrame([("k", time(0), 1.0, None)], FEATURES)
     found = by_sorting(spine, [join_of(rows, {"a": "a"})], "_p").selectExpr("CAST(x AS int) AS x", "a").collect()
