@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _DELTA = {"3.5": "delta-spark_2.12:3.3.3", "4.0": "delta-spark_2.13:4.0.1"}
 """Delta's jars for versions of Spark. From Delta 4.1 on their name has the version of Spark in it."""
+_UNNAMED = {"_LEGACY_ERROR_TEMP_1013": "EXPECT_TABLE_NOT_VIEW"}
+"""Conditions without a name in Spark 3.5 -> what Spark 4 calls them."""
 _AUTO_MERGE = "spark.databricks.delta.schema.autoMerge.enabled"
 
 
@@ -23,7 +25,8 @@ def delta_package(spark_version: str) -> str:
 def condition_of(error: Exception) -> str:
     """The name of the condition that Spark raised, such as TABLE_OR_VIEW_NOT_FOUND; empty where it has none."""
     ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)  # the name until Spark 3.5
-    return str(ask() or "") if ask is not None else ""
+    name = str(ask() or "") if ask is not None else ""
+    return _UNNAMED.get(name, name)
 
 
 def merge_adding_columns(spark: SparkSession) -> tuple[str, dict[str, str]]:

@@ -34,6 +34,8 @@ run() {
     place=$PWD/.versions/$1
     make_place "$1"
     shift
+    # As a session lives for minutes here, Java's slow and thorough compiler costs more than it gives.
+    export JDK_JAVA_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     PYTHONPATH=$place .venv/bin/python -m pytest -p no:cacheprovider "$@"
 }
 
