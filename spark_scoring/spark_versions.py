@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -30,20 +31,14 @@ def condition_of(error: Exception) -> str:
 
 
 def merge_adding_columns(spark: SparkSession) -> tuple[str, dict[str, str]]:
-    """How a MERGE begins that may add columns to its table, and the settings that it needs. Runs no job.
+    """How a MERGE begins that may add columns to its table, and the settings that it needs.
 
-    Delta on Spark 3.5 has a setting only; Databricks has the words there, too, and serverless compute no setting.
+    Delta 3.3 has a setting only; Delta 4.0 has the words, too, but not for columns that are listed. Databricks has the
+    words, and its serverless compute no such setting.
     """
-    from pyspark.errors import ParseException, PySparkException
-
-    words = "MERGE WITH SCHEMA EVOLUTION INTO"
-    try:
-        spark.sql(f"EXPLAIN {words} a USING b ON true WHEN MATCHED THEN DELETE").collect()
-    except ParseException:
-        return "MERGE INTO", {_AUTO_MERGE: "true"}
-    except PySparkException:  # there are no such tables: it got so far as to look for them
-        pass
-    return words, {}
+    if _version(spark) >= (4, 1) or "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return "MERGE WITH SCHEMA EVOLUTION INTO", {}
+    return "MERGE INTO", {_AUTO_MERGE: "true"}
 
 
 def overwrites_by_name(spark: SparkSession) -> bool:
