@@ -22,3 +22,4 @@ def _from_spark_4(what: str) -> pytest.MarkDecorator:
 sql_functions = _from_spark_4("functions made of SQL")
 session_variables = _from_spark_4("session variables")
 variant = _from_spark_4("VARIANT")
+arrow_tables = _from_spark_4("DataFrames of Arrow tables")
