@@ -171,9 +171,8 @@ def test_random_timelines_match_pandas_and_see_no_future(
     def on_spark(frame: pd.DataFrame, columns: list[str]) -> DataFrame:
         table = pa.table({c: pa.array(frame[c], from_pandas=True) for c in frame.columns})
         shuffled = table.take(pa.array(np.random.default_rng(0).permutation(len(frame))))
-        schema = ", ".join(
-            f"{c} {'string' if c == 'key' else 'double' if c == 'v' else 'bigint'}" for c in frame.columns
-        )
+        types = {"key": "string", "v": "double"}
+        schema = ", ".join(f"{column} {types.get(column, 'bigint')}" for column in frame.columns)
         made = spark.createDataFrame([tuple(row.values()) for row in shuffled.to_pylist()], schema)
         return made.selectExpr("key", f"timestamp_micros(at * {UNIT}) AS t", *columns)
 
