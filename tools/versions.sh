@@ -45,6 +45,9 @@ case ${1:-} in
             run $version --numprocesses 2 --dist loadfile tests/spark tests/e2e
         done
         ;;
-    short) run 3.5 -m short tests/e2e tests/spark/test_feature_tables.py ;;
+    short)
+        shift
+        run 3.5 -m short tests/e2e tests/spark/test_feature_tables.py "$@"
+        ;;
     *) run "$@" ;;
 esac

@@ -51,7 +51,6 @@ def test_training_and_scoring_see_the_same_features(airline: Airline) -> None:
     assert trained.count() == airline.flights.count()
 
 
-@pytest.mark.short
 def test_a_job_scores_from_keys_alone(airline: Airline, spark: SparkSession) -> None:
     airline.flights.drop("late").write.format("delta").saveAsTable("air.departures")
     job = ScoringJob.from_dict(

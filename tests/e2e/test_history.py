@@ -55,7 +55,6 @@ def test_an_appended_run_is_removed_with_its_quarantine(place: Place, capsys: py
     assert (again.skipped, place.ids("_quarantine")) == (False, [3, 7])
 
 
-@pytest.mark.short
 def test_an_overwrite_is_undone_until_others_build_on_it(place: Place) -> None:
     over = {"mode": "overwrite"}
     first = place.run(over, source={"where": "id < 5"})

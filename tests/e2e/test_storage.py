@@ -31,9 +31,13 @@ def refusal(place: Place, output: dict[str, Any], **fields: Any) -> str:
 
 @pytest.mark.parametrize(
     ("mode", "bad_rows"),
-    [({"mode": "append"}, "keep"), ({"mode": "overwrite"}, "keep"), (MERGE, "keep"), (MERGE, "quarantine")],
+    [
+        ({"mode": "append"}, "keep"),
+        ({"mode": "overwrite"}, "keep"),
+        (MERGE, "keep"),
+        pytest.param(MERGE, "quarantine", marks=pytest.mark.short),
+    ],
 )
-@pytest.mark.short
 def test_evolve_lets_the_table_take_columns_that_it_lacks(clean: Place, mode: dict[str, Any], bad_rows: str) -> None:
     clean.run({**mode, "keep": ["id"]}, source={"where": "id < 2"}, bad_rows=bad_rows)
     before = columns(clean)
