@@ -68,7 +68,7 @@ lock: ## pin anew what the demo and the tests install
 	  $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' constraints.txt) --no-emit-package mlflow-skinny \
 	  --output-file tests/contract.txt
 	for version in 3.5 4.0; do uv pip compile tests/versions/$$version.in --no-config --no-deps --generate-hashes \
-	  --no-annotate --quiet --custom-compile-command "make lock" --output-file tests/versions/$$version.txt; done
+	  --no-annotate --quiet --custom-compile-command "make lock" --output-file tests/versions/$$version.txt || exit 1; done
 
 clean: ## remove what setup and the demo made
 	rm -rf .venv .contract .versions examples/flights/data benchmarks/.tempo dist
