@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pyspark
 import pytest
+from py4j.protocol import Py4JJavaError
+from pyspark.errors.exceptions.captured import SparkRuntimeException
 
 PYTHON_PATH = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
 """For processes of a test's own: this checkout, and the Spark that the tests run with (tools/versions.sh)."""
 
 SPARK = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
 IS_SPARK_4 = SPARK >= (4, 0)
+RowError: type[Exception] = SparkRuntimeException if IS_SPARK_4 else Py4JJavaError
+"""What a row that Spark cannot compute raises on the driver."""
 
 
 def _from_spark_4(what: str) -> pytest.MarkDecorator:

@@ -11,7 +11,6 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.models import infer_signature
-from pyspark.errors.exceptions.captured import SparkRuntimeException as SparkRuntimeError
 from sklearn.linear_model import LinearRegression
 
 from spark_scoring import (
@@ -198,7 +197,7 @@ def test_a_key_with_two_rows_is_an_error_and_never_two_rows(airline: Airline, br
     assert "several rows have the same key (tailnum)" in str(raised.value)
     assert "N3" not in str(raised.value)
     assert not broken.catalog.tableExists("air.refused")
-    with pytest.raises(SparkRuntimeError, match=r"feature table main.air.planes has several rows for one key"):
+    with pytest.raises(needs.RowError, match=r"feature table main.air.planes has several rows for one key"):
         score_batch(airline.flights, airline.uri).collect()
 
 

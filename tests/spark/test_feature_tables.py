@@ -6,7 +6,6 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pyspark.errors.exceptions.captured import SparkRuntimeException as SparkRuntimeError
 
 from spark_scoring import FeatureFunction, FeatureLookup, LocalFeatureClient, feature_client
 from spark_scoring.errors import FeatureTableError, RequestError
@@ -133,10 +132,10 @@ FAILING = "SELECT id AS k, IF(id > 2, CAST(raise_error('no') AS INT), 1) AS w FR
 def test_rows_that_cannot_be_computed_leave_no_table_and_no_column(
     client: LocalFeatureClient, spark: SparkSession
 ) -> None:
-    with pytest.raises(SparkRuntimeError):
+    with pytest.raises(needs.RowError):
         client.create_table(name="main.ft.half", primary_keys="k", df=spark.sql(FAILING))
     assert not spark.catalog.tableExists("ft.half")
-    with pytest.raises(SparkRuntimeError):
+    with pytest.raises(needs.RowError):
         client.write_table(name="main.ft.things", df=spark.sql(FAILING))
     assert client.read_table(name="main.ft.things").columns == ["k", "v", "note"]
 
