@@ -1,9 +1,9 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test contract lint unit test-faults fuzz docs bench bench-features bench-job lock clean
+.PHONY: help setup demo test contract test-versions lint unit test-faults fuzz docs bench bench-features bench-job lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 setup: ## .venv with everything that is pinned in constraints.txt
 	@tools/setup.sh
@@ -18,6 +18,10 @@ test: lint ## all checks and all tests, the wheel's included
 
 contract: setup ## our calls against Databricks' own client, which it installs beside .venv
 	tools/contract.sh
+
+test-versions: ## tests/spark and tests/e2e with Spark 3.5 and 4.0, which it installs beside .venv
+	@tools/setup.sh tests
+	tools/versions.sh
 
 lint: setup
 	$(BIN)/ruff check .
@@ -63,6 +67,8 @@ lock: ## pin anew what the demo and the tests install
 	  --constraint constraints.txt --override tests/contract-overrides.txt --custom-compile-command "make lock" \
 	  $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' constraints.txt) --no-emit-package mlflow-skinny \
 	  --output-file tests/contract.txt
+	for version in 3.5 4.0; do uv pip compile tests/versions/$$version.in --no-config --no-deps --generate-hashes \
+	  --no-annotate --quiet --custom-compile-command "make lock" --output-file tests/versions/$$version.txt || exit 1; done
 
 clean: ## remove what setup and the demo made
-	rm -rf .venv .contract examples/flights/data benchmarks/.tempo dist
+	rm -rf .venv .contract .versions examples/flights/data benchmarks/.tempo dist

@@ -91,10 +91,9 @@ class SessionError(RequestError):
         return cls([Problem("Spark", cause, fix)])
 
     @classmethod
-    def no_delta_jars(cls, spark_version: str) -> SessionError:
-        minor = ".".join(spark_version.split(".")[:2])
+    def no_delta_jars(cls, spark_version: str, package: str) -> SessionError:
         fix = (
-            f"spark-submit --packages io.delta:delta-spark_{minor}_2.13:4.4.0 ..., "
+            f"spark-submit --packages {package} ..., "
             "with Delta's spark.sql.extensions and spark.sql.catalog.spark_catalog settings on a cluster; "
             "spark-defaults.conf can hold all three"
         )
@@ -829,6 +828,12 @@ class FeatureTableError(RequestError):
         return cls([Problem(f"feature function {function} ({feature})", f"it cannot be called: {cause}", fix)])
 
     @classmethod
+    def no_sql_functions(cls, function: str, feature: str, spark_version: str) -> FeatureTableError:
+        cause = f"it is made of SQL, and Spark {spark_version} has no such functions"
+        fix = "score with Spark 4.0 or newer, or on Databricks; or give the table the column itself"
+        return cls([Problem(f"feature function {function} ({feature})", cause, fix)])
+
+    @classmethod
     def bad_lookup(cls, thing: str, cause: str, fix: str) -> FeatureTableError:
         return cls([Problem(thing, cause, fix)])
 
@@ -1268,12 +1273,6 @@ class Gathering:
         """
         if self.problems:
             raise kind(self.problems) from (self._causes[0] if self._causes else None)
-
-
-def condition_of(error: Exception) -> str:
-    """The name of the condition that Spark raised, such as TABLE_OR_VIEW_NOT_FOUND; empty where it has none."""
-    ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)  # the name until Spark 3.5
-    return str(ask() or "") if ask is not None else ""
 
 
 def _kind_text(kind: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from spark_scoring.delta.names import register_warehouse
 from spark_scoring.errors import SessionError
+from spark_scoring.spark_versions import delta_package
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -123,11 +124,11 @@ def _keep_jars_from_workers(spark: SparkSession) -> None:
 
 def _check_delta(spark: SparkSession) -> None:
     if "DeltaSparkSessionExtension" not in str(spark.conf.get("spark.sql.extensions", "")):
-        raise SessionError.no_delta_jars(spark.version)
+        raise SessionError.no_delta_jars(spark.version, delta_package(spark.version))
     try:
         spark.catalog.listDatabases()  # loads the session's catalog, which is Delta's
     except Exception as error:
-        raise SessionError.no_delta_jars(spark.version) from error
+        raise SessionError.no_delta_jars(spark.version, delta_package(spark.version)) from error
 
 
 def _driver_memory() -> str:

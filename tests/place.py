@@ -46,6 +46,11 @@ class Place:
     def sql(self, statement: str) -> None:
         self.spark.sql(statement.format(out=f"delta.`{self.output}`"))
 
+    def partition(self, column: str) -> None:
+        """Divide the output by a column."""
+        rows = self.spark.read.format("delta").load(self.output).write.format("delta").mode("overwrite")
+        rows.partitionBy(column).option("overwriteSchema", "true").save(self.output)
+
     def ids(self, suffix: str = "") -> list[int]:
         return sorted(row["id"] for row in self.spark.read.format("delta").load(self.output + suffix).collect())
 

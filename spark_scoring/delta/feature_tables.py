@@ -28,9 +28,10 @@ from spark_scoring.delta.stored import (
     padded,
     schema_of_new_table,
 )
-from spark_scoring.delta.tables import describe_table, history, read_version, tables_near
+from spark_scoring.delta.tables import describe_table, history, read_version, save_over, tables_near
 from spark_scoring.errors import FeatureTableError, first_line
 from spark_scoring.plan.lookups import FeatureTable
+from spark_scoring.spark_versions import merge_adding_columns
 from spark_scoring.sql import literal, quote, unformatted
 
 if TYPE_CHECKING:
@@ -141,15 +142,17 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
     joined = [(own[key.lower()], key) for key in keys]
     on = [f"{as_read(f't.{theirs[ours]}', key, table.schema)} = s.{quote(ours)}" for ours, key in joined]
     changes = [f"{theirs[name]} = s.{quote(name)}" for name in df.columns if name.lower() not in folded]
+    merge, settings = merge_adding_columns(spark) if adds else ("MERGE INTO", {})
     into, *clauses = [
-        f"MERGE {'WITH SCHEMA EVOLUTION ' if adds else ''}INTO {table.sql} t USING",
+        f"{merge} {table.sql} t USING",
         f"s ON {' AND '.join(on)}",
         f"WHEN MATCHED THEN UPDATE SET {', '.join(changes)}" if changes else "",
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(theirs.values())})",
         f"VALUES ({', '.join(f's.{quote(name)}' for name in df.columns)})",
     ]
     rows = padded(of_new_table(df), table.schema)
-    with writing_settings(spark, {PADDING_SETTING: "false"} if has_char(table.schema) else {}):
+    settings |= {PADDING_SETTING: "false"} if has_char(table.schema) else {}
+    with writing_settings(spark, settings):
         spark.sql(f"{unformatted(into)} {{rows}} {unformatted(' '.join(clauses))}", rows=rows)
 
 
@@ -158,7 +161,8 @@ def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> Non
 
     A column that the table lacks is added to it. One that the rows lack is null, unless the table fills it itself.
     """
-    detail = describe_table(spark, TableRef(text=table.name, sql=table.sql)) or {}
+    ref = TableRef(text=table.name, sql=table.sql)
+    detail = describe_table(spark, ref) or {}
     theirs = {field.name.lower(): field.dataType for field in table.schema.fields}
     left_out = theirs.keys() - {name.lower() for name in df.columns}
     filled = filled_columns(df, table.sql, table.schema, left_out) if left_out else frozenset()
@@ -172,7 +176,7 @@ def replace_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> Non
     if detail.get("clusteringColumns"):
         writer = writer.option("replaceWhere", "true")  # a plain overwrite would forget the clustering
     with writing_settings(spark):
-        writer.saveAsTable(table.sql)
+        save_over(writer, spark, ref)
 
 
 def _widened(df: DataFrame, theirs: Mapping[str, DataType]) -> DataFrame:

@@ -15,8 +15,9 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.spark_errors import spark_failure
-from spark_scoring.errors import SourceError, condition_of, first_line
+from spark_scoring.errors import SourceError, first_line
 from spark_scoring.redact import redact
+from spark_scoring.spark_versions import condition_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -12,7 +12,7 @@ from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commit
 from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.settings import writing_settings
 from spark_scoring.delta.sink import METADATA_SETTING
-from spark_scoring.delta.tables import is_delta, read_version
+from spark_scoring.delta.tables import is_delta, read_version, save_over
 from spark_scoring.errors import HistoryError, RollbackFailedError
 from spark_scoring.sql import literal, quote
 
@@ -169,10 +169,7 @@ def _undo(spark: SparkSession, step: _Step) -> None:
             condition = str(facts.replace_where)
             old = read_version(spark, step.ref, before).where(condition)
             writer = old.write.format("delta").mode("overwrite").option("replaceWhere", condition)
-            if step.ref.path is not None:
-                writer.save(step.ref.path)
-            else:
-                writer.saveAsTable(table)
+            save_over(writer, spark, step.ref)
         case "merge":
             on = " AND ".join(f"t.{quote(name)} = s.{quote(name)}" for name in facts.key)
             columns = read_version(spark, step.ref, before).columns

@@ -19,8 +19,9 @@ from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.settings import is_case_sensitive, writing_settings
 from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
-from spark_scoring.delta.tables import describe_table
+from spark_scoring.delta.tables import describe_table, save_over
 from spark_scoring.errors import Gathering, OutputError, first_line
+from spark_scoring.spark_versions import merge_adding_columns
 from spark_scoring.sql import literal, quote, unformatted
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
     mode: str = target.writing.mode
     if mode == "merge":
         mode = "error"  # into a table that is new: if another run makes it first, this one must merge
+    if mode == "overwrite" and target.schema is None and target.path is None:
+        mode = "error"  # likewise, as an overwrite by name is not to be had everywhere
     if condition := _replaced_part(target, facts, replaced):
         mode, options["replaceWhere"] = "overwrite", condition
     if target.schema is not None and target.writing.evolve:
@@ -218,7 +221,7 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         register_table(spark, target.ref)
         return
     if target.schema is not None:
-        writer.saveAsTable(target.ref.sql)
+        save_over(writer, spark, target.ref)
         return
     with writing_settings(spark, {METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
         writer.saveAsTable(target.ref.sql)
@@ -260,8 +263,10 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     same = " AND ".join(_same(old(f.name), quote(f.name), f.dataType) for f in compared) if not new else "false"
     differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
     updated = ", ".join(f"{theirs(name)} = s.{quote(name)}" for name in columns)
+    spark = rows.frame.sparkSession
+    merge, evolving = merge_adding_columns(spark) if new else ("MERGE INTO", {})
     statement = [
-        f"MERGE {'WITH SCHEMA EVOLUTION ' if new else ''}INTO {unformatted(target.ref.sql)} AS t",
+        f"{merge} {unformatted(target.ref.sql)} AS t",
         f"USING {{source}} AS s ON {unformatted(on)}",
         f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if parted else "",
         f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
@@ -272,8 +277,7 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
     # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
     # A merge with nothing to do leaves a commit, too: by it the run is found.
     settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all", _EMPTY_SETTING: "false"}
-    settings |= {PADDING_SETTING: "false"} if has_char(schema) else {}
-    spark = rows.frame.sparkSession
+    settings |= evolving | ({PADDING_SETTING: "false"} if has_char(schema) else {})
     with writing_settings(spark, settings):
         into, using, *clauses = statement
         text = " ".join([into, using, *[unformatted(clause) for clause in clauses if clause]])

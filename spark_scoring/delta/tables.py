@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
 
-from spark_scoring.errors import SessionError, SourceError, condition_of, first_line
+from spark_scoring.errors import SessionError, SourceError, first_line
+from spark_scoring.spark_versions import condition_of, delta_package, overwrites_by_name
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
     from spark_scoring.delta.names import TableRef
 
@@ -31,7 +32,7 @@ def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
     except AnalysisException as error:
         condition = condition_of(error)
         if "`DETAIL`" in first_line(error) and "DETAIL" not in ref.sql:  # a Spark without Delta takes it for a table
-            raise SessionError.no_delta_jars(spark.version) from error
+            raise SessionError.no_delta_jars(spark.version, delta_package(spark.version)) from error
         if "NOT_FOUND" in condition or "DOES_NOT_EXIST" in condition or "MISSING" in condition:
             return None
         if "VIEW" in condition:
@@ -39,6 +40,17 @@ def describe_table(spark: SparkSession, ref: TableRef) -> dict[str, Any] | None:
         raise
     except Exception as error:  # what a file system's own classes raise comes through as it is
         raise SourceError.no_storage(ref.text, first_line(error)) from error
+
+
+def save_over(writer: DataFrameWriter, spark: SparkSession, ref: TableRef) -> None:
+    """Write to a table that exists, in any mode. Runs the job."""
+    path = ref.path
+    if path is None and not overwrites_by_name(spark):
+        path = str((describe_table(spark, ref) or {})["location"])
+    if path is None:
+        writer.saveAsTable(ref.sql)
+    else:
+        writer.save(path)
 
 
 def is_delta(spark: SparkSession, ref: TableRef) -> bool:

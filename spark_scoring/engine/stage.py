@@ -49,6 +49,7 @@ from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import Gathering, OutputError
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
+from spark_scoring.spark_versions import to_arrow_table
 from spark_scoring.sql import free_prefix, quote
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def collect_inputs(df: DataFrame, plan: ScoringPlan, keep: Sequence[Column] = ()
     prepared = prepare(plan, extended)
     kept = [column.alias(internal.kept(i)) for i, column in enumerate(keep)]
     lanes = [lane.column.alias(internal.lane(i)) for i, lane in enumerate(prepared.lanes)]
-    table = _to_arrow_table(extended.frame.select(*kept, *lanes, prepared.error.alias(internal.error)))
+    table = to_arrow_table(extended.frame.select(*kept, *lanes, prepared.error.alias(internal.error)))
     errors = table.column(internal.error)
     good = table.filter(pa.compute.is_null(errors))
     columns = [
@@ -228,11 +229,6 @@ def collect_inputs(df: DataFrame, plan: ScoringPlan, keep: Sequence[Column] = ()
         errors=[text for text in errors.to_pylist() if text is not None],
         kept=good.select([internal.kept(i) for i in range(len(kept))]),
     )
-
-
-def _to_arrow_table(df: DataFrame) -> pa.Table:
-    """Spark 3.5 has no public way."""
-    return df.toArrow() if hasattr(df, "toArrow") else pa.Table.from_batches(df._collect_as_arrow())  # type: ignore[operator]  # noqa: SLF001
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:

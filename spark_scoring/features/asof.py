@@ -25,6 +25,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, LongType, StructField, StructType
 
 from spark_scoring.engine.casts import time_micros
+from spark_scoring.spark_versions import takes_arrow_tables
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def _is_small(join: AsOfJoin) -> bool:
     columns = _columns_of(join)
     plan = _analyzed(columns)
     plain = all(_is_plain(field.dataType) for field in columns.schema.fields)
-    return plan is not None and plain and hasattr(columns, "toArrow") and _bytes(plan) <= _MOST_BYTES
+    return plan is not None and plain and takes_arrow_tables(columns) and _bytes(plan) <= _MOST_BYTES
 
 
 def _age(join: AsOfJoin) -> int | None:

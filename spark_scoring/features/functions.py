@@ -7,10 +7,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, ParseException
 
 from spark_scoring.delta.names import split_name
+from spark_scoring.errors import FeatureTableError
 from spark_scoring.model.feature_spec import FunctionDefinition
+from spark_scoring.spark_versions import has_sql_functions
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -39,10 +41,19 @@ def call_sql(spark: SparkSession, call: FunctionCall) -> str:
 
     Where the session does not know the function and its text was recorded in training, it is made as a temporary
     function of that text.
+
+    Raises:
+        FeatureTableError: there are no such functions in this version of Spark.
+
     """
     name = known_name(spark, call.function)
     if name is None and call.definition is not None:
-        name = _temporary(spark, call.definition)
+        try:
+            name = _temporary(spark, call.definition)
+        except ParseException as error:
+            if has_sql_functions(spark):
+                raise
+            raise FeatureTableError.no_sql_functions(call.function, call.name, spark.version) from error
     sql = name or ".".join(quote(part) for part in split_name(call.function))
     return f"{sql}({', '.join(f'{quote(parameter)} => {quote(column)}' for parameter, column in call.bindings)})"
 

@@ -72,6 +72,7 @@ def test_a_run_that_died_between_its_two_commits_is_completed(place: Place) -> N
     assert [row["run_id"] for row in last] == [report.run_id]
 
 
+@pytest.mark.short
 def test_a_quarantine_follows_the_mode_of_its_output(place: Place) -> None:
     over = {"mode": "overwrite"}
     place.run(over, bad_rows="quarantine")

@@ -19,6 +19,7 @@ from mlflow.types import ColSpec, Schema
 from spark_scoring import ScoringJob, plan_job
 from spark_scoring.cli import main
 from tests.models import TABLE, register, table_rows, training_frame
+from tests.needs import PYTHON_PATH
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -127,7 +128,7 @@ def test_a_failed_run_ends_with_status_1(job_file: Path, capsys: pytest.CaptureF
 def test_spark_submit_scores_into_the_warehouse_of_another_process(job_file: Path, spark: SparkSession) -> None:
     """Two processes side by side on one warehouse folder: each finds the other's tables by name."""
     folder = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": PYTHON_PATH}
     for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PYTHON", "SPARK_HOME"):
         environment.pop(name, None)
     command = ["spark-submit", ROOT / "jobs" / "score.py", job_file, "--set", "output.table=main.cli.submitted"]
@@ -169,7 +170,7 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     done = subprocess.run(
         [*command, "score", str(file), "--json"],
         cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": PYTHON_PATH},
         capture_output=True,
         text=True,
         check=False,

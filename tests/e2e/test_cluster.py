@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
 from mlflow.models import infer_signature
 from sklearn.linear_model import LinearRegression
 
-ROOT = Path(__file__).parents[2]
+from tests.needs import PYTHON_PATH
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _USE = """
 import sys
@@ -34,7 +37,7 @@ def test_a_model_reaches_the_executors_of_a_cluster(tmp_path: Path) -> None:
     mlflow.sklearn.save_model(line, tmp_path / "line", signature=infer_signature(frame, line.predict(frame)))
     (tmp_path / "use.py").write_text(_USE)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
-    environment |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "TMPDIR": str(tmp_path)}
+    environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "use.py", str(tmp_path / "line")]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.models import save_line
+from tests.needs import PYTHON_PATH
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _USE = """
 import sys
-from importlib.metadata import version
 from pyspark.sql import SparkSession
+import pyspark
 import spark_scoring as ss
+from spark_scoring.spark_versions import delta_package
 
 folder, model = sys.argv[1:]
 settings = {
-    "spark.jars.packages": f"io.delta:delta-spark_4.1_2.13:{version('delta-spark')}",
+    "spark.jars.packages": delta_package(pyspark.__version__),
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.warehouse.dir": f"{folder}/warehouse",
@@ -90,7 +93,7 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
     model = save_line(str(tmp_path / "line"))
     (tmp_path / "use.py").write_text(_USE)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
-    environment |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+    environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable}
     environment["SPARK_SCORING_CACHE"] = str(tmp_path / "cache")
     command = [sys.executable, "use.py", str(tmp_path), model]
     done = subprocess.run(

@@ -156,6 +156,7 @@ def test_a_mark_that_outlives_the_history_is_not_trusted(place: Place) -> None:
     assert (write("overwrite").is_earlier, len(place.ids())) == (False, 5)
 
 
+@pytest.mark.short
 def test_a_catalogs_own_table_is_written_once_too(
     spark: SparkSession, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

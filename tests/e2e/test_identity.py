@@ -13,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring import plan_job, run_job
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
+from tests import needs
 from tests.models import line_rows, save_line
 from tests.place import ROWS, Place
 
@@ -32,10 +33,12 @@ ALL = list(range(ROWS))
 def names(spark: SparkSession) -> Iterator[SparkSession]:
     """A session with a schema of tables, functions and variables of the tests' own."""
     spark.sql("CREATE SCHEMA IF NOT EXISTS ident")
-    spark.sql("DECLARE OR REPLACE VARIABLE lim INT DEFAULT 2")
+    if needs.IS_SPARK_4:
+        spark.sql("DECLARE OR REPLACE VARIABLE lim INT DEFAULT 2")
     spark.udf.register("ident_py", lambda x: x, "double")
     yield spark
-    spark.sql("DROP TEMPORARY VARIABLE IF EXISTS lim")
+    if needs.IS_SPARK_4:
+        spark.sql("DROP TEMPORARY VARIABLE IF EXISTS lim")
     spark.sql("DROP SCHEMA ident CASCADE")
 
 
@@ -52,19 +55,21 @@ def planned(names: SparkSession, line: str, tmp_path_factory: pytest.TempPathFac
     names.sql("CREATE VIEW ident.v AS SELECT * FROM ident.base")
     names.range(2).createOrReplaceTempView("ident_temp")
     names.sql("CREATE TABLE ident.files USING parquet AS SELECT 1L AS id")
-    names.sql("CREATE FUNCTION ident.reads(i BIGINT) RETURNS BOOLEAN RETURN i IN (SELECT id FROM ident.base)")
-    names.sql("CREATE FUNCTION ident.chance(b DOUBLE) RETURNS DOUBLE RETURN b + rand(42)")
-    names.sql("CREATE TEMPORARY FUNCTION ident_variable(i BIGINT) RETURNS BOOLEAN RETURN i < lim")
-    names.sql("CREATE TEMPORARY FUNCTION ident_outer(b DOUBLE) RETURNS DOUBLE RETURN ident_py(b) + 1")
+    if needs.IS_SPARK_4:
+        names.sql("CREATE FUNCTION ident.reads(i BIGINT) RETURNS BOOLEAN RETURN i IN (SELECT id FROM ident.base)")
+        names.sql("CREATE FUNCTION ident.chance(b DOUBLE) RETURNS DOUBLE RETURN b + rand(42)")
+        names.sql("CREATE TEMPORARY FUNCTION ident_variable(i BIGINT) RETURNS BOOLEAN RETURN i < lim")
+        names.sql("CREATE TEMPORARY FUNCTION ident_outer(b DOUBLE) RETURNS DOUBLE RETURN ident_py(b) + 1")
     place = Place(names, line, tmp_path_factory.mktemp("planned"), (), rehearse=False)
     place.run(OVER)
     return place
 
 
 def table(spark: SparkSession, name: str, ids: list[int]) -> None:
-    """The table anew, with these ids."""
+    """The table with these ids and no others."""
     values = ", ".join(f"({i}L)" for i in ids)
-    spark.sql(f"CREATE OR REPLACE TABLE {name} USING delta AS SELECT * FROM VALUES {values} AS v(id)")  # noqa: S608
+    make = "INSERT OVERWRITE {}" if spark.catalog.tableExists(name) else "CREATE TABLE {} USING delta AS"
+    spark.sql(f"{make.format(name)} SELECT * FROM VALUES {values} AS v(id)")  # noqa: S608
 
 
 def where(place: Place, condition: str, **fields: Any) -> RunReport:
@@ -80,6 +85,7 @@ def noted(place: Place, condition: str, **fields: Any) -> list[str]:
     return notes
 
 
+@pytest.mark.short
 def test_a_table_in_a_subquery_is_pinned_and_counts(here: Place) -> None:
     table(here.spark, "ident.act", [0, 1])
     condition = "id IN (SELECT a.id FROM ident.act a /* the active ones */) -- and no others"
@@ -138,6 +144,10 @@ def test_a_version_that_is_asked_for_stays(here: Place) -> None:
     assert here.ids() == [0, 1]
 
 
+def made_of_sql(condition: str, cause: str) -> Any:
+    return pytest.param(condition, cause, marks=needs.sql_functions)
+
+
 @pytest.mark.parametrize(
     ("condition", "cause"),
     [
@@ -150,15 +160,15 @@ def test_a_version_that_is_asked_for_stays(here: Place) -> None:
         ("id IN (TABLE ident.base)", "where may read tables: its SQL cannot be parsed"),
         ("id IN (SELECT id FROM ident.base LIMIT 2)", "some rows of a table, and not always the same"),
         ("id IN (SELECT id FROM VALUES (1L), (2L) AS v(id))", "function v is not known"),
-        ("ident.reads(id)", "function ident.reads reads tables"),
-        ("ident_variable(id)", "function ident_variable reads variables or views of the session"),
+        made_of_sql("ident.reads(id)", "function ident.reads reads tables"),
+        made_of_sql("ident_variable(id)", "function ident_variable reads variables or views of the session"),
         ("rand(42) >= 0", "where depends on chance or on how rows are divided"),
-        ("ident.chance(x) >= 0", "where depends on chance"),
+        made_of_sql("ident.chance(x) >= 0", "where depends on chance"),
         ("uuid() <> note", "where depends on chance"),
         ("input_file_name() <> 'a'", "where depends on chance"),
         ("spark_partition_id() >= 0", "where depends on chance"),
         ("ident_py(x) >= -1", "function ident_py is not made of SQL, so that what it does is not known"),
-        ("ident_outer(x) >= -1", "function ident_py is not made of SQL"),
+        made_of_sql("ident_outer(x) >= -1", "function ident_py is not made of SQL"),
     ],
 )
 def test_what_cannot_be_told_makes_every_run_another_one(planned: Place, condition: str, cause: str) -> None:
@@ -187,6 +197,7 @@ def test_views_and_the_output_itself_are_read_anew(here: Place) -> None:
     assert not here.run(source=new).skipped
 
 
+@needs.session_variables
 def test_a_session_variable_counts_by_its_value(here: Place) -> None:
     condition = "id < lim"
     here.spark.sql("SET VAR lim = 2")
@@ -207,6 +218,7 @@ def test_a_session_variable_counts_by_its_value(here: Place) -> None:
     assert where(here, condition).skipped
 
 
+@needs.session_variables
 def test_texts_that_look_like_ids_of_a_plan_are_told_apart(here: Place) -> None:
     here.spark.sql("DECLARE OR REPLACE VARIABLE word STRING DEFAULT 'a#13'")
     assert not where(here, "note <> word").skipped
@@ -215,6 +227,7 @@ def test_texts_that_look_like_ids_of_a_plan_are_told_apart(here: Place) -> None:
     assert where(here, "note <> word").skipped
 
 
+@needs.sql_functions
 def test_sql_functions_count_by_what_they_do(here: Place) -> None:
     make = "CREATE OR REPLACE TEMPORARY FUNCTION ident_low(i BIGINT) RETURNS BOOLEAN RETURN i < {}"
     here.spark.sql(make.format(2))
@@ -334,11 +347,12 @@ def set_up(place: Place, before: World | None, now: World) -> None:
         table(spark, "ident.pairs", list(now.wanted))
     if before is not None and now.rows != before.rows:
         line_rows(spark, range(before.rows, now.rows)).write.format("delta").mode("append").save(place.source)
-    spark.sql(f"SET VAR lim = {now.limit}")
-    spark.sql(
-        "CREATE OR REPLACE TEMPORARY FUNCTION ident_times(v DOUBLE) RETURNS DOUBLE"
-        f" RETURN v * {now.times} / {now.times} + {now.times} - 2"
-    )
+    if needs.IS_SPARK_4:
+        spark.sql(f"SET VAR lim = {now.limit}")
+        spark.sql(
+            "CREATE OR REPLACE TEMPORARY FUNCTION ident_times(v DOUBLE) RETURNS DOUBLE"
+            f" RETURN v * {now.times} / {now.times} + {now.times} - 2"
+        )
     if before is not None and now.touched:
         place.sql("DELETE FROM {out} WHERE id = @".replace("@", str(max(place.ids(), default=-1))))
 
@@ -359,14 +373,17 @@ def rows_of(world: World, uses: set[str], *, in_column: bool) -> dict[int, float
 def test_pairs_of_runs_are_the_same_where_nothing_that_they_use_has_changed(
     names: SparkSession, line: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """As many as ``--pairs`` says. A table counts by its version, also where new rows of it would not matter."""
+    """As many as ``--pairs`` says. A table counts by its version, also where new rows of it would not matter.
+
+    Spark 3.5 has no variables, and no functions made of SQL: its pairs use neither.
+    """
     draw = random.Random(request.config.getoption("--seed"))  # noqa: S311
     models = {2.0: line, 3.0: save_line(str(tmp_path / "steeper"), 3.0)}
     for number in range(request.config.getoption("--pairs")):
         place = Place(names, line, tmp_path / str(number), (), rehearse=False)
         line_rows(names, range(4)).write.format("delta").mode("overwrite").save(place.source)
-        uses = {use for use in USES if draw.random() < 0.5}
-        in_column = draw.random() < 0.5
+        uses = {use for use in USES if draw.random() < 0.5} - (set() if needs.IS_SPARK_4 else {"limit", "times"})
+        in_column = draw.random() < 0.5 and needs.IS_SPARK_4
         fields: dict[str, Any] = {"columns": {"x": "ident_times(x)"}} if in_column else {}
         if uses:
             fields["source"] = {"where": " AND ".join(USES[use] for use in sorted(uses))}

@@ -22,6 +22,7 @@ from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.errors import JobError, RequestError, RunError
 from tests.models import line_rows, save_line
+from tests.needs import PYTHON_PATH
 from tests.place import BAD, ROWS, Place
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from spark_scoring import RunReport
 
-ROOT = Path(__file__).parents[2]
 ONE_FILE = {"files_per_batch": 1}
 MERGE = {"mode": "merge", "key": ["id"]}
 FOLLOW = {"changes": "follow"}
@@ -146,6 +146,7 @@ def test_an_update_in_the_source_stops_the_job_unless_told_otherwise(clean: Plac
     assert {i: p for i, p in predictions(clean).items() if i < 20} == before
 
 
+@pytest.mark.short
 def test_changes_are_followed(clean: Place) -> None:
     on_source(clean, "ALTER TABLE {source} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
     filtered = {"source": {"where": "x < 1000"}, "incremental": FOLLOW}
@@ -379,7 +380,7 @@ class Process:
 
     def __init__(self, job_file: Path) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
-        environment |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
+        environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
         environment["SPARK_SCORING_CACHE"] = str(job_file.parent / "cache")
         command = [str(Path(sys.executable).with_name("spark-scoring")), "score", str(job_file), "--continuous"]
         self.process = subprocess.Popen(

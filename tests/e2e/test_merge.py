@@ -102,7 +102,7 @@ def test_each_row_is_scored_once(
     place.run(MERGE, source={"where": "id < 5"})
     log.unlink()
     if not held:
-        _refuse_caching(monkeypatch)
+        _refuse_caching(spark, monkeypatch)
     report = place.run(MERGE)
     assert sorted(int(x) for x in log.read_text().split()) == list(range(ROWS))
     assert vars(report.changes) == {"inserted": ROWS - 5, "updated": 0, "deleted": 0, "unchanged": 5}
@@ -111,16 +111,14 @@ def test_each_row_is_scored_once(
             place.run(MERGE, max_bad_rows=3, force=True)
 
 
-def _refuse_caching(monkeypatch: pytest.MonkeyPatch) -> None:
+def _refuse_caching(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """As serverless compute does, which is not to be had here."""
 
     def persist(self: DataFrame) -> DataFrame:
         msg = "[NOT_SUPPORTED_WITH_SERVERLESS] PERSIST TABLE is not supported on serverless compute."
         raise AnalysisException(msg)
 
-    from pyspark.sql.classic.dataframe import DataFrame as Frame
-
-    monkeypatch.setattr(Frame, "persist", persist)
+    monkeypatch.setattr(type(spark.range(1)), "persist", persist)
 
 
 def test_keys_that_do_not_tell_rows_apart_stop_the_run_before_its_commit(clean: Place) -> None:

@@ -9,42 +9,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pyspark import cloudpickle
-from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 
 from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
+from tests import needs
 from tests.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyspark.sql import SparkSession
-    from pyspark.sql.types import StructType
 
     from spark_scoring import RunReport, ScoringJob
 
 ROWS = 12
 
 
-class Letters(DataSource):
-    """Rows that are made up where they are read."""
+def letters() -> Any:
+    """A data source of rows that are made up where they are read."""
+    from pyspark.sql.datasource import DataSource, DataSourceReader
 
-    @classmethod
-    def name(cls) -> str:
-        return "letters"
+    class Reader(DataSourceReader):
+        def __init__(self, rows: int) -> None:
+            self.rows = rows
 
-    def schema(self) -> str:
-        return "id BIGINT, x DOUBLE, n BIGINT, note STRING"
+        def read(self, partition: Any) -> Iterator[tuple[Any, ...]]:
+            yield from ((i, float(i), i % 3, f"row {i}") for i in range(self.rows))
 
-    def reader(self, schema: StructType) -> DataSourceReader:
-        rows = int(self.options["rows"])
+    class Letters(DataSource):
+        @classmethod
+        def name(cls) -> str:
+            return "letters"
 
-        class Reader(DataSourceReader):
-            def read(self, partition: InputPartition) -> Iterator[tuple[Any, ...]]:
-                yield from ((i, float(i), i % 3, f"row {i}") for i in range(rows))
+        def schema(self) -> str:
+            return "id BIGINT, x DOUBLE, n BIGINT, note STRING"
 
-        return Reader()
+        def reader(self, schema: Any) -> Reader:
+            return Reader(int(self.options["rows"]))
+
+    return Letters
 
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -216,11 +219,11 @@ def test_rows_of_a_view_that_differ_each_time_are_scored_once(tables: Place) -> 
     assert (report.rows_in, report.rows_out) == (ROWS, ROWS)
 
 
+@needs.data_sources
 def test_a_source_without_files(place: Place) -> None:
     """As databases are: here a data source of Spark's own."""
     assert "Spark cannot read it as nonsense" in refusal(place, format="nonsense")
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Spark's workers cannot import this file
-    place.spark.dataSource.register(Letters)
+    place.spark.dataSource.register(letters())
     source = {"format": "letters", "options": {"rows": 3, "password": "secret-word"}}
     text = plan_text(place, **source)
     assert "read as letters, of which no version is known" in text

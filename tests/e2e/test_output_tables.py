@@ -8,6 +8,7 @@ import pytest
 
 from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
+from tests.delta_tables import IDENTITY, make_table
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -185,16 +186,16 @@ def test_good_rows_alone_may_be_bound_to_have_predictions(table: Place) -> None:
 
 @pytest.mark.parametrize("mode", ["append", "overwrite", "merge"])
 def test_columns_that_the_output_fills_itself_are_no_drift(table: Place, mode: str) -> None:
-    own = (
-        "half DOUBLE GENERATED ALWAYS AS (prediction / 2), n BIGINT GENERATED ALWAYS AS IDENTITY,"
-        " state STRING DEFAULT 'new'"
-    )
-    rest = "PARTITIONED BY (day)" if mode == "append" else "CLUSTER BY (id)"
-    make_output(
-        table,
-        f"id BIGINT NOT NULL COMMENT 'the id', day DATE GENERATED ALWAYS AS (CAST(scored_at AS DATE)), {own}",
-        f"{rest} TBLPROPERTIES ('delta.feature.allowColumnDefaults' = 'supported', 'own' = 'kept')",
-    )
+    laid_out = "partitionedBy day" if mode == "append" else "clusterBy id"
+    own = {
+        "id": {"dataType": "BIGINT", "nullable": False, "comment": "the id"},
+        "day": {"dataType": "DATE", "generatedAlwaysAs": "CAST(scored_at AS DATE)"},
+        "half": {"dataType": "DOUBLE", "generatedAlwaysAs": "prediction / 2"},
+        "n": {"dataType": "BIGINT", **IDENTITY},
+        "state": {"dataType": "STRING", "default": "'new'"},
+    }
+    added = dict(column.split() for column in f"{ADDED}, run_id STRING".split(", "))
+    make_table(table.spark, table.output, {**own, **added}, laid_out, {"own": "kept"})
     table.sql("ALTER TABLE {out} ADD CONSTRAINT c CHECK (id >= 0)")
     writing = {"mode": mode, "key": ["id"]} if mode == "merge" else {"mode": mode}
     for evolve, keep in ((False, ["id"]), (True, ["id", "note"])):
@@ -205,7 +206,7 @@ def test_columns_that_the_output_fills_itself_are_no_drift(table: Place, mode: s
     assert len({row["n"] for row in rows}) == len(rows)
     assert {row["note"] is None for row in rows} == ({True, False} if mode == "append" else {False})
     detail = layout(table)
-    assert (detail["clusteringColumns"] or detail["partitionColumns"]) == [rest.split("(")[1].rstrip(")")]
+    assert [*detail["clusteringColumns"], *detail["partitionColumns"]] == laid_out.split()[1:]
     assert (detail["properties"]["own"], detail["properties"]["delta.constraints.c"]) == ("kept", "id >= 0")
     id_ = table.spark.read.format("delta").load(table.output).schema["id"]
     assert (id_.nullable, id_.metadata) == (False, {"comment": "the id"})
@@ -221,7 +222,7 @@ def test_evolve_takes_away_no_column(table: Place) -> None:
     schema = table.spark.read.format("delta").load(table.output).schema
     assert (schema["prediction"].dataType.simpleString(), schema["theirs"].metadata) == ("double", {"comment": "ours"})
     table.sql("ALTER TABLE {out} ADD COLUMN part STRING")
-    table.sql("REPLACE TABLE {out} USING delta PARTITIONED BY (part) AS SELECT * FROM {out}")
+    table.partition("part")
     assert "the run does not write part, which the table cannot do without" in refusal(
         table, output={**over, "evolve": True}
     )

@@ -134,9 +134,8 @@ def test_an_overwrite_is_of_the_whole_table(spark: SparkSession, model: str, sou
     """Under dynamic partition overwrite, partitions without a new row would keep their old ones."""
     output = {"table": "main.ml.parts", "keep": ["id", "note"]}
     run_job(job(model, {"table": source, "where": "id < 4"}, output))
-    spark.table("ml.parts").write.format("delta").mode("overwrite").partitionBy("note").option(
-        "overwriteSchema", "true"
-    ).saveAsTable("ml.parts")
+    divided = spark.table("ml.parts").write.format("delta").mode("overwrite").partitionBy("note")
+    divided.option("overwriteSchema", "true").save(spark.sql("DESCRIBE DETAIL ml.parts").collect()[0]["location"])
     spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")
     try:
         run_job(job(model, {"table": source, "where": "id = 2"}, {**output, "mode": "overwrite"}))

@@ -37,7 +37,7 @@ def table(spark: SparkSession) -> DataFrame:
     frame = X.assign(id=range(50), carrier=CARRIER.astype(str), n=range(50))
     df = spark.createDataFrame(frame).selectExpr("id", "CAST(b AS DECIMAL(12,6)) b", "a", "carrier", "n")
     spark.sql("CREATE SCHEMA IF NOT EXISTS repair")
-    df.write.format("delta").mode("overwrite").saveAsTable("repair.orders")
+    df.write.format("delta").saveAsTable("repair.orders")
     return spark.table("repair.orders").coalesce(1)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from spark_scoring.features.asof import AsOfJoin, by_intervals, by_sorting, cut_intervals, latest_rows
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
+from tests import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ WAYS: dict[str, Way] = {
     "sorting": lambda spine, joins: by_sorting(spine, joins, "_p"),
     "intervals": through_intervals,
 }
+OF_THIS_SPARK = list(WAYS) if needs.IS_SPARK_4 else ["sorting"]
 
 # Per promise a key of its own: feature rows (time in seconds, a, b), and the scored rows' times.
 CASES: dict[str, tuple[list[Row], list[int | None]]] = {
@@ -70,7 +72,7 @@ def join_of(rows: DataFrame, names: dict[str, str], age: int | None = None, **ty
     return AsOfJoin(TableLookup(table, (Match("key", "key"),), as_of, features), rows, tuple(names.values()))
 
 
-@pytest.fixture(scope="module", params=list(WAYS))
+@pytest.fixture(scope="module", params=["sorting", pytest.param("intervals", marks=needs.arrow_tables)])
 def found(request: pytest.FixtureRequest, spark: SparkSession) -> dict[str, list[Row]]:
     """Per key the scored rows in order: (time, a, b, a within an hour)."""
     feature_rows = [(key, time(t), a, b) for key, (rows, _) in CASES.items() for t, a, b in rows]
@@ -169,11 +171,14 @@ def test_random_timelines_match_pandas_and_see_no_future(
     def on_spark(frame: pd.DataFrame, columns: list[str]) -> DataFrame:
         table = pa.table({c: pa.array(frame[c], from_pandas=True) for c in frame.columns})
         shuffled = table.take(pa.array(np.random.default_rng(0).permutation(len(frame))))
-        return spark.createDataFrame(shuffled).selectExpr("key", f"timestamp_micros(at * {UNIT}) AS t", *columns)
+        types = {"key": "string", "v": "double"}
+        schema = ", ".join(f"{column} {types.get(column, 'bigint')}" for column in frame.columns)
+        made = spark.createDataFrame([tuple(row.values()) for row in shuffled.to_pylist()], schema)
+        return made.selectExpr("key", f"timestamp_micros(at * {UNIT}) AS t", *columns)
 
     rows = on_spark(features, ["v", "at AS seen"])
     table = on_spark(spine, ["id", "at"])
-    for way in WAYS.values():
+    for way in map(WAYS.__getitem__, OF_THIS_SPARK):
         join = join_of(rows, {"v": "v", "seen": "seen"}, age=micros[0])
         got = way(table, [join]).toPandas().sort_values("id")
         assert got["id"].tolist() == spine["id"].tolist()
@@ -205,7 +210,7 @@ def test_times_of_other_kinds_are_instants_in_utc(spark: SparkSession, ours: str
             [("k", "2024-03-10", 2.0), ("k", "2024-03-11", 3.0)], "key string, at string, v double"
         )
         rows = rows.selectExpr("key", f"{cast} AS t", "v")
-        for way in WAYS.values():
+        for way in map(WAYS.__getitem__, OF_THIS_SPARK):
             result = way(spine, [join_of(rows, {"v": "v"}, source=ours, column=theirs)])
             assert [row["v"] for row in result.collect()] == [2.0]
             assert result.schema["t"].dataType == spine.schema["t"].dataType
@@ -228,9 +233,8 @@ def test_far_times_odd_names_and_features_of_any_type_are_kept(spark: SparkSessi
     assert [(key, found) for key, _, found, _ in got] == [("j", None), ("k", {"a": 1}), ("k", {"a": 2})]
 
 
+@needs.variant
 def test_a_variant_in_the_scored_table_is_carried(spark: SparkSession) -> None:
-    if spark.version < "4":
-        pytest.skip("VARIANT came with Spark 4")
     spine = spark.sql("SELECT 'k' AS key, TIMESTAMP '2024-01-01' AS t, parse_json('7') AS x")
     rows = spark.createDataFrame([("k", time(0), 1.0, None)], FEATURES)
     found = by_sorting(spine, [join_of(rows, {"a": "a"})], "_p").selectExpr("CAST(x AS int) AS x", "a").collect()

@@ -6,12 +6,14 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pyspark.errors.exceptions.captured import SparkRuntimeException as SparkRuntimeError
 
 from spark_scoring import FeatureFunction, FeatureLookup, LocalFeatureClient, feature_client
 from spark_scoring.errors import FeatureTableError, RequestError
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
+from spark_scoring.model.feature_spec import FeatureSpec, FunctionColumn, FunctionDefinition, SourceColumn
+from tests import needs
+from tests.delta_tables import IDENTITY, make_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,6 +39,7 @@ def rows(client: LocalFeatureClient, name: str) -> list[tuple[Any, ...]]:
     return sorted(tuple(row) for row in client.read_table(name=name).collect())
 
 
+@pytest.mark.short
 def test_merge_updates_known_keys_and_adds_new_ones(client: LocalFeatureClient, spark: SparkSession) -> None:
     client.create_table(name="main.ft.merged", primary_keys="k", schema=spark.table("ft.things").schema)
     client.write_table(name="main.ft.merged", df=spark.createDataFrame([(1, 1.0, "a"), (2, 2.0, "b")], COLUMNS))
@@ -45,6 +48,7 @@ def test_merge_updates_known_keys_and_adds_new_ones(client: LocalFeatureClient, 
     assert rows(client, "main.ft.merged") == [(1, 1.0, "a", None), (2, 20.0, "b", True), (3, 30.0, None, False)]
 
 
+@pytest.mark.short
 def test_overwrite_replaces_rows_adds_columns_and_keeps_the_keys(
     client: LocalFeatureClient, spark: SparkSession
 ) -> None:
@@ -71,18 +75,22 @@ def test_an_overwrite_keeps_the_tables_partitions(client: LocalFeatureClient, sp
 def test_an_overwrite_keeps_layout_and_constraints(client: LocalFeatureClient, spark: SparkSession) -> None:
     client.create_table(name="main.ft.laid", primary_keys="k", df=spark.table("ft.things"))
     properties = spark.sql("SHOW TBLPROPERTIES ft.laid ('spark_scoring.primary_keys')").collect()[0]["value"]
-    kept = f"'spark_scoring.primary_keys' = '{properties}', 'delta.feature.allowColumnDefaults' = 'supported'"
-    for table, rest in (("laid", "CLUSTER BY (k)"), ("parted_too", "PARTITIONED BY (part)")):
-        spark.sql(
-            f"CREATE OR REPLACE TABLE ft.{table} (k BIGINT NOT NULL COMMENT 'the key', v DOUBLE,"
-            " twice DOUBLE GENERATED ALWAYS AS (v * 2), n BIGINT GENERATED ALWAYS AS IDENTITY, d STRING DEFAULT 'x',"
-            f" part STRING) USING delta {rest} TBLPROPERTIES ({kept})"
-        )
+    spark.sql("DROP TABLE ft.laid")
+    columns = {
+        "k": {"dataType": "BIGINT", "nullable": False, "comment": "the key"},
+        "v": "DOUBLE",
+        "twice": {"dataType": "DOUBLE", "generatedAlwaysAs": "v * 2"},
+        "n": {"dataType": "BIGINT", **IDENTITY},
+        "d": {"dataType": "STRING", "default": "'x'"},
+        "part": "STRING",
+    }
+    for table, laid_out in (("laid", "clusterBy k"), ("parted_too", "partitionedBy part")):
+        make_table(spark, f"ft.{table}", columns, laid_out, {"spark_scoring.primary_keys": properties})
         client.write_table(name=f"main.ft.{table}", df=spark.sql("SELECT 1L AS k, 5D AS v, 'p' AS part"))
         client.write_table(name=f"main.ft.{table}", df=spark.sql("SELECT 2 AS k, 6F AS v"), mode="overwrite")
         assert rows(client, f"main.ft.{table}") == [(2, 6.0, 12.0, 2, "x", None)]
         detail = spark.sql(f"DESCRIBE DETAIL ft.{table}").collect()[0]
-        assert (detail["clusteringColumns"] or detail["partitionColumns"]) == [rest.split("(")[1].rstrip(")")]
+        assert [*detail["clusteringColumns"], *detail["partitionColumns"]] == laid_out.split()[1:]
         key = spark.table(f"ft.{table}").schema["k"]
         assert (key.nullable, key.metadata) == (False, {"comment": "the key"})
     with pytest.raises(FeatureTableError, match="columns of another type: v: rows have string, the table double"):
@@ -124,10 +132,10 @@ FAILING = "SELECT id AS k, IF(id > 2, CAST(raise_error('no') AS INT), 1) AS w FR
 def test_rows_that_cannot_be_computed_leave_no_table_and_no_column(
     client: LocalFeatureClient, spark: SparkSession
 ) -> None:
-    with pytest.raises(SparkRuntimeError):
+    with pytest.raises(needs.RowError):
         client.create_table(name="main.ft.half", primary_keys="k", df=spark.sql(FAILING))
     assert not spark.catalog.tableExists("ft.half")
-    with pytest.raises(SparkRuntimeError):
+    with pytest.raises(needs.RowError):
         client.write_table(name="main.ft.things", df=spark.sql(FAILING))
     assert client.read_table(name="main.ft.things").columns == ["k", "v", "note"]
 
@@ -195,6 +203,7 @@ def test_a_training_set_has_all_columns_but_keys_and_casts_keys(
     ]
 
 
+@pytest.mark.short
 def test_a_training_set_is_of_the_versions_it_was_made_with(client: LocalFeatureClient, spark: SparkSession) -> None:
     client.create_table(name="main.ft.moving", primary_keys="k", df=spark.table("ft.things"))
     lookup = FeatureLookup("main.ft.moving", "k", feature_names="v")
@@ -261,6 +270,7 @@ def test_a_feature_that_differs_from_a_column_by_case_only_is_refused(
         client.create_training_set(df=twice, feature_lookups=[FeatureLookup("main.ft.things", "k")], label=None)
 
 
+@needs.sql_functions
 def test_a_function_of_another_text_is_another_plan(client: LocalFeatureClient, spark: SparkSession) -> None:
     df = spark.createDataFrame([(1, 5.0)], "k bigint, x double")
     plans = []
@@ -276,6 +286,19 @@ def test_a_function_of_another_text_is_another_plan(client: LocalFeatureClient, 
         spark.sql("DROP FUNCTION ft.scaled")
     assert plans[0].decisive != plans[1].decisive
     assert plans[1].decisive == plans[2].decisive
+
+
+@pytest.mark.skipif(needs.IS_SPARK_4, reason="Spark 4 has functions made of SQL")
+@pytest.mark.short
+def test_a_function_made_of_sql_is_refused_where_spark_has_none(spark: SparkSession) -> None:
+    spec = FeatureSpec(
+        (SourceColumn("x"), FunctionColumn("y", "main.ft.scaled", (("a", "x"),))),
+        definitions=(FunctionDefinition("main.ft.scaled", "a DOUBLE", "DOUBLE", "a * 2"),),
+    )
+    with pytest.raises(RequestError) as raised:
+        plan_features(spark.createDataFrame([(5.0,)], "x double"), spec)
+    cause = f"it is made of SQL, and Spark {spark.version} has no such functions"
+    assert [problem.cause for problem in raised.value.problems] == [cause]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pyspark.ml.linalg import Vectors
 from sklearn.ensemble import RandomForestClassifier
 
 from spark_scoring import PlanError, plan_scoring, score_batch
+from tests import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +103,7 @@ class Same(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return model_input["x"]
 
 
+@needs.variant
 def test_variants_go_by_their_text(spark: SparkSession, tmp_path: Path) -> None:
     signature = ModelSignature(Schema([ColSpec("long", "x")]), Schema([ColSpec("long")]))
     path = str(tmp_path / "model")

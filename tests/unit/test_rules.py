@@ -31,6 +31,7 @@ from spark_scoring.model.types import (
 )
 from spark_scoring.plan.planner import PlannedFeature, Request, make_plan
 from spark_scoring.plan.rules import NONZERO, Refusal, Rule, rule_for
+from tests import needs
 
 
 def struct(**fields: T.DataType) -> T.StructType:
@@ -49,15 +50,12 @@ SOURCES: dict[str, T.DataType] = {
     "double": DOUBLE,
     **{f"decimal({precision},{scale})": T.DecimalType(precision, scale) for precision, scale in DIGITS},
     "string": TEXT,
-    "collated": T.StringType("UNICODE_CI"),
     "char": T.CharType(4),
     "varchar": T.VarcharType(40),
-    "variant": T.VariantType(),
     "binary": T.BinaryType(),
     "date": T.DateType(),
     "timestamp": T.TimestampType(),
     "timestamp_ntz": T.TimestampNTZType(),
-    "interval": T.CalendarIntervalType(),
     "days": T.DayTimeIntervalType(),
     "months": T.YearMonthIntervalType(),
     "void": T.NullType(),
@@ -65,11 +63,9 @@ SOURCES: dict[str, T.DataType] = {
     "array<bigint>": T.ArrayType(LONG),
     "array<decimal>": T.ArrayType(T.DecimalType(12, 2)),
     "array<string>": T.ArrayType(TEXT),
-    "array<collated>": T.ArrayType(T.StringType("UNICODE_CI")),
     "array<date>": T.ArrayType(T.DateType()),
     "array<binary>": T.ArrayType(T.BinaryType()),
     "array<void>": T.ArrayType(T.NullType()),
-    "array<variant>": T.ArrayType(T.VariantType()),
     "array<vector>": T.ArrayType(VectorUDT()),
     "array<array<bigint>>": T.ArrayType(T.ArrayType(LONG)),
     "array<struct>": T.ArrayType(struct(a=DOUBLE, b=TEXT)),
@@ -82,6 +78,13 @@ SOURCES: dict[str, T.DataType] = {
     "vector": VectorUDT(),
     "matrix": MatrixUDT(),
 }
+if needs.IS_SPARK_4:
+    new: dict[str, T.DataType] = {"collated": T.StringType("UNICODE_CI"), "variant": T.VariantType()}
+    SOURCES |= {
+        **new,
+        "interval": T.CalendarIntervalType(),
+        **{f"array<{name}>": T.ArrayType(type_) for name, type_ in new.items()},
+    }
 if hasattr(T, "TimeType"):  # Spark 4.1
     SOURCES["time"] = T.TimeType()
 

@@ -1,0 +1,30 @@
+"""The Spark that the tests run with, and what older ones lack: tests that need it are skipped, with the reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyspark
+import pytest
+from py4j.protocol import Py4JJavaError
+from pyspark.errors.exceptions.captured import SparkRuntimeException
+
+PYTHON_PATH = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
+"""For processes of a test's own: this checkout, and the Spark that the tests run with (tools/versions.sh)."""
+
+SPARK = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
+IS_SPARK_4 = SPARK >= (4, 0)
+RowError: type[Exception] = SparkRuntimeException if IS_SPARK_4 else Py4JJavaError
+"""What a row that Spark cannot compute raises on the driver."""
+
+
+def _from_spark_4(what: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not IS_SPARK_4, reason=f"Spark {pyspark.__version__} has no {what}")
+
+
+sql_functions = _from_spark_4("functions made of SQL")
+session_variables = _from_spark_4("session variables")
+variant = _from_spark_4("VARIANT")
+data_sources = _from_spark_4("data sources made in Python")
+arrow_tables = _from_spark_4("DataFrames of Arrow tables")
