@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SHOWN = 12
+_SILENT_FIX = (
+    "check its URI, and that it is up and can be reached from here; to wait longer, set "
+    "MLFLOW_HTTP_REQUEST_TIMEOUT (seconds) or MLFLOW_HTTP_REQUEST_MAX_RETRIES: then MLflow decides"
+)
 EACH_TARGET = (
     "register a model for each target: fit it on Y[:, 0], and so on; "
     "of a MultiOutputClassifier, register model.estimators_[0], and so on"
@@ -224,6 +228,10 @@ class ModelError(RequestError):
     def registry_failed(cls, uri: str, registry: str, cause: str) -> ModelError:
         fix = "check the registry and tracking URI and the credentials"
         return cls([Problem(f"model {uri!r}", f"the registry {registry} answered: {cause}", fix)])
+
+    @classmethod
+    def registry_silent(cls, uri: str, server: str, cause: str) -> ModelError:
+        return cls([Problem(f"model {uri!r}", f"asked {server}, but {cause}", _SILENT_FIX)])
 
     @classmethod
     def no_registry_file(cls, uri: str, file: str) -> ModelError:
@@ -463,6 +471,10 @@ class RegistrationError(RequestError):
     def registry_failed(cls, registry: str, cause: str) -> RegistrationError:
         fix = "check the registry URI and the credentials"
         return cls([Problem(f"registry {registry}", f"it answered: {cause}", fix)])
+
+    @classmethod
+    def silent(cls, what: str, server: str, cause: str) -> RegistrationError:
+        return cls([Problem(f"{what} {server}", cause, f"{_SILENT_FIX}; no version was made")])
 
     @classmethod
     def not_saved(cls, flavor: str, kind: str, cause: str = "", fix: str = "") -> RegistrationError:
