@@ -819,12 +819,14 @@ class OutputError(RequestError):
         return cls([Problem(f"output {text}", cause, "give an empty or new folder, or an existing Delta table")])
 
     @classmethod
-    def schema(cls, text: str, rows: Sequence[str]) -> OutputError:
+    def schema(
+        cls, text: str, rows: Sequence[str], unwritten: Sequence[str], fate: str, *, can_evolve: bool
+    ) -> OutputError:
         table = "\n      ".join(rows)
-        fix = (
-            "write to another table, let the run write this one's columns (keep, names, predict), "
-            "or let the table take the run's: output.evolve: true"
-        )
+        fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
+        if can_evolve:
+            stays = f"; of {listed(unwritten)}, which the run does not write, the column stays, {fate}"
+            fix += f"; or let the table take the run's: output.evolve: true{stays if unwritten else ''}"
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
 
     @classmethod
