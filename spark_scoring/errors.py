@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SHOWN = 12
+_SILENT_FIX = (
+    "check its URI, and that it is up and can be reached from here; to wait longer, set "
+    "MLFLOW_HTTP_REQUEST_TIMEOUT (seconds) or MLFLOW_HTTP_REQUEST_MAX_RETRIES: then MLflow decides"
+)
 EACH_TARGET = (
     "register a model for each target: fit it on Y[:, 0], and so on; "
     "of a MultiOutputClassifier, register model.estimators_[0], and so on"
@@ -223,6 +227,10 @@ class ModelError(RequestError):
     def registry_failed(cls, uri: str, registry: str, cause: str) -> ModelError:
         fix = "check the registry and tracking URI and the credentials"
         return cls([Problem(f"model {uri!r}", f"the registry {registry} answered: {cause}", fix)])
+
+    @classmethod
+    def registry_silent(cls, uri: str, server: str, cause: str) -> ModelError:
+        return cls([Problem(f"model {uri!r}", f"asked {server}, but {cause}", _SILENT_FIX)])
 
     @classmethod
     def no_registry_file(cls, uri: str, file: str) -> ModelError:
@@ -462,6 +470,10 @@ class RegistrationError(RequestError):
     def registry_failed(cls, registry: str, cause: str) -> RegistrationError:
         fix = "check the registry URI and the credentials"
         return cls([Problem(f"registry {registry}", f"it answered: {cause}", fix)])
+
+    @classmethod
+    def silent(cls, what: str, server: str, cause: str) -> RegistrationError:
+        return cls([Problem(f"{what} {server}", cause, f"{_SILENT_FIX}; no version was made")])
 
     @classmethod
     def not_saved(cls, flavor: str, kind: str, cause: str = "", fix: str = "") -> RegistrationError:
@@ -857,12 +869,14 @@ class OutputError(RequestError):
         return cls([Problem(f"output {text}", cause, "give an empty or new folder, or an existing Delta table")])
 
     @classmethod
-    def schema(cls, text: str, rows: Sequence[str]) -> OutputError:
+    def schema(
+        cls, text: str, rows: Sequence[str], unwritten: Sequence[str], fate: str, *, can_evolve: bool
+    ) -> OutputError:
         table = "\n      ".join(rows)
-        fix = (
-            "write to another table, let the run write this one's columns (keep, names, predict), "
-            "or let the table take the run's: output.evolve: true"
-        )
+        fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
+        if can_evolve:
+            stays = f"; of {listed(unwritten)}, which the run does not write, the column stays, {fate}"
+            fix += f"; or let the table take the run's: output.evolve: true{stays if unwritten else ''}"
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
 
     @classmethod

@@ -14,7 +14,9 @@ from spark_scoring.plan.explain import as_text, plan_page, plan_view
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from spark_scoring.delta.sink import Target
+    from collections.abc import Sequence
+
+    from spark_scoring.delta.sink import ColumnChange, Target
     from spark_scoring.delta.source import PinnedSource
     from spark_scoring.delta.stream import Changes
     from spark_scoring.engine.stage import StageName
@@ -87,6 +89,9 @@ class JobPlan:
     """Of the plan of a micro-batch: its number."""
     show_model_error: bool = False
     """Whether the traceback of the model's first error goes to the log."""
+    schema_changes: tuple[ColumnChange, ...] = ()
+    """What ``evolve`` does to the output's columns."""
+    quarantine_changes: tuple[ColumnChange, ...] = ()
 
     @property
     def added(self) -> dict[str, str]:
@@ -120,6 +125,8 @@ class JobPlan:
             **self._read_places(),
             **increments,
             "output": f"{target.ref.text}, {target.writing.text} ({existing})",
+            **_diff("evolves", self.schema_changes),
+            **_diff("quarantine evolves", self.quarantine_changes),
             "keeps": ", ".join(self.keep),
             **self._bad_row_places(),
         }
@@ -158,13 +165,20 @@ class JobPlan:
                 "replace_where": target.writing.replace_where,
                 "key": target.writing.key,
                 "exists": target.schema is not None,
+                "evolve": target.writing.evolve,
+                "schema_changes": [asdict(change) for change in self.schema_changes],
             },
             "keep": self.keep,
             "bad_rows": self.bad_rows,
             "max_bad_rows": self.max_bad_rows,
             "quarantine": self.quarantine and self.quarantine.ref.text,
+            "quarantine_schema_changes": [asdict(change) for change in self.quarantine_changes],
             "incremental": self.increments and self.increments.to_dict(),
         }
+
+
+def _diff(label: str, changes: Sequence[ColumnChange]) -> dict[str, str]:
+    return {label: "\n".join(change.text for change in changes)} if changes else {}
 
 
 def allowed_text(limit: float) -> str:

@@ -319,9 +319,9 @@ def _plan_between(
     with problems.attempt():
         added = _renamed([*(o.name for o in scoring.outputs), *LINEAGE], names)
         _check_names(keep, added)
-        check_output(plan, target)
-        if quarantine is not None:
-            check_output(plan, quarantine)
+        changes = check_output(plan, target)
+        changes_apart = check_output(plan, quarantine) if quarantine is not None else ()
+        plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
     problems.raise_all()
     return _identified(plan, frame.schema, list(written.values()), by_batches=job.increments is not None)
 

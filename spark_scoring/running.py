@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.formats import Files
     from spark_scoring.delta.names import TableRef
-    from spark_scoring.delta.sink import Target
+    from spark_scoring.delta.sink import ColumnChange, Target
     from spark_scoring.delta.source import PinnedSource
     from spark_scoring.job_plan import Increments, JobPlan
     from spark_scoring.plan.lookups import FeatureTable
@@ -123,8 +123,8 @@ def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
         raise explain_failure(error, plan.target.ref.text, _read_text(plan)) from error
 
 
-def check_output(plan: JobPlan, target: Target) -> None:
-    """Refuse an output, or its quarantine, that cannot take what the run writes.
+def check_output(plan: JobPlan, target: Target) -> tuple[ColumnChange, ...]:
+    """How the columns of an output, or of its quarantine, change; refuse one that cannot take what the run writes.
 
     Raises:
         OutputError: with every reason.
@@ -136,8 +136,9 @@ def check_output(plan: JobPlan, target: Target) -> None:
     bad = {**{plan.added[o.name]: True for o in plan.scoring.outputs}, error: False}
     kinds = [*([] if is_apart else [good]), *([bad] if is_apart or plan.bad_rows == "keep" else [])]
     problems = Gathering()
+    changes: tuple[ColumnChange, ...] = ()
     with problems.attempt():
-        check_target(target, plan.source, _schema_frame(plan), kinds, plan.added["run_id"])
+        changes = check_target(target, plan.source, _schema_frame(plan), kinds, plan.added["run_id"])
     own = set(plan.source.frame.columns)
     made = {name.lower() for name in (*plan.added.values(), *(kept for kept in plan.keep if kept not in own))}
     for name in target.writing.key:
@@ -145,6 +146,7 @@ def check_output(plan: JobPlan, target: Target) -> None:
             if name.lower() in made:  # rows per key are counted before they are scored
                 raise OutputError.key_of_run(name)
     problems.raise_all(OutputError)
+    return changes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
@@ -97,6 +97,31 @@ class Target:
     properties: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class ColumnChange:
+    """What evolving does to a column of the output, once the run has written."""
+
+    change: Literal["added", "retyped", "unwritten"]
+    column: str
+    type: str
+    """What the run writes; of a column that it does not write, what the table has."""
+    was: str | None = None
+    """Of another type: the one before."""
+    fate: str = ""
+    """Of a column that the run does not write: what becomes of its values."""
+
+    @property
+    def text(self) -> str:
+        """For people, as a line of a diff."""
+        match self.change:
+            case "added":
+                return f"+ {self.column} {self.type}"
+            case "retyped":
+                return f"~ {self.column} {self.was} -> {self.type}"
+            case _:
+                return f"- {self.column} {self.type}: the column stays, {self.fate}"
+
+
 def inspect_target(spark: SparkSession, writing: Writing, *, table: str | None, path: str | None) -> Target:
     """The output's state; reads metadata, lists a folder, no rows.
 
@@ -136,8 +161,8 @@ def _inspect(spark: SparkSession, ref: TableRef, writing: Writing) -> Target:
 
 def check_target(
     target: Target, source: PinnedSource, written: DataFrame, kinds: Sequence[RowKind], run_column: str
-) -> None:
-    """Refuse an output that cannot take the run's columns.
+) -> tuple[ColumnChange, ...]:
+    """How the output's columns will change; refuse an output that cannot take the run's.
 
     Args:
         target: the output before the run.
@@ -151,6 +176,7 @@ def check_target(
 
     """
     problems = Gathering()
+    changes: tuple[ColumnChange, ...] = ()
     with problems.attempt():
         if target.table_id is not None and target.table_id == source.table_id:
             raise OutputError.is_source(target.ref.text)
@@ -163,10 +189,11 @@ def check_target(
             _check_condition(target.writing.replace_where, written)
     if target.schema is not None:
         with problems.attempt():
-            _check_schema(target, target.schema, written, run_column)
+            changes = _schema_changes(target, target.schema, written, run_column)
         with problems.attempt():
             _check_mapping(target, target.schema, written.schema)
     problems.raise_all(OutputError)
+    return changes
 
 
 def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: str | None = None) -> None:
@@ -384,28 +411,66 @@ def _drift(existing: StructType, written: StructType) -> _Drift:
     )
 
 
-def _check_schema(target: Target, existing: StructType, written: DataFrame, run_column: str) -> None:
+def _schema_changes(
+    target: Target, existing: StructType, written: DataFrame, run_column: str
+) -> tuple[ColumnChange, ...]:
     drift = _drift(existing, written.schema)
     if not drift.is_any:
-        return
+        return ()
     filled = filled_columns(written, target.ref.sql, existing, drift.gone) if drift.gone else frozenset()
-    gone = drift.gone - filled
-    if not (drift.new or drift.changed or gone):
-        return
+    if not (drift.new or drift.changed or drift.gone - filled):
+        return ()
     rows = [("", "column", "run writes", "table has"), *[_told(row, filled) for row in drift.rows]]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    refusal = _why_not_evolve(target, existing, drift, filled, lines, run_column)
+    fate = _fate(target.writing)
     if not target.writing.evolve:
-        raise OutputError.schema(target.ref.text, lines)
+        lost = [f.name for f in existing if f.name.lower() in drift.gone - filled]
+        raise OutputError.schema(target.ref.text, lines, lost, fate, can_evolve=refusal is None)
+    if refusal is not None:
+        raise refusal
+    added = [ColumnChange("added", f.name, _type_text(f)) for f in written.schema if f.name.lower() in drift.new]
+    ours = {f.name.lower(): f for f in written.schema}
+    changed = [
+        ColumnChange("retyped", f.name, _type_text(ours[f.name.lower()]), was=_type_text(f))
+        for f in existing
+        if f.name.lower() in drift.changed
+    ]
+    left = [
+        ColumnChange("unwritten", f.name, _type_text(f), fate=fate)
+        for f in existing
+        if f.name.lower() in drift.gone - filled
+    ]
+    return (*added, *changed, *left)
+
+
+def _fate(writing: Writing) -> str:
+    """What becomes of the values of columns that the run does not write."""
+    match writing:
+        case Writing(mode="overwrite", replace_where=None):
+            return "its values go: null in every row"
+        case Writing(mode="overwrite"):
+            return "its values in the replaced rows go: null in the rows of the run"
+        case _:
+            return "null in new rows"
+
+
+def _why_not_evolve(
+    target: Target, existing: StructType, drift: _Drift, filled: Collection[str], lines: list[str], run_column: str
+) -> OutputError | None:
+    """Why ``evolve`` does not take these columns; None: it does."""
     if existing.fields and run_column.lower() not in {name.lower() for name in existing.names}:
-        raise OutputError.not_predictions(target.ref.text, run_column)
+        return OutputError.not_predictions(target.ref.text, run_column)
+    gone = drift.gone.difference(filled)
     partitions = {name.lower() for name in target.partitions} if target.writing.mode != "merge" else set()
     if needed := [
         f.name for f in existing if f.name.lower() in gone and (not f.nullable or f.name.lower() in partitions)
     ]:
-        raise OutputError.lacks(target.ref.text, needed)
+        return OutputError.lacks(target.ref.text, needed)
     if drift.changed and (not _replaces_table(target) or filled or not all(map(_is_plain, existing))):
-        raise OutputError.types(target.ref.text, lines)
+        return OutputError.types(target.ref.text, lines)
+    return None
 
 
 def _told(row: tuple[str, str, str, str], filled: Collection[str]) -> tuple[str, str, str, str]:

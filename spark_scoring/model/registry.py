@@ -31,7 +31,9 @@ from spark_scoring.model.uris import (
     is_stored,
     leads_elsewhere,
     near_uri,
+    scheme_of,
 )
+from spark_scoring.model.waiting import NoAnswer, answer_of, fetched
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def pin_model(uri: str, *, tracking_uri: str | None = None, registry_uri: str | 
         if match := LOGGED.fullmatch(uri):
             return _fetch(f"models:/{match['id']}", f"models:/{match['id']}", key=("logged", match["id"]))
         if match := REGISTERED.fullmatch(uri):
-            return _resolve_registered(_connected(client, uri), uri, match["name"], match["version"], match["alias"])
+            return _resolve_registered(client, uri, match["name"], match["version"], match["alias"])
         if match := RUN.fullmatch(uri):
             return _fetch_unpinned(f"runs:/{match['run']}/{match['path']}", f"runs:/{match['run']}/{match['path']}")
     raise ModelError.bad_uri(uri, near_uri(uri))
@@ -203,21 +205,32 @@ def _failed(uri: str, error: Exception) -> ModelError:
 
 
 def _resolve_registered(
-    client: MlflowClient, uri: str, name: str, version: str | None, alias: str | None
+    client: type[MlflowClient], uri: str, name: str, version: str | None, alias: str | None
 ) -> PinnedModel:
     if (version or alias or "").lower() == "latest":  # MLflow reserves it: no version has it as an alias
         version = alias = None
+    try:
+        found, artifact, notes = answer_of(lambda: _asked(client, uri, name, version, alias), _registry_uri())
+    except NoAnswer as error:
+        raise ModelError.registry_silent(uri, registry_name(), str(error)) from None
+    number = str(found.version)
+    source = str(found.source or "")
+    logged = source.removeprefix("models:/") if source.startswith("models:/m-") else source
+    key = ("registered", registry_name(), name, number, logged)
+    return replace(_fetch(uri, artifact, key=key, name=name, version=number), notes=notes)
+
+
+def _asked(
+    client_class: type[MlflowClient], uri: str, name: str, version: str | None, alias: str | None
+) -> tuple[ModelVersion, str, tuple[str, ...]]:
+    """What the registry is asked: the version, the URI of its artifact, and what to say of how it was found."""
+    client = _connected(client_class, uri)
     notes: tuple[str, ...] = ()
     if version is None or re.fullmatch("[0-9]+", version):
         found = _version_of(client, uri, name, version, alias)
     else:
         found, notes = _version_in_stage(client, uri, name, version)
-    number = str(found.version)
-    source = str(found.source or "")
-    logged = source.removeprefix("models:/") if source.startswith("models:/m-") else source
-    key = ("registered", registry_name(), name, number, logged)
-    pinned = _fetch(uri, _artifact_of(client, uri, name, number), key=key, name=name, version=number)
-    return replace(pinned, notes=notes)
+    return found, _artifact_of(client, uri, name, str(found.version)), notes
 
 
 def _artifact_of(client: MlflowClient, uri: str, name: str, number: str) -> str:
@@ -346,9 +359,13 @@ def _model_names(client: MlflowClient) -> list[str]:
 
 def registry_name() -> str:
     """The registry's URI without secrets."""
+    return redact(_registry_uri())
+
+
+def _registry_uri() -> str:
     import mlflow
 
-    return redact(str(mlflow.get_registry_uri()))
+    return str(mlflow.get_registry_uri())
 
 
 def _resolve_folder(uri: str) -> PinnedModel:
@@ -411,13 +428,29 @@ def _download(uri: str, artifact_uri: str, folder: Path) -> Path:
     """Fetch the artifact into the folder; where in it the model lies (a run's artifact keeps its own path)."""
     import mlflow.artifacts
 
+    def fetch() -> Path:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=str(folder)))
+
+    server = _server_of(artifact_uri)
     try:
-        model = Path(mlflow.artifacts.download_artifacts(artifact_uri=artifact_uri, dst_path=str(folder)))
+        model = fetched(fetch, server, folder)
+    except NoAnswer as error:
+        raise ModelError.registry_silent(uri, redact(server), str(error)) from None
     except Exception as error:  # MLflow raises what its artifact store's own client raises
         raise _not_fetched(uri, error) from error
     if not (model / "MLmodel").is_file():
         raise ModelError.no_artifact(uri, "the artifact holds no MLmodel file")
     return model
+
+
+def _server_of(artifact_uri: str) -> str:
+    """Whom MLflow asks for an artifact first."""
+    import mlflow
+
+    if REGISTERED.fullmatch(artifact_uri) and not LOGGED.fullmatch(artifact_uri):
+        return _registry_uri()
+    is_direct = is_stored(artifact_uri) and scheme_of(artifact_uri) != "mlflow-artifacts"
+    return artifact_uri if is_direct else str(mlflow.get_tracking_uri())
 
 
 def _not_fetched(uri: str, error: Exception) -> ModelError:

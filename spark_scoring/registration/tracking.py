@@ -8,17 +8,19 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spark_scoring.errors import Problem, RegistrationError, ScoringError, VerificationError, first_line
 from spark_scoring.model.registry import mlflow_at, registry_name
+from spark_scoring.model.waiting import NoAnswer, answer_of
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mlflow import ActiveRun, MlflowClient
 
+_T = TypeVar("_T")
 _LOGGERS = tuple(logging.getLogger(f"mlflow.{name}") for name in ("models", "utils", "pyfunc", "sklearn", "tracking"))
 _OWN_RUN = "spark_scoring.run"
 _REFUSED = "spark_scoring.refused"
@@ -48,8 +50,15 @@ def logging_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[M
         raise RegistrationError.run_elsewhere(redact(str(tracking_uri)))
     with mlflow_at(tracking_uri, registry_uri) as client_class, _quiet_mlflow():
         with in_our_words("tracking server"):
-            client = client_class()
+            client = _answered("tracking server", mlflow.get_tracking_uri(), client_class)
         yield client
+
+
+def _answered(what: str, server: str, ask: Callable[[], _T]) -> _T:
+    try:
+        return answer_of(ask, server)
+    except NoAnswer as error:
+        raise RegistrationError.silent(what, redact(server), str(error)) from None
 
 
 @contextmanager
@@ -180,13 +189,22 @@ def ask_registry(client: MlflowClient, name: str) -> None:
     """Ask for the registered model, which need not exist, before a model is trained or logged.
 
     Raises:
-        RegistrationError: the registry does not answer, or refuses.
+        RegistrationError: the registry or the tracking server does not answer, or the registry refuses.
 
     """
+    import mlflow
     from mlflow.exceptions import MlflowException
 
+    with suppress(MlflowException):  # the tracking server has answered; logging tells what it refuses
+        _answered(
+            "tracking server",
+            mlflow.get_tracking_uri(),
+            lambda: client.get_experiment_by_name(_DEFAULT_EXPERIMENT),
+        )
     try:
-        client.get_registered_model(name)
+        _answered("registry", mlflow.get_registry_uri(), lambda: client.get_registered_model(name))
+    except ScoringError:
+        raise
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
             raise RegistrationError.registry_failed(registry_name(), redact(first_line(error))) from error

@@ -29,7 +29,7 @@ from tests import needs
 from tests.features import FLIGHTS, PLANES, WEATHER, Airline, create_tables, flight_rows, model_frame, train
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -141,14 +141,11 @@ def test_an_artifact_written_by_databricks_layout_is_scored(
     assert scored.columns.tolist() == [*airline.flights.columns, "prediction", "scoring_error"]
 
 
-@needs.sql_functions
-def test_a_feature_function_is_scored_where_the_session_does_not_know_it(airline: Airline, spark: SparkSession) -> None:
-    spark.sql("CREATE FUNCTION air.per_seat(a DOUBLE, b DOUBLE) RETURNS DOUBLE RETURN a / (b + 1)")
+def train_on_function(airline: Airline, function: str) -> tuple[LinearRegression, str]:
+    """A model on the distance and on a function of it and of a plane's seats, and its URI."""
     lookups = [
         FeatureLookup(PLANES, ["tailnum"], feature_names="seats"),
-        FeatureFunction(
-            udf_name="main.air.per_seat", input_bindings={"a": "distance", "b": "seats"}, output_name="per_seat"
-        ),
+        FeatureFunction(udf_name=function, input_bindings={"a": "distance", "b": "seats"}, output_name="per_seat"),
     ]
     training_set = airline.client.create_training_set(
         df=airline.flights.select("tailnum", "distance", "late"),
@@ -167,12 +164,67 @@ def test_a_feature_function_is_scored_where_the_session_does_not_know_it(airline
         signature=infer_signature(frame[["distance", "per_seat"]], line.predict(frame[["distance", "per_seat"]])),
         serialization_format="cloudpickle",
     )
+    return line, str(info.model_uri)
+
+
+@needs.sql_functions
+def test_a_feature_function_is_scored_where_the_session_does_not_know_it(airline: Airline, spark: SparkSession) -> None:
+    spark.sql("CREATE FUNCTION air.per_seat(a DOUBLE, b DOUBLE) RETURNS DOUBLE RETURN a / (b + 1)")
+    line, uri = train_on_function(airline, "main.air.per_seat")
     spark.sql("DROP FUNCTION air.per_seat")
-    own = airline.client.score_batch(model_uri=info.model_uri, df=airline.flights.limit(40)).toPandas()
+    own = airline.client.score_batch(model_uri=uri, df=airline.flights.limit(40)).toPandas()
     known = own[own["per_seat"].notna()]
     assert len(known) > 20
     expected = line.predict(known[["distance", "per_seat"]].astype(float))
     assert known["prediction"].tolist() == expected.tolist()
+
+
+@needs.sql_functions
+def test_a_feature_function_counts_by_what_it_does(airline: Airline, spark: SparkSession) -> None:
+    made = "CREATE OR REPLACE FUNCTION air.share(a DOUBLE, b DOUBLE) RETURNS DOUBLE RETURN"
+    spark.sql(f"{made} a / (b + 1)")
+    model, uri = train_on_function(airline, "main.air.share")
+    job = ScoringJob.from_dict(
+        {
+            **job_of(airline, spark).model_dump(),
+            "model": uri,
+            "output": {"table": "main.air.by_function", "keep": ["distance", "seats"], "mode": "overwrite"},
+        }
+    )
+
+    def runs_twice(divided: Callable[[pd.Series], pd.Series]) -> None:
+        assert "another one" not in str(plan_job(job).to_dict()["plan"]["notes"])
+        assert [run_job(job).skipped, run_job(job).skipped] == [False, True]
+        rows = spark.table("air.by_function").where("scoring_error IS NULL").toPandas().astype({"distance": float})
+        frame = pd.DataFrame({"distance": rows["distance"], "per_seat": rows["distance"] / divided(rows["seats"])})
+        assert len(rows) > 100
+        assert rows["prediction"].tolist() == pytest.approx(model.predict(frame).tolist())
+
+    runs_twice(lambda seats: seats + 1)
+    spark.sql(f"{made} a / (b + 2)")
+    runs_twice(lambda seats: seats + 2)
+    spark.sql("DROP FUNCTION air.share")  # now its text of training counts
+    runs_twice(lambda seats: seats + 1)
+
+
+@needs.sql_functions
+def test_a_feature_function_that_asks_for_the_moment_makes_every_run_another_one(
+    airline: Airline, spark: SparkSession
+) -> None:
+    spark.sql(
+        "CREATE FUNCTION air.aged(a DOUBLE, b DOUBLE) RETURNS DOUBLE"
+        " RETURN a + b * (unix_micros(current_timestamp()) / 1e15D)"
+    )
+    _, uri = train_on_function(airline, "main.air.aged")
+    output = {"table": "main.air.by_moment", "keep": ["distance"], "mode": "overwrite"}
+    job = ScoringJob.from_dict({**job_of(airline, spark).model_dump(), "model": uri, "output": output})
+    for function in ("air.aged", "spark_scoring_"):
+        plan = plan_job(job)
+        (note,) = [note for note in plan.to_dict()["plan"]["notes"] if "another one" in note]
+        assert f"current_timestamp (in function {function}" in note
+        assert note[:60] in " ".join(plan.explain().split())
+        assert [run_job(plan).skipped, run_job(job).skipped] == [False, False]
+        spark.sql("DROP FUNCTION IF EXISTS air.aged")
 
 
 @pytest.fixture

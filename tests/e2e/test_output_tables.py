@@ -228,6 +228,51 @@ def test_evolve_takes_away_no_column(table: Place) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("writing", "fate"),
+    [
+        ({"mode": "overwrite"}, "its values go: null in every row"),
+        (
+            {"mode": "overwrite", "replace_where": "id >= 0"},
+            "its values in the replaced rows go: null in the rows of the",
+        ),
+        ({"mode": "append"}, "null in new rows"),
+        ({"mode": "merge", "key": ["id"]}, "null in new rows"),
+    ],
+)
+def test_the_plan_shows_what_evolve_changes_before_it_happens(table: Place, writing: dict[str, Any], fate: str) -> None:
+    is_whole = writing == {"mode": "overwrite"}
+    added = ADDED.replace("prediction DOUBLE", "prediction INT") if is_whole else ADDED
+    make_output(table, "id BIGINT, `their own` INT", "TBLPROPERTIES ('delta.columnMapping.mode' = 'name')", added=added)
+    table.sql("INSERT INTO {out} (id, `their own`) VALUES (0, 7), (100, 8)")
+    wider = {**writing, "keep": ["id", "note"]}
+    told = " ".join(refusal(table, output=wider).split())
+    assert f"output.evolve: true; of their own, which the run does not write, the column stays, {fate}" in told
+    planned = plan_job(table.job({**wider, "evolve": True}), table.spark)
+    retyped = ["~ prediction int -> double"] if is_whole else []
+    diff = ["+ note string", *retyped, f"- their own int: the column stays, {fate}"]
+    assert f"evolves {' '.join(diff)}" in " ".join(planned.explain().split())
+    assert "\n".join(diff[:-1]).replace(">", "&gt;") in planned.to_html()
+    changes = planned.to_dict()["output"]["schema_changes"]
+    assert [(c["change"], c["column"], c["type"], c["was"]) for c in changes] == [
+        ("added", "note", "string", None),
+        *([("retyped", "prediction", "double", "int")] if is_whole else []),
+        ("unwritten", "their own", "int", None),
+    ]
+    run_job(planned, table.spark)
+    theirs = {row["id"]: row["their own"] for row in output(table)}
+    replaced = {"overwrite": [], "append": [7, 8], "merge": [7, 8]}[writing["mode"]]
+    assert sorted(v for v in theirs.values() if v is not None) == replaced
+    again = plan_job(table.job({**wider, "evolve": True}), table.spark)
+    assert [c["change"] for c in again.to_dict()["output"]["schema_changes"]] == ["unwritten"]
+
+
+def test_evolve_is_advised_only_where_it_helps(table: Place) -> None:
+    make_output(table, "id BIGINT", added=ADDED.replace("prediction DOUBLE", "prediction INT"))
+    assert "output.evolve: true" not in refusal(table, output={"mode": "append"})
+    assert "output.evolve: true" in refusal(table, output={"mode": "overwrite"})
+
+
 @pytest.mark.parametrize("name", ["`ml-prod`.preds", "ml.`my table`", "prédictions", "main.`a.b`.t"])
 def test_a_name_that_the_catalog_does_not_take_is_refused_when_planned(table: Place, name: str) -> None:
     """Spark refuses it after it has written the rows."""
