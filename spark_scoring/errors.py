@@ -757,6 +757,15 @@ class FeatureTableError(RequestError):
         return cls([Problem(f"feature table {name}", cause, fix)])
 
     @classmethod
+    def cannot_add(cls, name: str, sql: str, names: Sequence[str]) -> FeatureTableError:
+        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
+        fix = (
+            "rename them, or let the table map columns: "
+            f"ALTER TABLE {sql} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+        )
+        return cls([Problem(f"feature table {name}", cause, fix)])
+
+    @classmethod
     def no_schema(cls, name: str) -> FeatureTableError:
         return cls([Problem(f"feature table {name}", "neither df nor schema says what columns it has", "give one")])
 

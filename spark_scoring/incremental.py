@@ -91,6 +91,7 @@ def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
         stream=stream,
         checkpoint=checkpoint,
         checkpoint_id=None if begun is None else begun.id,
+        is_anew=begun is None and newest is not None,
         changes=settings.changes,
         files_per_batch=settings.files_per_batch,
         interval=settings.interval,

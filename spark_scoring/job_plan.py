@@ -46,18 +46,25 @@ class Increments:
     files_per_batch: int
     interval: float
     """Seconds between two looks at the source."""
+    is_anew: bool = False
+    """Whether there is an earlier checkpoint from which the job does not go on."""
 
     @property
     def text(self) -> str:
         """For people."""
         changes = {"refuse": "", "ignore": ", updates and deletes ignored", "follow": ", updates and deletes followed"}
-        begun = "goes on from" if self.checkpoint_id else "no checkpoint yet: everything is new; begins"
+        begun = "no checkpoint yet: everything is new; begins"
+        if self.is_anew:
+            begun = "does not go on from its last checkpoint: everything is scored again; begins"
+        if self.checkpoint_id:
+            begun = "goes on from"
         return f"{begun} {redact(self.checkpoint)}{changes[self.changes]}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         begun = self.checkpoint_id is not None
-        return {"checkpoint": redact(self.checkpoint), "begun": begun, "changes": self.changes, "stream": self.stream}
+        told = {"begun": begun, "anew": self.is_anew, "changes": self.changes, "stream": self.stream}
+        return {"checkpoint": redact(self.checkpoint), **told}
 
 
 @dataclass(frozen=True)

@@ -516,7 +516,8 @@ def _lineage(plan: JobPlan, run_id: str, started: float) -> list[Column]:
 def _facts(plan: JobPlan, run_id: str, started: float) -> RunFacts:
     """What identifies the run; its rows are not counted yet."""
     model = plan.scoring.model
-    user = _session(plan).sql("SELECT current_user() AS user").collect()[0]["user"]
+    # without brackets and alias, which are words of SQL itself where a session reserves them
+    user = _session(plan).sql("SELECT current_user").collect()[0][0]
     increments = plan.increments
     return RunFacts(
         run_id=run_id,

@@ -195,8 +195,8 @@ def check_rows(table: FeatureTable, df: DataFrame) -> None:
     """Refuse rows that the table cannot take. Runs one job over their keys.
 
     Raises:
-        FeatureTableError: keys that are missing, null or not unique; columns of another type than the table's, or
-            of one name.
+        FeatureTableError: keys that are missing, null or not unique; columns of another type than the table's, of
+            one name, or of one that the table cannot hold.
 
     """
     keys = row_keys(table)
@@ -214,6 +214,7 @@ def check_rows(table: FeatureTable, df: DataFrame) -> None:
     ]
     if differing:
         raise FeatureTableError.types_differ(table.name, differing)
+    _check_mapping(table, df)
     null = " OR ".join(f"{quote(key)} IS NULL" for key in keys)
     columns, blank = keys_as_stored(keys, [(table.schema, table.partitions)])
     per_key = df.groupBy(*columns).count()
@@ -222,6 +223,17 @@ def check_rows(table: FeatureTable, df: DataFrame) -> None:
         raise FeatureTableError.null_keys(table.name, keys, blank)
     if (found["rows"] or 0) > 1:
         raise FeatureTableError.duplicate_keys(table.name, keys)
+
+
+def _check_mapping(table: FeatureTable, df: DataFrame) -> None:
+    """Names that Parquet cannot hold come into a table only where it maps columns to other names."""
+    known = set(needing_mapping(table.schema))
+    odd = [name for name in needing_mapping(df.schema) if name not in known]
+    if not odd:
+        return
+    detail = describe_table(df.sparkSession, TableRef(text=table.name, sql=table.sql)) or {}
+    if (detail.get("properties") or {}).get("delta.columnMapping.mode", "none") == "none":
+        raise FeatureTableError.cannot_add(table.name, table.sql, odd)
 
 
 def _is_held(ours: DataType, theirs: DataType) -> bool:

@@ -223,7 +223,6 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         "userMetadata": metadata,
         "txnAppId": facts.idempotency_key,
         "txnVersion": str(facts.generation),
-        "partitionOverwriteMode": "static",  # of the table, whatever the session says
     }
     if target.schema is None and needing_mapping(frame.schema):
         options["delta.columnMapping.mode"] = "name"
@@ -244,14 +243,16 @@ def _save(frame: DataFrame, target: Target, facts: RunFacts, replaced: str | Non
         writer = writer.partitionBy(*target.partitions)
     spark = frame.sparkSession
     if target.path is not None:
-        writer.save(target.path)
+        with writing_settings(spark):
+            writer.save(target.path)
         register_table(spark, target.ref)
         return
-    if target.schema is not None:
-        save_over(writer, spark, target.ref)
-        return
-    with writing_settings(spark, {METADATA_SETTING: metadata}):  # Delta drops the option where it creates a table
-        writer.saveAsTable(target.ref.sql)
+    # Delta drops the option where it creates a table
+    with writing_settings(spark, {METADATA_SETTING: metadata} if target.schema is None else None):
+        if target.schema is None:
+            writer.saveAsTable(target.ref.sql)
+        else:
+            save_over(writer, spark, target.ref)
 
 
 def _evolving(frame: DataFrame, schema: StructType) -> tuple[DataFrame, dict[str, str]]:

@@ -172,6 +172,8 @@ def test_a_merge_that_follows_is_reconciled_with_a_source_that_was_made_anew(
     another_jobs.write.format("delta").mode("append").save(place.output)
     make_anew(place, range(2, 14), {2, 3}, feed=True)
     write(place, range(14, 15))
+    again = plan_job(place.job(MERGE, incremental=FOLLOW, bad_rows="quarantine", name="job"), spark)
+    assert "does not go on from its last checkpoint: everything is scored again" in again.explain()
     report = place.run(MERGE, incremental={**FOLLOW, "files_per_batch": 1}, bad_rows="quarantine", name="job")
     assert (report.rows_in, report.batches) == (13, 2)
     assert predictions(place) == {**{i: 2 * i + i % 3 for i in range(4, 15)}, 50: 9}

@@ -329,6 +329,8 @@ def test_its_runs_are_in_the_ledger(place: Place) -> None:
 def test_the_plan_says_where_it_goes_on(place: Place) -> None:
     assert "no checkpoint yet: everything is new" in plan_job(place.job(incremental=True), place.spark).explain()
     place.run(incremental=True)
+    forced = plan_job(place.job(incremental=True, force=True), place.spark)
+    assert "does not go on from its last checkpoint: everything is scored again; begins" in forced.explain()
     planned = plan_job(place.job(incremental=True), place.spark)
     assert "goes on from" in planned.explain()
     told = planned.to_dict()["incremental"]

@@ -124,6 +124,13 @@ def test_a_name_that_a_table_cannot_hold_is_told(client: LocalFeatureClient, spa
     assert "tags={'delta.columnMapping.mode': 'name'}" in str(raised.value)
     with pytest.raises(RequestError, match="takes names of plain letters"):
         client.create_table(name="main.`ml-x`.spaced", primary_keys="k", df=odd)
+    client.create_table(name="main.ft.plain", primary_keys="k", df=odd.select("k"))
+    for mode in ("merge", "overwrite"):
+        with pytest.raises(FeatureTableError, match="cannot hold these names as it is: 'a b'") as raised:
+            client.write_table(name="main.ft.plain", df=odd, mode=mode)
+    spark.sql(str(raised.value).partition("let the table map columns: ")[2])
+    client.write_table(name="main.ft.plain", df=odd)
+    assert rows(client, "main.ft.plain") == [(1, 2)]
 
 
 FAILING = "SELECT id AS k, IF(id > 2, CAST(raise_error('no') AS INT), 1) AS w FROM range(5)"
