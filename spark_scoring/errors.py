@@ -72,6 +72,11 @@ class RequestError(ScoringError):
     exit_status = 2
     title = "this request cannot be carried out"
 
+    @classmethod
+    def variable(cls, name: str) -> RequestError:
+        cause = "Spark puts a variable's value in the place of ${...} in SQL, so the name may come to mean another"
+        return cls([Problem(f"name {name}", cause, "take a name without ${...}")])
+
 
 class RunError(ScoringError):
     """The run failed; nothing was committed unless the text says so."""
@@ -132,6 +137,11 @@ class JobError(RequestError):
     @classmethod
     def unreadable(cls, path: str, cause: str) -> JobError:
         return cls([Problem(f"job file {path}", cause, "give the path of a YAML file that holds a job's fields")])
+
+    @classmethod
+    def not_allowed(cls, thing: str, why: str, origin: str, patterns: Sequence[str]) -> JobError:
+        cause = f"{origin} does not allow it{why and f': {why}'}; it was not called"
+        return cls([Problem(thing, cause, f"take one of {listed(patterns)}, or ask whoever set them")])
 
     @classmethod
     def bad_setting(cls, text: str) -> JobError:
@@ -273,9 +283,25 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", text, fix)])
 
     @classmethod
+    def bad_server(cls, name: str, uri: str, cause: str) -> ModelError:
+        return cls(
+            [
+                Problem(
+                    f"{name} {uri}",
+                    f"it is not a URI: {cause}",
+                    "write it like postgresql://user:password@host:5432/mlflow",
+                )
+            ]
+        )
+
+    @classmethod
     def no_cache(cls, folder: str, cause: str) -> ModelError:
         fix = "set SPARK_SCORING_CACHE to a folder that can be written"
         return cls([Problem(f"model cache {folder}", cause, fix)])
+
+    @classmethod
+    def no_home(cls, cause: str) -> ModelError:
+        return cls([Problem("model cache", cause, "set SPARK_SCORING_CACHE to a folder that can be written")])
 
     @classmethod
     def unreadable(cls, uri: str, cause: str) -> ModelError:
@@ -322,15 +348,51 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
 
     @classmethod
+    def ends_process(cls, uri: str) -> ModelError:
+        cause = "while it loads, it ends the process that loads it (sys.exit or os._exit)"
+        return cls([Problem(f"model {uri!r}", cause, "let it raise an error instead, and log it again")])
+
+    @classmethod
     def not_allowed(cls, name: str, origin: str, patterns: Sequence[str]) -> ModelError:
         fix = f"score one that they match ({listed(patterns)}), or ask whoever set them"
         return cls([Problem(f"model {name!r}", f"the patterns of {origin} do not allow it; it was not loaded", fix)])
+
+    @classmethod
+    def no_patterns(cls, variable: str) -> ModelError:
+        fix = f"name what it allows, such as {variable}='main.ml.*', or unset it"
+        return cls([Problem(variable, "it is set and holds no pattern", fix)])
+
+    @classmethod
+    def other_registry(cls, name: str, server: str, variable: str) -> ModelError:
+        cause = f"it is asked for at {server}, which is not a registry of this environment; nothing was fetched"
+        fix = f"leave tracking_uri and registry_uri out, or ask whoever set the patterns to name it in {variable}"
+        return cls([Problem(f"model {name!r}", cause, fix)])
+
+    @classmethod
+    def hidden_host(cls, uri: str) -> ModelError:
+        cause = "it has an at-sign behind its host, so its text does not say where it leads; nothing was fetched"
+        fix = "write at-signs and slashes of a password as %40 and %2F"
+        return cls([Problem(f"model {uri!r}", cause, fix)])
+
+    @classmethod
+    def not_plain(cls, uri: str) -> ModelError:
+        cause = "a part of its path is empty, '.' or '..', or holds one of \\ ? # %, so it may lead out of the run"
+        return cls([Problem(f"model {uri!r}", cause, "write runs:/<run id>/<path> with the plain names of the run")])
 
     @classmethod
     def other_digest(cls, name: str, expected: str, digest: str) -> ModelError:
         cause = f"its artifact's digest is {digest}, not {expected}; it was not loaded"
         fix = "find out who changed it; if it is right, set expect_digest to the new one"
         return cls([Problem(f"model {name!r}", cause, fix)])
+
+    @classmethod
+    def unsafe(cls, name: str, cause: str, fix: str) -> ModelError:
+        return cls([Problem(f"model {name!r}", f"{cause}; it was not loaded", fix)])
+
+    @classmethod
+    def not_copied(cls, uri: str, cause: str) -> ModelError:
+        fix = "see that all of its files can be read, and that there is space in SPARK_SCORING_CACHE's folder"
+        return cls([Problem(f"model {uri!r}", f"it cannot be copied: {cause}", fix)])
 
 
 class RegistrationError(RequestError):

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from spark_scoring.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_VARIABLE = re.compile(r"\$\{\S+?\}")
+
 
 def quote(identifier: str) -> str:
-    """One identifier in backticks: ``a`b`` becomes ``` `a``b` ```."""
+    """One identifier in backticks: ``a`b`` becomes ``` `a``b` ```.
+
+    Raises:
+        RequestError: Spark puts the value of a variable in the place of ``${name}``, wherever it is in SQL, so that the
+            text would be another table's or column's name.
+
+    """
+    if _VARIABLE.search(identifier):
+        raise RequestError.variable(identifier)
     return "`" + identifier.replace("`", "``") + "`"
 
 
 def literal(text: str) -> str:
     """A string literal with quotes and backslashes escaped, for statements that take no expression."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "$\\{") + "'"
 
 
 def text(value: str) -> str:
     """A string as a SQL expression, whatever the session's rule for backslashes in literals is."""
-    if "'" in value or "\\" in value:
+    if "'" in value or "\\" in value or "${" in value:
         return f"decode(X'{value.encode().hex()}', 'UTF-8')"
     return f"'{value}'"
 

@@ -33,6 +33,7 @@ from spark_scoring.engine.rehearsal import example_lanes
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import PlanError, RunError
 from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.model.store import Copy, digest_of
 from spark_scoring.plan.policy import Policy
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def scored_here(path: str, df: Any, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows scored by a worker's code: partitions of 14 rows, batches of 7, and a model loaded for it."""
     plan = ss.plan_scoring(path, df.schema)
     parts = []
-    model = LoadedModel(path)
+    model = LoadedModel(Copy(path, digest_of(path)))
     for start in range(0, ROWS, 2 * BATCH):
         part = rows.iloc[start : start + 2 * BATCH]
         scorer = None

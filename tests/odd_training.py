@@ -398,7 +398,7 @@ def here(case: Case, uri: str) -> str | None:
     plan, _ = plan_of_example(spec, frame)
     predictions: list[Any] = [None] * ROWS
     errors: list[Any] = [None] * ROWS
-    model = LoadedModel(spec.path)
+    model = LoadedModel(spec.copy)
     for part in (np.arange(ROWS)[start::PARTS] for start in range(PARTS)):
         cast = cast_example(plan, frame.iloc[part].reset_index(drop=True), Policy())
         for place, error in zip(cast.errors.index, cast.errors, strict=True):

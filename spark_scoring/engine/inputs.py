@@ -44,7 +44,6 @@ _PLAIN_NUMBERS = ("double", "float", "long", "integer", "boolean")
 class WorkerPlan:
     """All that a worker needs to know, as plain values."""
 
-    digest: str
     features: tuple[tuple[str, ModelType], ...]
     """In the order in which the model wants them."""
     lanes: tuple[tuple[str, tuple[str, ...], bool], ...]

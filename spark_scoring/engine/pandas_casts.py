@@ -197,7 +197,6 @@ def frame_columns(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) ->
 def single_lanes(features: Sequence[PlannedFeature]) -> WorkerPlan:
     """A worker's plan with a lane for each feature."""
     return WorkerPlan(
-        digest="",
         features=tuple((f.name, f.type) for f in features),
         lanes=tuple((_lane_type(f.type), (f.name,), _width(f.type) > 0) for f in features),
         returns=(),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spark_scoring.engine.trial import Given, Sample
+    from spark_scoring.model.store import Copy
 
 Where = Literal["apart", "here"]
 """apart: in a process of its own, which has nothing of the training script. here: in this process, which is faster."""
@@ -59,8 +60,8 @@ answer(task, result)
 class Task:
     """A model, and the rows that it is tried on."""
 
-    path: str
-    """The model's folder."""
+    model: Copy
+    """The model's folder, and what is in it."""
     given: Given
     """What it is rehearsed on."""
     sample: Sample | None = None
@@ -91,7 +92,7 @@ def tried(task: Task, where: Where) -> Outcome:
 def _tried_here(task: Task) -> Outcome:
     begin = time.perf_counter()
     try:
-        model = LoadedModel(task.path)
+        model = LoadedModel(task.model)
         trial = Trial(model, time.perf_counter() + _HOLDS)
         wrong = () if task.sample is None else tuple(int(row) for row in trial.hold(task.sample))
         found = rehearse(model, task.given).findings

@@ -94,7 +94,7 @@ def rehearse_plan(
         show_model_error: whether a traceback of the model, which may hold values, goes to the log.
 
     """
-    model = loaded_model(plan.model.path, plan.model.digest)
+    model = loaded_model(plan.model.copy)
     given = rehearsal_rows(plan, model, model.input_example if example is None else example, policy)
     return rehearse(model, given, log_model_error if show_model_error else None)
 

@@ -8,9 +8,7 @@ them back so: a BIGINT column with a null loses digits above 2^53, a timestamp i
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,6 +46,7 @@ from spark_scoring.engine.results import arrow_type
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import Gathering, OutputError
 from spark_scoring.model.loaded import loaded_model
+from spark_scoring.model.store import Copy, archive_of
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
 from spark_scoring.spark_versions import to_arrow_table
 from spark_scoring.sql import free_prefix, quote
@@ -66,7 +65,6 @@ if TYPE_CHECKING:
 
 StageName = Literal["udf", "map"]
 
-_SHARED_ROOTS = ("/Volumes/", "/dbfs/", "/Workspace/")
 _FIELD_TYPES: dict[str, DataType] = {
     "double": DoubleType(),
     "float": FloatType(),
@@ -82,18 +80,18 @@ _FIELD_TYPES: dict[str, DataType] = {
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a worker finds the model's folder: a path it can read, or an archive that Spark unpacked for it."""
+    """Where a worker finds the model's copy: in a folder it can read, or in an archive that Spark unpacked for it."""
 
-    path: str | None = None
+    copy: Copy
     archive: str | None = None
 
-    def folder(self) -> str:
-        """The folder, in the worker."""
-        if self.path is not None:
-            return self.path
+    def in_worker(self) -> Copy:
+        """The copy, as a worker finds it."""
+        if self.archive is None:
+            return self.copy
         from pyspark import SparkFiles
 
-        return str(Path(SparkFiles.getRootDirectory(), str(self.archive)))
+        return Copy(str(Path(SparkFiles.getRootDirectory(), self.archive)), self.copy.digest)
 
 
 def score_frame(
@@ -131,7 +129,7 @@ def score_frame(
     extended = extend(df, plan, internal.prefix)
     prepared = prepare(plan, extended)
     df = extended.frame if observe is None else observe(extended.frame, prepared.touched)
-    place = place_model(df.sparkSession, plan.model.path, plan.model.digest)
+    place = place_model(df.sparkSession, plan.model.copy)
     told = _told_texts(df.sparkSession) if show_model_error else None
     known = replace(worker_plan(plan, prepared.lanes), most_bad=most_bad)
     job = _WorkerJob(place, known, show_model_error, told)
@@ -236,35 +234,24 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
 
-def place_model(spark: SparkSession, path: str, digest: str) -> ModelPlace:
-    """Make the model's folder readable for workers: as it is on one machine or a shared path, else as an archive."""
-    if _is_one_machine(spark) or path.startswith(_SHARED_ROOTS):
-        return ModelPlace(path=path)
-    name = f"spark_scoring_{digest[:32]}"
-    _add_archive(spark, f"{_archive(path, name)}#{name}")
-    return ModelPlace(archive=name)
+def place_model(spark: SparkSession, copy: Copy) -> ModelPlace:
+    """Make the copy readable for workers: as it is where they are this user on this machine, else as an archive.
+
+    The archive lives as long as the copy: executors fetch it when their first task starts.
+    """
+    if _is_this_process(spark):
+        return ModelPlace(copy)
+    name = f"spark_scoring_{copy.digest}"
+    if not hasattr(spark, "_sc"):  # Spark Connect
+        spark.addArtifacts(f"{archive_of(copy)}#{name}", archive=True)
+    elif not any(known.endswith(f"#{name}") for known in spark.sparkContext.listArchives):
+        spark.sparkContext.addArchive(f"{archive_of(copy)}#{name}")
+    return ModelPlace(copy, archive=name)
 
 
-def _archive(path: str, name: str) -> str:
-    """The folder as a zip that outlives the session: executors fetch it when their first task starts."""
-    archive = Path(tempfile.gettempdir(), f"{name}.zip")
-    if not archive.is_file():
-        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-            Path(shutil.make_archive(str(Path(folder, name)), "zip", path)).rename(archive)
-    return str(archive)
-
-
-def _is_one_machine(spark: SparkSession) -> bool:
-    master = spark.conf.get("spark.master", None) or ""
-    return master == "local" or master.startswith("local[")
-
-
-def _add_archive(spark: SparkSession, archive: str) -> None:
-    if hasattr(spark, "_sc"):
-        if not any(known.endswith(archive) for known in spark.sparkContext.listArchives):
-            spark.sparkContext.addArchive(archive)
-    else:  # Spark Connect
-        spark.addArtifacts(archive, archive=True)
+def _is_this_process(spark: SparkSession) -> bool:
+    """Whether the session's workers are started by this very process; a server's may be another user's."""
+    return hasattr(spark, "_sc") and str(spark.sparkContext.master).partition("[")[0] == "local"
 
 
 class _InternalNames:
@@ -289,7 +276,6 @@ class _InternalNames:
 def worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
     """What the workers need of a plan whose features travel in these lanes."""
     return WorkerPlan(
-        digest=plan.model.digest,
         features=tuple((f.name, f.type) for f in plan.features),
         lanes=tuple((lane.type, lane.features, lane.packed) for lane in lanes),
         returns=plan.returns,
@@ -338,7 +324,7 @@ class _WorkerJob:
 
     def scorer(self) -> Scorer:
         """For the batches of one task."""
-        model = loaded_model(self.place.folder(), self.plan.digest)
+        model = loaded_model(self.place.in_worker())
         return Scorer(model, self.plan, self._tell if self.show_model_error else None)
 
     def _tell(self, text: str) -> None:

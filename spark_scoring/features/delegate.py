@@ -18,6 +18,7 @@ from spark_scoring.errors import FeatureTableError, Gathering
 from spark_scoring.features.client import feature_client
 from spark_scoring.model.registry import mlflow_at
 from spark_scoring.model.types import DATA_TYPES
+from spark_scoring.model.uris import LOGGED
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
 from spark_scoring.sql import free_prefix, quote
 
@@ -55,6 +56,10 @@ def check_delegation(plan: ScoringPlan) -> None:
         if plan.model.features is None:
             fix = "leave engine out: this package scores it"
             raise FeatureTableError.bad_lookup(thing, "the model was logged without a training set", fix)
+    with problems.attempt():
+        if plan.model.version is None and not LOGGED.fullmatch(plan.model.uri):
+            cause = "a feature client fetches the model again, and what this URI leads to may be another one by then"
+            raise FeatureTableError.bad_lookup(thing, cause, "score a registered version, or leave engine out")
     with problems.attempt():
         if plan.methods != ("predict",):
             cause = f"a feature client only predicts, and predict asks for {', '.join(plan.methods)}"

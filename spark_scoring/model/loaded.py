@@ -11,6 +11,7 @@ import contextlib
 import copy
 import importlib.machinery
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -23,10 +24,13 @@ import pandas as pd
 
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.recorded import recorded, recorded_settings
+from spark_scoring.model.store import check_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
+
+    from spark_scoring.model.store import Copy
 
 _KEPT_MODELS = 2
 _PACKAGES = ("site-packages", "dist-packages")
@@ -125,15 +129,49 @@ def _lies_below(place: str, folders: list[str]) -> bool:
     return any(Path(place).is_relative_to(folder) for folder in folders)
 
 
+class ProcessEndError(Exception):
+    """A model's code would have ended the process; it is raised where it would have."""
+
+
+@contextlib.contextmanager
+def _no_exit() -> Iterator[None]:
+    """What ends a process raises here: a job must not end with status 0 and nothing done. Forked processes may end."""
+    own, real = os.getpid(), os._exit
+
+    def refuse(status: int) -> None:
+        if os.getpid() != own:
+            real(status)
+        raise SystemExit(status)
+
+    os._exit = refuse  # type: ignore[assignment]
+    try:
+        yield
+    except SystemExit as error:
+        cause = "the model ended the process"
+        raise ProcessEndError(cause).with_traceback(error.__traceback__) from error
+    finally:
+        os._exit = real
+
+
 class LoadedModel:
     """A model that can be called: its predict methods, on input of the signature's dtypes.
 
-    Loading it runs its code. It is called below MLflow's input enforcement, which a plan has made redundant.
+    Loading it runs its code: that of the files that the digest is of, or nothing. It is called below MLflow's input
+    enforcement, which a plan has made redundant.
+
+    Args:
+        copy: the model's folder, with the digest that its files had when they were checked.
+
+    Raises:
+        ModelError: they are others by now.
+
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, copy: Copy) -> None:
         from mlflow.models import Model, ModelSignature
 
+        check_copy(copy)
+        path = copy.folder
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # version warnings are the plan's business
         mlmodel = Model.load(path)
         function = mlmodel.flavors.get("python_function") or {}
@@ -172,7 +210,8 @@ class LoadedModel:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Where the model's code may run: its modules and settings hold, and what it prints is no result."""
-        with self._code.in_force(), contextlib.redirect_stdout(sys.stderr), _settings_in_force(self._settings):
+        quiet = contextlib.redirect_stdout(sys.stderr)
+        with self._code.in_force(), quiet, _settings_in_force(self._settings), _no_exit():
             yield
 
     def call(self, method: str, data: Any, params: Mapping[str, Any] | None = None) -> Any:
@@ -201,18 +240,17 @@ class LoadedModel:
             self._pyfunc.metadata.signature = self._free
 
 
-_models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+_models: OrderedDict[Copy, LoadedModel] = OrderedDict()
 
 
-def loaded_model(path: str, digest: str) -> LoadedModel:
-    """The model of this digest, loaded from the folder on first use in this process. Loading runs its code."""
-    key = (digest, path)
-    if key not in _models:
-        _models[key] = LoadedModel(path)
+def loaded_model(copy: Copy) -> LoadedModel:
+    """The model, loaded from its copy on first use in this process. Loading runs its code."""
+    if copy not in _models:
+        _models[copy] = LoadedModel(copy)
         while len(_models) > _KEPT_MODELS:
             _models.popitem(last=False)
-    _models.move_to_end(key)
-    return _models[key]
+    _models.move_to_end(copy)
+    return _models[copy]
 
 
 def raw_model(model: Any) -> Any | None:

@@ -7,29 +7,31 @@ here and errors name what exists.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-import tempfile
-import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from spark_scoring.errors import ModelError, first_line
-from spark_scoring.model.trust import check_trust
+from spark_scoring.model.store import Copy, digest_of, kept_copy, known_copy
+from spark_scoring.model.trust import Door
 from spark_scoring.model.uris import (
     LOGGED,
     REGISTERED,
     RUN,
     as_mlflow_reads,
     folder_of,
+    hides_host,
     is_asked_of_mlflow,
+    is_plain_path,
     is_stored,
     leads_elsewhere,
+    named_server,
     near_uri,
     scheme_of,
 )
@@ -37,11 +39,12 @@ from spark_scoring.model.waiting import NoAnswer, answer_of, fetched
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+_T = TypeVar("_T")
 _STAGES = {stage.lower(): stage for stage in ("Production", "Staging", "Archived", "None")}
 _NO_STAGES = ("databricks-uc", "uc")
 """Schemes of registries that never had stages: Unity Catalog's."""
@@ -59,14 +62,11 @@ _CLIENTS = {
 """The packages that MLflow needs for a storage, by the module that it does not find."""
 _REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
-_READ_AT_ONCE = 2**20
-_CACHED_MODELS = 16
-_KEPT_AT_LEAST_SECONDS = 3 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class PinnedModel:
-    """One version of a model and the folder its artifact lies in; the folder is ours and does not change."""
+    """One version of a model and a copy of its artifact that is ours and does not change."""
 
     uri: str
     name: str | None
@@ -76,6 +76,28 @@ class PinnedModel:
     """sha256 over the relative names and bytes of the artifact's files."""
     notes: tuple[str, ...] = ()
     """What whoever reads the plan should know of how the URI was understood."""
+
+    def part(self, folder: Path) -> Copy:
+        """A model inside of it, as a copy of its own."""
+        return Copy(str(folder), self.digest if folder == Path(self.path) else digest_of(folder))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A model that was found and of which nothing is fetched yet."""
+
+    uri: str
+    names: tuple[str, ...]
+    """What patterns may match; the first is what errors call it."""
+    fetch: Callable[[Path], Path]
+    """Puts its artifact into a folder; where in it the model lies."""
+    key: tuple[str, ...] | None = None
+    """Names what never changes (a version of a registered model, a logged model); None: it is fetched each time."""
+    name: str | None = None
+    version: str | None = None
+    notes: tuple[str, ...] = ()
+    folder: Path | None = None
+    """The local folder that it lies in."""
 
 
 def resolve_model(
@@ -101,52 +123,88 @@ def resolve_model(
             model that may not be loaded.
 
     """
-    model = pin_model(uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
-    check_trust(model, allow_models=allow_models, expect_digest=expect_digest)
-    return model
+    door = Door(allow_models, expect_digest)
+    _require_mlflow()
+    if is_asked_of_mlflow(uri):
+        door.check_servers(uri, (tracking_uri, registry_uri, named_server(uri)), _servers())
+    return _pinned(uri, tracking_uri, registry_uri, door)
 
 
-def pin_model(uri: str, *, tracking_uri: str | None = None, registry_uri: str | None = None) -> PinnedModel:
+def pin_model(uri: str) -> PinnedModel:
     """As ``resolve_model``, whatever may be loaded here: for a model that this very process has logged."""
     _require_mlflow()
+    return _pinned(uri, None, None, None)
+
+
+def check_servers(uri: str, tracking_uri: str | None, registry_uri: str | None) -> None:
+    """Refuse servers that a model may not be asked for at, where they become MLflow's own settings afterwards.
+
+    Raises:
+        ModelError: one is not the environment's, and patterns hold.
+
+    """
+    _require_mlflow()
+    Door().check_servers(uri, (tracking_uri, registry_uri), _servers())
+
+
+def _servers() -> list[str]:
+    """The tracking server and the registry that MLflow asks now."""
+    import mlflow
+
+    return [str(mlflow.get_tracking_uri()), str(mlflow.get_registry_uri())]
+
+
+def _pinned(uri: str, tracking_uri: str | None, registry_uri: str | None, door: Door | None) -> PinnedModel:
     if not is_asked_of_mlflow(uri):
-        return _resolve_folder(uri)
+        return _brought_in(_wanted_folder(uri), door)
     with mlflow_at(tracking_uri, registry_uri) as client:
-        if is_stored(uri):
-            return _fetch_unpinned(uri.rstrip("/"), as_mlflow_reads(uri.rstrip("/")))
-        _check_registry_file(uri)
-        if match := LOGGED.fullmatch(uri):
-            return _fetch(f"models:/{match['id']}", f"models:/{match['id']}", key=("logged", match["id"]))
-        if match := REGISTERED.fullmatch(uri):
-            return _resolve_registered(client, uri, match["name"], match["version"], match["alias"])
-        if match := RUN.fullmatch(uri):
-            return _fetch_unpinned(f"runs:/{match['run']}/{match['path']}", f"runs:/{match['run']}/{match['path']}")
+        return _brought_in(_wanted(uri, client), door)
+
+
+def _brought_in(wanted: _Wanted, door: Door | None) -> PinnedModel:
+    """Check the name, fetch, check the digest of what is then loaded."""
+    if door is not None:
+        door.check_name(wanted.names)
+    copy = known_copy(_digest_where_it_lies(wanted)) if wanted.folder is not None else None
+    copy = copy or kept_copy(wanted.names[0], wanted.fetch, wanted.key)
+    if door is not None:
+        door.check_digest(wanted.names[0], copy.digest)
+    return PinnedModel(redact(wanted.uri), wanted.name, wanted.version, copy.folder, copy.digest, wanted.notes)
+
+
+def _digest_where_it_lies(wanted: _Wanted) -> str:
+    try:
+        return digest_of(str(wanted.folder))
+    except OSError as error:
+        raise ModelError.not_copied(wanted.uri, error.strerror or str(error)) from error
+
+
+def _wanted(uri: str, client: type[MlflowClient]) -> _Wanted:
+    """Ask the registry what a URI means now.
+
+    Raises:
+        ModelError: not a URI of a model, or one whose text does not say where it leads.
+
+    """
+    if is_stored(uri):
+        uri = uri.rstrip("/")
+        if leads_elsewhere(uri):
+            raise ModelError.leads_elsewhere(uri)
+        if hides_host(uri):
+            raise ModelError.hidden_host(uri)
+        return _Wanted(uri, (redact(uri),), _downloads(uri, as_mlflow_reads(uri)))
+    _check_registry_file(uri)
+    if match := LOGGED.fullmatch(uri):
+        uri = f"models:/{match['id']}"
+        return _Wanted(uri, (uri,), _downloads(uri, uri), key=("logged", *_servers(), match["id"]))
+    if match := REGISTERED.fullmatch(uri):
+        return _wanted_version(client, uri, match["name"], match["version"], match["alias"])
+    if match := RUN.fullmatch(uri):
+        if not is_plain_path(match["path"]):
+            raise ModelError.not_plain(uri)
+        uri = f"runs:/{match['run']}/{match['path']}"
+        return _Wanted(uri, (uri,), _downloads(uri, uri))
     raise ModelError.bad_uri(uri, near_uri(uri))
-
-
-def digest_of(folder: str | Path) -> str:
-    """sha256 over relative names and bytes of a folder's files, in name order."""
-    root = Path(folder)
-    total = hashlib.sha256()
-    for file in sorted(p for p in root.rglob("*") if p.is_file() and not _is_by_product(p)):
-        content = hashlib.sha256()
-        with file.open("rb") as stream:
-            while part := stream.read(_READ_AT_ONCE):
-                content.update(part)
-        total.update(f"{file.relative_to(root).as_posix()}\0{content.hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _is_by_product(file: Path) -> bool:
-    """What MLflow and Python write into a model's folder after it was made."""
-    return file.name == "registered_model_meta" or file.suffix == ".pyc"
-
-
-def cache_folder() -> Path:
-    """Where artifacts are kept: ``$SPARK_SCORING_CACHE``, else ``spark_scoring/models`` in the user's cache folder."""
-    if chosen := os.environ.get("SPARK_SCORING_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spark_scoring" / "models"
 
 
 @contextmanager
@@ -159,6 +217,8 @@ def mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[ty
     _require_mlflow()
     import mlflow
 
+    for name, server in (("tracking_uri", tracking_uri), ("registry_uri", registry_uri)):
+        _check_server(name, server or "")
     tracking_was = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     registry_was = os.environ.get(_REGISTRY_VARIABLE)  # set_registry_uri leaves its value here, too
     try:
@@ -174,6 +234,13 @@ def mlflow_at(tracking_uri: str | None, registry_uri: str | None) -> Iterator[ty
             mlflow.set_registry_uri(registry_was)
             if registry_was is None:
                 os.environ.pop(_REGISTRY_VARIABLE, None)
+
+
+def _check_server(name: str, uri: str) -> None:
+    try:
+        urlsplit(uri)
+    except ValueError as error:
+        raise ModelError.bad_server(name, uri, str(error)) from None
 
 
 def _require_mlflow() -> None:
@@ -204,33 +271,37 @@ def _failed(uri: str, error: Exception) -> ModelError:
     return ModelError.registry_failed(uri, registry_name(), f"{type(error).__name__}: {first_line(error)}")
 
 
-def _resolve_registered(
-    client: type[MlflowClient], uri: str, name: str, version: str | None, alias: str | None
-) -> PinnedModel:
+def _wanted_version(client: type[MlflowClient], uri: str, name: str, version: str | None, alias: str | None) -> _Wanted:
     if (version or alias or "").lower() == "latest":  # MLflow reserves it: no version has it as an alias
         version = alias = None
-    try:
-        found, artifact, notes = answer_of(lambda: _asked(client, uri, name, version, alias), _registry_uri())
-    except NoAnswer as error:
-        raise ModelError.registry_silent(uri, registry_name(), str(error)) from None
+    found, notes = _answered(uri, lambda: _found_version(_connected(client, uri), uri, name, version, alias))
     number = str(found.version)
     source = str(found.source or "")
     logged = source.removeprefix("models:/") if source.startswith("models:/m-") else source
-    key = ("registered", registry_name(), name, number, logged)
-    return replace(_fetch(uri, artifact, key=key, name=name, version=number), notes=notes)
+
+    def fetch(folder: Path) -> Path:
+        artifact = _answered(uri, lambda: _artifact_of(_connected(client, uri), uri, name, number))
+        return _download(uri, artifact, folder)
+
+    key = ("registered", *_servers(), name, number, logged)
+    return _Wanted(uri, (name, f"models:/{name}/{number}"), fetch, key, name, number, notes)
 
 
-def _asked(
-    client_class: type[MlflowClient], uri: str, name: str, version: str | None, alias: str | None
-) -> tuple[ModelVersion, str, tuple[str, ...]]:
-    """What the registry is asked: the version, the URI of its artifact, and what to say of how it was found."""
-    client = _connected(client_class, uri)
-    notes: tuple[str, ...] = ()
+def _answered(uri: str, ask: Callable[[], _T]) -> _T:
+    """What the registry answers, if it does."""
+    try:
+        return answer_of(ask, _registry_uri())
+    except NoAnswer as error:
+        raise ModelError.registry_silent(uri, registry_name(), str(error)) from None
+
+
+def _found_version(
+    client: MlflowClient, uri: str, name: str, version: str | None, alias: str | None
+) -> tuple[ModelVersion, tuple[str, ...]]:
+    """The version that is meant, and what to say of how it was found."""
     if version is None or re.fullmatch("[0-9]+", version):
-        found = _version_of(client, uri, name, version, alias)
-    else:
-        found, notes = _version_in_stage(client, uri, name, version)
-    return found, _artifact_of(client, uri, name, str(found.version)), notes
+        return _version_of(client, uri, name, version, alias), ()
+    return _version_in_stage(client, uri, name, version)
 
 
 def _artifact_of(client: MlflowClient, uri: str, name: str, number: str) -> str:
@@ -368,7 +439,8 @@ def _registry_uri() -> str:
     return str(mlflow.get_registry_uri())
 
 
-def _resolve_folder(uri: str) -> PinnedModel:
+def _wanted_folder(uri: str) -> _Wanted:
+    """A model in a local folder; known by where it really is, whatever its URI looks like."""
     named = folder_of(uri)
     if named is None:
         raise ModelError.bad_uri(uri, near_uri(uri))
@@ -376,56 +448,27 @@ def _resolve_folder(uri: str) -> PinnedModel:
     if not (folder / "MLmodel").is_file():
         cause = f"{folder} holds no MLmodel file" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelError.no_artifact(uri, cause)
-    return PinnedModel(uri=redact(uri), name=None, version=None, path=str(folder), digest=digest_of(folder))
+    real = folder.resolve()
+    return _Wanted(uri, (str(real),), lambda target: _copy_folder(uri, real, target), folder=real)
 
 
-def _fetch_unpinned(uri: str, artifact_uri: str) -> PinnedModel:
-    """Fetch what may change, such as a run's artifact: each time anew.
-
-    Raises:
-        ModelError: a part of the path is ``..``, so that a pattern of ``allow_models`` may match another place.
-
-    """
-    if leads_elsewhere(uri):
-        raise ModelError.leads_elsewhere(uri)
-    return _fetch(uri, artifact_uri, key=None)
-
-
-def _fetch(
-    uri: str,
-    artifact_uri: str,
-    *,
-    key: tuple[str, ...] | None,
-    name: str | None = None,
-    version: str | None = None,
-) -> PinnedModel:
-    """Download into our own folder: without one, MLflow hands out the registry's own directory or a stray copy.
-
-    A key names what never changes (a version of a registered model, a logged model); its folder is reused. An
-    artifact of a run or a storage has none and is fetched each time.
-    """
-    cache = cache_folder()
+def _copy_folder(uri: str, folder: Path, target: Path) -> Path:
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
-    except OSError as error:
-        raise ModelError.no_cache(str(cache), error.strerror or str(error)) from error
-    try:
-        target = cache / hashlib.sha256("\0".join(key).encode()).hexdigest()[:32] if key else None
-        if target is None or not (target / "MLmodel").is_file():
-            model = _download(uri, artifact_uri, fresh)
-            target = target or cache / digest_of(model)[:32]
-            _move_into_place(model, target)
-        target.touch()
-        pinned = PinnedModel(uri=redact(uri), name=name, version=version, path=str(target), digest=digest_of(target))
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    _drop_oldest(cache)
-    return pinned
+        return Path(shutil.copytree(folder, target / "model", symlinks=True))
+    except (OSError, shutil.Error) as error:
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or str(error)
+        raise ModelError.not_copied(uri, reason) from error
+
+
+def _downloads(uri: str, artifact_uri: str) -> Callable[[Path], Path]:
+    return lambda folder: _download(uri, artifact_uri, folder)
 
 
 def _download(uri: str, artifact_uri: str, folder: Path) -> Path:
-    """Fetch the artifact into the folder; where in it the model lies (a run's artifact keeps its own path)."""
+    """Fetch the artifact into the folder; where in it the model lies (a run's artifact keeps its own path).
+
+    Without a folder of ours, MLflow hands out the registry's own or a stray copy.
+    """
     import mlflow.artifacts
 
     def fetch() -> Path:
@@ -459,21 +502,3 @@ def _not_fetched(uri: str, error: Exception) -> ModelError:
     if missing in _CLIENTS:
         return ModelError.no_storage_client(uri, cause, _CLIENTS[missing])
     return ModelError.not_fetched(uri, cause) if is_stored(uri) else ModelError.no_artifact(uri, cause)
-
-
-def _move_into_place(fresh: Path, target: Path) -> None:
-    """Atomic: of two processes that fetch the same model, one wins and both use its folder."""
-    fresh.chmod(0o755)
-    try:
-        fresh.rename(target)
-    except OSError:
-        if not (target / "MLmodel").is_file():
-            raise
-
-
-def _drop_oldest(cache: Path) -> None:
-    """Keep the artifacts used last, and any that a running job may still load from."""
-    kept = sorted((p for p in cache.iterdir() if (p / "MLmodel").is_file()), key=lambda p: p.stat().st_mtime)
-    for old in kept[:-_CACHED_MODELS]:
-        if time.time() - old.stat().st_mtime > _KEPT_AT_LEAST_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)

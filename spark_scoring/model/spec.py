@@ -6,6 +6,7 @@ Reading a spec loads the model, which runs its code: score only models whose ori
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering, ModelError, first_line
@@ -19,9 +20,10 @@ from spark_scoring.model.feature_spec import (
     feature_folder,
     read_feature_spec,
 )
-from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.loaded import LoadedModel, ProcessEndError, loaded_model
 from spark_scoring.model.raised import kind_and_line, kind_and_text, kind_of
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_ordered
+from spark_scoring.model.store import Copy
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class ModelSpec:
     digest: str
     """sha256 of the artifact's files."""
     path: str
-    """The local folder of the model that predicts."""
+    """The folder of the model that predicts: in a copy that is ours."""
     flavor: str
     """The native flavor, such as ``lightgbm``; ``python_function`` where there is none."""
     inputs: tuple[Feature, ...]
@@ -132,6 +134,13 @@ class ModelSpec:
     """Text features of which it is guessed, by an imputer in the model, what a missing one was in training."""
     ordered: tuple[str, ...] = ()
     """Category features whose levels were ordered in training."""
+    part_digest: str = ""
+    """sha256 of the files in ``path``, where that is a part of the artifact."""
+
+    @property
+    def copy(self) -> Copy:
+        """What is loaded, with the digest that it is held against."""
+        return Copy(self.path, self.part_digest or self.digest)
 
 
 def read_spec(pinned: PinnedModel) -> ModelSpec:
@@ -141,7 +150,8 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         ModelError: no signature, no outputs and no example to infer them from, or a model that does not load.
 
     """
-    features, pinned, outer = _raw_part(pinned)
+    features, part, outer = _raw_part(pinned)
+    pinned = replace(pinned, path=part.folder)
     mlmodel = _mlmodel(pinned)
     signature = mlmodel.signature
     flavor = native_flavor(mlmodel)
@@ -150,7 +160,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if features is None and (signature is None or signature.inputs is None):
         raise ModelError.no_signature(pinned.uri)
     known_levels = _recorded(pinned, mlmodel)
-    model = _load(pinned)
+    model = _load(pinned, part)
     raw = model.raw
     notes: tuple[str, ...] = ()
     outputs = None if signature is None else signature.outputs
@@ -206,6 +216,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         batch_dependent=record.get("batch_dependent") is True,
         unsure_nulls=tuple(name for name in levels.unsure if name not in known_nulls),
         ordered=recorded_ordered(record),
+        part_digest="" if features is None else part.digest,
     )
 
 
@@ -236,13 +247,13 @@ def _selects(raw: Any) -> bool:
     return any(attribute(e, "transformers_") is not None for e in whole) and not any(library(e) for e in whole)
 
 
-def _raw_part(pinned: PinnedModel) -> tuple[FeatureSpec | None, PinnedModel, Model | None]:
+def _raw_part(pinned: PinnedModel) -> tuple[FeatureSpec | None, Copy, Model | None]:
     """A feature model's spec, its raw model in the place of the whole, and the whole's MLmodel; else the model."""
     folder = feature_folder(pinned.path)
     if folder is None:
-        return None, pinned, None
+        return None, pinned.part(Path(pinned.path)), None
     features = read_feature_spec(folder, pinned.uri)
-    return features, replace(pinned, path=str(folder / RAW_MODEL)), _mlmodel(pinned)
+    return features, pinned.part(folder / RAW_MODEL), _mlmodel(pinned)
 
 
 def _mlmodel(pinned: PinnedModel) -> Model:
@@ -286,9 +297,13 @@ def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
         raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {error}") from error
 
 
-def _load(pinned: PinnedModel) -> LoadedModel:
+def _load(pinned: PinnedModel, part: Copy) -> LoadedModel:
     try:
-        return loaded_model(pinned.path, pinned.digest)
+        return loaded_model(part)
+    except ModelError:
+        raise
+    except ProcessEndError as error:
+        raise ModelError.ends_process(pinned.uri) from error
     except Exception as error:
         raise ModelError.not_loadable(pinned.uri, kind_and_text(error)) from error
 
@@ -435,8 +450,6 @@ def _labels(raw: Any) -> tuple[str, ...]:
 
 def model_requirements(path: str) -> tuple[str, ...]:
     """The lines of the artifact's requirements.txt."""
-    from pathlib import Path
-
     file = Path(path, "requirements.txt")
     if not file.is_file():
         return ()

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes
 
+from spark_scoring.redact import redact
+
 REGISTERED = re.compile(r"models:/+(?P<name>[^/]*?[^/@])(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))?/*")
 LOGGED = re.compile(r"models:/+(?P<id>m-[0-9a-f]{32})/*")
 RUN = re.compile(r"runs:/+(?P<run>[0-9a-zA-Z]+)/(?P<path>.*[^/])/*")
@@ -48,6 +50,43 @@ def leads_elsewhere(uri: str) -> bool:
     while (decoded := unquote(uri)) != uri:
         uri = decoded
     return ".." in re.split(r"[/\\?#]", uri)
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path is of plain names, however it is joined and decoded: it then leads into what it is joined to."""
+    return all(re.fullmatch(r"[^/\\?#%\x00-\x1f]+", part) and part not in (".", "..") for part in path.split("/"))
+
+
+def server_of(uri: str) -> str:
+    """``host:port`` of a URI, without who asks; empty where it has none."""
+    return _authority(uri).rpartition("@")[2].lower()
+
+
+def named_server(uri: str) -> str | None:
+    """The server that an artifact URI names for itself, as ``mlflow-artifacts://host:port/path`` does."""
+    host = server_of(uri) if scheme_of(uri) == "mlflow-artifacts" else ""
+    return f"mlflow-artifacts://{host}" if host else None
+
+
+def without_user(uri: str) -> str:
+    """The URI without user and password, as patterns are held against it."""
+    authority = _authority(uri)
+    return uri.replace(f"//{authority}", f"//{authority.rpartition('@')[2]}", 1) if authority else uri
+
+
+def is_plain_server(uri: str) -> bool:
+    """Whether every reader of the URI finds the same host in it."""
+    return not re.search(r"[\\\s\x00-\x1f]", uri) and uri.count("@") == _authority(uri).count("@") <= 1
+
+
+def hides_host(uri: str) -> bool:
+    """Whether the URI without its secrets, which patterns are held against, seems to lead to another host."""
+    return server_of(redact(uri)) != server_of(uri)
+
+
+def _authority(uri: str) -> str:
+    match = re.match(r"[a-z][a-z0-9+.-]*://([^/?#]*)", uri, re.IGNORECASE)
+    return match[1] if match else ""
 
 
 def folder_of(uri: str) -> Path | None:

@@ -351,7 +351,7 @@ def _loaded_findings(
 ) -> Iterator[Finding]:
     folder = _scored_folder(files)
     try:
-        loaded = LoadedModel(str(folder))
+        loaded = LoadedModel(files.pinned.part(folder))
     except Exception as error:  # noqa: BLE001  loading runs the model's code
         kind = f"{type(error).__name__}: {first_line(error)}"
         fix = "install what its requirements.txt lists, in the versions it lists"
@@ -438,9 +438,9 @@ def _made_up_findings(files: _Files, where: Where) -> Iterator[Finding]:
 
 def _tried(plan: ScoringPlan, example: Any, where: Where) -> Iterator[Finding]:
     """What shows when the model is loaded without what this process has, and rehearsed."""
-    model = loaded_model(plan.model.path, plan.model.digest)
+    model = loaded_model(plan.model.copy)
     given = rehearsal_rows(plan, model, model.input_example if example is None else example)
-    outcome = tried(Task(plan.model.path, given), where)
+    outcome = tried(Task(plan.model.copy, given), where)
     if outcome.missing_module:
         problem = module_problem(outcome.missing_module)
         yield Finding("needs-module", "artifact", problem.cause, problem.fix)

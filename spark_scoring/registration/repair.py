@@ -12,7 +12,7 @@ from spark_scoring.model.categories import own_levels, recorded_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.recorded import RECORDED, recorded
-from spark_scoring.model.registry import resolve_model
+from spark_scoring.model.registry import check_servers, resolve_model
 from spark_scoring.model.spec import native_flavor, signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
 from spark_scoring.redact import redact
@@ -100,6 +100,7 @@ def repair_model(
     """
     aliases = listed_aliases(alias)
     elsewhere = is_elsewhere(tracking_uri)
+    check_servers(uri, tracking_uri, registry_uri)
     with logging_at(tracking_uri, registry_uri) as client:
         pinned = resolve_model(uri)
         target = name or pinned.name
@@ -134,7 +135,7 @@ def _repaired(
 
     mlmodel = Model.load(pinned.path)
     try:
-        loaded = LoadedModel(pinned.path)
+        loaded = LoadedModel(pinned.part(Path(pinned.path)))
     except Exception as error:  # loading runs the model's code
         raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
     raw = loaded.raw
@@ -254,7 +255,8 @@ def _log_again(client: MlflowClient, pinned: PinnedModel, candidate: Candidate, 
     logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "model")
-        shutil.copytree(pinned.path, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        left_out = shutil.ignore_patterns(*_LEFT_OUT)
+        shutil.copytree(pinned.path, copy, ignore=left_out, copy_function=shutil.copyfile)  # ours is read-only
         mlmodel = Model.load(str(copy))
         mlmodel.signature = candidate.signature
         mlmodel.metadata = dict(candidate.record)

@@ -6,10 +6,12 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering, JobError, Problem, first_line, near_fix
+from spark_scoring.model.trust import ESTIMATORS, patterns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,13 +129,19 @@ def parameter_names(estimator: Any) -> set[str]:
 def named(path: str, thing: str, folders: Sequence[str] = ()) -> Any:
     """The class or function of a dotted path; folders and the working directory are looked in, too.
 
+    Where the environment says which modules are allowed, only what is installed is.
+
     Raises:
-        JobError: it cannot be imported, or is not to be called.
+        JobError: it is not allowed, cannot be imported, or is not to be called.
 
     """
-    for folder in (*folders, str(Path.cwd())):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+    allowed = patterns_of(ESTIMATORS)
+    if allowed is None:
+        for folder in (*folders, str(Path.cwd())):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+    elif folders or not _is_allowed(path.partition(":")[0], allowed):
+        raise JobError.not_allowed(thing, "code_paths is code of the job's own" if folders else "", ESTIMATORS, allowed)
     fix = "write package.module:name of a class or function that is installed or lies in the working directory"
     try:
         found = pkgutil.resolve_name(path)
@@ -141,4 +149,12 @@ def named(path: str, thing: str, folders: Sequence[str] = ()) -> Any:
         raise JobError([Problem(thing, first_line(error), fix)]) from error
     if not callable(found):
         raise JobError([Problem(thing, "it is not a class or function", fix)])
+    home = str(getattr(found, "__module__", None))
+    if allowed is not None and not _is_allowed(home, allowed):  # a module also has what it imports itself
+        raise JobError.not_allowed(thing, f"it is of {home}", ESTIMATORS, allowed)
     return found
+
+
+def _is_allowed(module: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern names the module, or a package that it is in."""
+    return any(fnmatchcase(module, p) or fnmatchcase(module, f"{p}.*") for p in patterns)

@@ -21,6 +21,7 @@ from spark_scoring.engine.trial import Rows, Sample
 from spark_scoring.errors import Problem, RegistrationError, RequestError, RunError, VerificationError, listed
 from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.spec import read_spec
+from spark_scoring.model.store import Copy, digest_of
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
 from spark_scoring.registration.flavors import flavor_module, model_keyword
@@ -92,8 +93,8 @@ def verified(
         held = _sample(plan, frame, predictions)
     except (RequestError, RunError) as error:
         raise VerificationError.not_scorable(error.problems) from error
-    given = rehearsal_rows(plan, loaded_model(spec.path, spec.digest), example)
-    outcome = tried(Task(spec.path, given, held), where)
+    given = rehearsal_rows(plan, loaded_model(spec.copy), example)
+    outcome = tried(Task(spec.copy, given, held), where)
     _judge(outcome, frame, batch_dependent=batch_dependent)
     return Proof(len(sample), outcome.seconds, where)
 
@@ -192,7 +193,7 @@ def predict_as_saved(model: Any, flavor: str, options: Mapping[str, Any], exampl
         except Exception as error:
             raise not_saved(flavor, error) from error
         try:
-            return LoadedModel(path).call("predict", example)
+            return LoadedModel(Copy(path, digest_of(path))).call("predict", example)
         except Exception as error:
             raise RegistrationError.predict_failed(type(error).__name__) from error
 

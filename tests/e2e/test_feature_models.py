@@ -25,6 +25,7 @@ from spark_scoring import (
 )
 from spark_scoring.errors import FeatureTableError, ModelError, OutputError, RequestError, RunError
 from spark_scoring.features.delegate import Delegation
+from spark_scoring.model.registry import resolve_model
 from tests import needs
 from tests.features import FLIGHTS, PLANES, WEATHER, Airline, create_tables, flight_rows, model_frame, train
 
@@ -400,3 +401,6 @@ def test_databricks_engine_says_what_it_cannot(airline: Airline, spark: SparkSes
     job = {**job_of(airline, spark).model_dump(), "engine": "databricks", "predict": ["predict", "predict_proba"]}
     with pytest.raises(RequestError, match="a feature client only predicts"):
         plan_job(ScoringJob.from_dict(job))
+    folder = resolve_model(airline.uri).path
+    with pytest.raises(RequestError, match="what this URI leads to may be another one by then"):
+        plan_job(ScoringJob.from_dict({**job, "predict": ["predict"], "model": folder}))

@@ -342,7 +342,7 @@ def in_spark(spark: SparkSession, plan: ScoringPlan, schema: T.StructType, table
 
 def model_input(plan: ScoringPlan, lane: Lane, name: str, position: int, values: list[Any]) -> pd.Series[Any]:
     type_ = next(feature.type for feature in plan.features if feature.name == name)
-    worker = WorkerPlan("", ((name, type_),), ((lane.type, (name,), lane.packed),), (), takes="tensors")
+    worker = WorkerPlan(((name, type_),), ((lane.type, (name,), lane.packed),), (), takes="tensors")
     column: Any = objects(values)
     if lane.packed:
         dtype = NUMPY_TYPES.get(lane.type, "int32" if lane.type == "category" else lane.type)

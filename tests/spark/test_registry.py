@@ -19,9 +19,10 @@ from sklearn.linear_model import LinearRegression
 
 from spark_scoring.cli import main
 from spark_scoring.errors import ModelError, RegistrationError
-from spark_scoring.model.registry import PinnedModel, all_versions, cache_folder, digest_of, resolve_model
+from spark_scoring.model.registry import all_versions, resolve_model
 from spark_scoring.model.spec import read_spec
-from spark_scoring.model.trust import check_trust
+from spark_scoring.model.store import cache_folder, digest_of
+from spark_scoring.model.trust import Door
 from tests.models import register, save_line
 from tests.registering import repair_model
 from tests.registration.conftest import server  # noqa: F401  a fixture
@@ -147,15 +148,15 @@ def test_a_file_uri_is_decoded_and_a_path_is_not(folder: str, tmp_path: Path, na
     home = shutil.copytree(folder, tmp_path / name)
     encoded = home.as_uri().removeprefix("file://")
     for uri in (f"file://{encoded}", f"file:{encoded}", f"file://localhost{encoded}", f"FILE://{encoded}", str(home)):
-        assert resolve_model(uri).path == str(home)
+        assert resolve_model(uri, allow_models=[str(home)]).digest == digest_of(folder)
 
 
 def test_the_text_of_a_file_uri_is_taken_as_it_stands_where_only_that_is_there(folder: str, tmp_path: Path) -> None:
     plain, decoded = tmp_path / "a%20b", tmp_path / "a b"
     shutil.copytree(folder, plain)
-    assert resolve_model(f"file://{plain}").path == str(plain)
+    assert resolve_model(f"file://{plain}", allow_models=[str(plain)]).digest == digest_of(folder)
     shutil.copytree(folder, decoded)
-    assert resolve_model(f"file://{plain}").path == str(decoded)
+    assert resolve_model(f"file://{plain}", allow_models=[str(decoded)]).digest == digest_of(folder)
     assert f"there is no folder {tmp_path}/no where" in _message(f"file://{tmp_path}/no%20where")
 
 
@@ -164,8 +165,7 @@ def test_a_folder_whose_name_holds_a_colon_is_a_folder(
 ) -> None:
     shutil.copytree(folder, tmp_path / "sklearn:model")
     monkeypatch.chdir(tmp_path)
-    pinned = resolve_model("sklearn:model", allow_models=[f"{tmp_path}/*"])
-    assert pinned.path == str(tmp_path / "sklearn:model")
+    assert resolve_model("sklearn:model", allow_models=[f"{tmp_path}/s*"]).digest == digest_of(folder)
     with pytest.raises(ModelError, match="do not allow it"):
         resolve_model("sklearn:model", allow_models=["sklearn:*"])
 
@@ -233,6 +233,13 @@ def test_a_word_without_a_version_is_told_what_is_valid(staged: str, word: str, 
     assert expected in _message(f"models:/{staged}/{word}")
 
 
+@pytest.mark.parametrize("name", ["tracking_uri", "registry_uri"])
+def test_a_server_that_is_not_a_uri_is_named_without_its_password(name: str) -> None:
+    with pytest.raises(ModelError, match=f"{name} .*: it is not a URI") as raised:
+        resolve_model("models:/a/1", **{name: "postgresql://u:hunter2@[bad/db"})
+    assert "hunter2" not in str(raised.value)
+
+
 @pytest.mark.parametrize("registry_uri", ["databricks-uc", "databricks-uc://profile", "uc:http://127.0.0.1:1"])
 def test_a_registry_without_stages_says_so(registry_uri: str) -> None:
     text = _message("models:/main.ml.delay/Production", registry_uri=registry_uri)
@@ -282,14 +289,13 @@ def test_a_pattern_matches_an_artifact_uri_by_its_text_without_secrets(server: s
 
 @pytest.mark.parametrize("uri", ["s3://bucket/models/churn", "dbfs:/models/churn", "abfss://c@a.dfs.core/churn"])
 def test_a_stored_model_is_never_allowed_by_where_it_is_kept(uri: str) -> None:
-    pinned = PinnedModel(uri, None, None, "/cache/models/x", "d" * 64)
-    check_trust(pinned, allow_models=[uri[:-3] + "*"], expect_digest=None)
     with pytest.raises(ModelError, match=f"model '{uri}': the patterns of allow_models do not allow it"):
-        check_trust(pinned, allow_models=["/cache/*"], expect_digest=None)
+        resolve_model(uri, allow_models=[f"{cache_folder()}/*", "/*"])
+    Door([uri[:-3] + "*"]).check_name([uri])
 
 
 @pytest.mark.parametrize(
-    "uri", ["mlflow-artifacts:/good/../evil", "s3://b/good/%2e%2E/evil", "runs:/0a/..", "http://h/good/%252e%252e/evil"]
+    "uri", ["mlflow-artifacts:/good/../evil", "s3://b/good/%2e%2E/evil", "http://h/good/%252e%252e/evil"]
 )
 def test_a_uri_that_leads_out_of_its_own_path_is_refused(uri: str) -> None:
     assert "a part of its path is '..'" in _message(uri)

@@ -36,7 +36,7 @@ class Model(LoadedModel):
 
 def plan(type_: str = "double", width: int = 1, **options: Any) -> WorkerPlan:
     returned = Returned("predict", tuple((f"p{i}", type_) for i in range(width)))
-    return WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (returned,), **options)
+    return WorkerPlan((("x", "double"),), (("double", ("x",), True),), (returned,), **options)
 
 
 def score(model: Model, worker_plan: WorkerPlan, x: list[float], ok: list[bool] | None = None) -> Scored:
@@ -65,7 +65,7 @@ def fails_on(bad: set[float]) -> Callable[[pd.DataFrame], Any]:
 def test_lanes_become_a_frame_in_the_signatures_order_and_dtypes() -> None:
     lanes = (("double", ("b", "d"), True), ("long", ("a",), True), ("string", ("c",), False))
     types = (("a", "long"), ("b", "double"), ("c", "string"), ("d", "double"))
-    worker_plan = WorkerPlan("d", types, lanes, ())
+    worker_plan = WorkerPlan(types, lanes, ())
     columns = [np.array([[1.5, 2.5]]), np.array([[7]]), np.array(["t"], dtype=object)]
     frame = build_input(worker_plan, columns)
     assert frame.to_dict("records") == [{"a": 7, "b": 1.5, "c": "t", "d": 2.5}]
@@ -268,7 +268,7 @@ def test_one_rows_values_may_be_a_flat_array(returned: Any) -> None:
 )
 def test_other_names_than_the_signatures_are_told(returned: Any) -> None:
     named = Returned("predict", (("p0", "double"), ("p1", "double")), ("lo", "hi"))
-    worker_plan = WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (named,))
+    worker_plan = WorkerPlan((("x", "double"),), (("double", ("x",), True),), (named,))
     with pytest.raises(ModelOutputError, match="the signature has outputs named lo, hi, the model returned"):
         score(Model(lambda _: returned), worker_plan, [1.0])
 
@@ -304,6 +304,6 @@ def test_a_class_that_is_made_of_a_value_is_told_as_the_one_above_it() -> None:
 )
 def test_results_with_the_signatures_names_are_taken_by_name(returned: Any) -> None:
     named = Returned("predict", (("p0", "double"), ("p1", "double")), ("lo", "hi"))
-    worker_plan = WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (named,))
+    worker_plan = WorkerPlan((("x", "double"),), (("double", ("x",), True),), (named,))
     fields = score(Model(lambda _: returned), worker_plan, [1.0]).fields
     assert [values.tolist() for values, _ in fields] == [[2.0], [1.0]]

@@ -1,0 +1,233 @@
+"""The cache of models: it makes damaged copies anew, cleans up after killed processes, and does not grow for ever."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_scoring.errors import ModelError
+from spark_scoring.model import store
+from spark_scoring.model.store import Copy, cache_folder, check_copy, digest_of, kept_copy, known_copy
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / f"user-{os.getuid()}"
+
+
+class Artifact:
+    """Something to fetch, and how often it was."""
+
+    def __init__(self, text: str = "one", size: int = 0) -> None:
+        self.text, self.size, self.times = text, size, 0
+
+    def __call__(self, folder: Path) -> Path:
+        self.times += 1
+        model = folder / "model"
+        (model / "inner").mkdir(parents=True)
+        (model / "MLmodel").write_text(f"flavors: {{}}\nname: {self.text}\n")
+        (model / "inner" / "data").write_bytes(b"x" * self.size)
+        return model
+
+    def kept(self, *key: str) -> Copy:
+        return kept_copy("m", self, key or None)
+
+
+def copies(cache: Path) -> int:
+    return len([p for p in cache.iterdir() if (p / "digest").is_file()])
+
+
+def test_a_digest_is_the_one_that_it_always_was(tmp_path: Path) -> None:
+    """Ledgers and expect_digest hold it: sha256 over name, zero byte and hash of each file, in the order of paths."""
+    folder = Artifact(size=3)(tmp_path)
+    (folder / "inner.txt").write_text("after inner/ in the order of paths")
+    (folder / "registered_model_meta").write_text("not part of it")
+    assert digest_of(folder) == "230a3e931d8a8fd6f50b91cf7c785ebe083cc9126f6217cc11f0f191b0e8a90c"
+
+
+def test_what_never_changes_is_fetched_once_and_what_may_change_each_time(cache: Path) -> None:
+    artifact = Artifact()
+    assert artifact.kept("a").folder == artifact.kept("a").folder
+    assert artifact.times == 1
+    first, second = artifact.kept(), artifact.kept()
+    assert (first, artifact.times, copies(cache)) == (second, 3, 2)
+    assert known_copy(first.digest) == first
+    assert known_copy("0" * 64) is None
+
+
+def change(model: Path) -> None:
+    (model / "inner" / "data").chmod(0o600)
+    (model / "inner" / "data").write_text("changed")
+
+
+def half(model: Path) -> None:
+    model.chmod(0o700)
+    (model / "MLmodel").unlink()
+
+
+def add(model: Path) -> None:
+    model.chmod(0o700)
+    (model / "more.py").write_text("")
+
+
+def link(model: Path) -> None:
+    model.chmod(0o700)
+    (model / "code").symlink_to("/")
+
+
+def record(model: Path) -> None:
+    (model.parent / "digest").write_text("0" * 64)
+
+
+@pytest.mark.parametrize("damage", [change, half, add, link, record, shutil.rmtree])
+def test_a_damaged_copy_is_made_anew(cache: Path, damage: Any) -> None:
+    artifact = Artifact()
+    copy = artifact.kept("a")
+    if damage is shutil.rmtree:
+        (Path(copy.folder) / "inner").chmod(0o700)
+        Path(copy.folder).chmod(0o700)
+    damage(Path(copy.folder))
+    if damage is not record:
+        with pytest.raises(ModelError, match="it was not loaded"):
+            check_copy(copy)
+    assert artifact.kept("a") == copy
+    assert (artifact.times, copies(cache), digest_of(copy.folder)) == (2, 1, copy.digest)
+    assert not list(cache.glob(".gone-*"))
+
+
+def test_what_cannot_be_kept_leaves_nothing(cache: Path) -> None:
+    def fetch(folder: Path) -> Path:
+        model = Artifact()(folder)
+        (model / "code").symlink_to("/")
+        return model
+
+    with pytest.raises(ModelError, match="model 'm': code in its folder is a link; it was not loaded"):
+        kept_copy("m", fetch, ("a",))
+    with pytest.raises(ZeroDivisionError):
+        kept_copy("m", lambda folder: Path(folder, str(1 // 0)), ("a",))
+    assert [p.name for p in cache.iterdir() if p.name != ".lock"] == []
+
+
+_HANGS = """
+import sys, time
+from pathlib import Path
+from spark_scoring.model.store import kept_copy
+
+def fetch(folder: Path) -> Path:
+    (folder / "half").write_bytes(bytes(10**6))
+    print("fetching", flush=True)
+    time.sleep(600)
+    return folder
+
+kept_copy("m", fetch, ("a",))
+"""
+
+
+def test_what_a_killed_download_left_is_removed_and_one_that_goes_on_is_not(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", _HANGS], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"fetching\n"
+    [left] = cache.glob(".fetch-*")
+    monkeypatch.setattr(store, "_YOUNG_SECONDS", 0)
+    artifact = Artifact()
+    artifact.kept("b")
+    assert left.is_dir()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    artifact.kept("b")
+    assert (left.exists(), artifact.times) == (False, 1)
+
+
+_USES = """
+import sys
+from spark_scoring.model.store import known_copy
+
+assert known_copy(sys.argv[1]) is not None
+print("using", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("models", "size"), [(3, 2**40), (16, 3500)])
+def test_the_cache_drops_what_was_used_longest_ago_and_no_process_uses(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, models: int, size: int
+) -> None:
+    monkeypatch.setattr(store, "_MOST_MODELS", models)
+    monkeypatch.setattr(store, "_MOST_BYTES", size)
+    old = [Artifact(f"{i}", 1000).kept() for i in range(3)]
+    for i, copy in enumerate(old):
+        os.utime(Path(copy.folder).parent, (i, i))
+    Artifact("3", 1000).kept()
+    assert known_copy(old[0].digest) == old[0]  # this process uses it
+    for number in store._held.values():  # noqa: SLF001  as when it ends
+        os.close(number)
+    store._held.clear()  # noqa: SLF001
+    process = subprocess.Popen(
+        [sys.executable, "-c", _USES, old[0].digest], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"using\n"
+    for i, copy in enumerate(old):
+        os.utime(Path(copy.folder).parent, (i, i))
+    Artifact("4", 1000).kept()
+    process.communicate()
+    assert [known_copy(copy.digest) is not None for copy in old] == [True, False, False]
+
+
+_FETCHES = """
+import sys
+from pathlib import Path
+from spark_scoring.model.store import Copy, check_copy, kept_copy
+
+def fetch(folder: Path) -> Path:
+    model = folder / "model"
+    model.mkdir()
+    for i in range(20):
+        (model / f"f{i}").write_bytes(bytes([i]) * 10**5)
+    return model
+
+for turn in range(10):
+    copy = kept_copy("m", fetch, (f"key{turn}",))
+    check_copy(copy)
+print(copy.digest)
+"""
+
+
+def test_processes_side_by_side_keep_one_copy(cache: Path) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", _FETCHES], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(3)]
+    digests = {process.communicate()[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert (len(digests), copies(cache)) == (1, 10)
+    assert not [*cache.glob(".gone-*"), *cache.glob(".fetch-*")]
+
+
+def test_a_cache_of_another_user_is_refused(cache: Path, tmp_path: Path) -> None:
+    cache.parent.mkdir()
+    cache.symlink_to(tmp_path)
+    with pytest.raises(ModelError, match="another user made it, or it is a link"):
+        Artifact().kept("a")
+    cache.unlink()
+    cache.mkdir(mode=0o777)
+    cache.chmod(0o777)
+    Artifact().kept("a")
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_home_folder_the_cache_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARK_SCORING_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: Path("~nobody-of-this-name").expanduser())
+    with pytest.raises(ModelError, match="set SPARK_SCORING_CACHE"):
+        cache_folder()
