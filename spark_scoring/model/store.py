@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 import zipfile
+from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,23 +122,30 @@ def kept_copy(name: str, fetch: Callable[[Path], Path], key: Sequence[str] | Non
     found = None if key is None else _opened(_entry(place, key))
     if found is not None:
         return found
-    with _fresh_folder(place) as fresh:
-        copy = fresh / "copy"
-        copy.mkdir(mode=0o700)
-        _movable(fetch, fresh).rename(copy / "model")
-        with _in_our_words(name):
-            digest = _sealed(copy / "model")
-        (copy / "digest").write_text(digest, encoding="ascii")
-        entry = _entry(place, key or _content_key(digest))
-        with _changing(place):
+    try:
+        with _fresh_folder(place) as fresh:
+            copy = fresh / "copy"
+            copy.mkdir(mode=0o700)
+            _movable(fetch, fresh).rename(copy / "model")
+            with _in_our_words(name):
+                digest = _sealed(copy / "model")
+            (copy / "digest").write_text(digest, encoding="ascii")
+            return _put(copy, place, _entry(place, key or _content_key(digest)))
+    except OSError as error:
+        raise ModelError.no_cache(str(place), error.strerror or str(error)) from error
+
+
+def _put(copy: Path, place: Path, entry: Path) -> Copy:
+    """Put a copy in its place, unless another process was faster."""
+    with _changing(place):
+        found = _opened(entry)
+        if found is None:
+            _set_aside(entry)
+            copy.rename(entry)
             found = _opened(entry)
-            if found is None:
-                _set_aside(entry)
-                copy.rename(entry)
-                found = _opened(entry)
-            _shrink(place, entry)
+        _shrink(place, entry)
     if found is None:
-        raise ModelError.no_cache(str(place), "a copy that was just made is damaged")
+        raise ModelError.no_cache(str(place), "a copy that was just put there is damaged")
     return found
 
 
@@ -145,16 +153,26 @@ def archive_of(copy: Copy) -> Path:
     """A copy as a zip beside it, the same bytes each time: it lives as long as the copy does."""
     place, folder = _private_folder(), Path(copy.folder)
     entry = place / folder.relative_to(place).parts[0]
-    number, unfinished = tempfile.mkstemp(dir=entry)
-    with os.fdopen(number, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zip_:
-        for file in _model_files(folder):
-            info = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # of 1980, whenever it is made
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.file_size = file.stat().st_size
-            with file.open("rb") as source, zip_.open(info, "w") as target:
-                shutil.copyfileobj(source, target, _READ_AT_ONCE)
-    return Path(unfinished).rename(entry / f"{copy.digest}.zip")
+    with _fresh_folder(place) as fresh:
+        with zipfile.ZipFile(fresh / "zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for inner in sorted(_places(folder)):
+                _add(archive, inner, inner.relative_to(folder).as_posix())
+        return (fresh / "zip").rename(entry / f"{copy.digest}.zip")
+
+
+def _add(archive: zipfile.ZipFile, place: Path, name: str) -> None:
+    """A file or folder as of 1980, whenever it is added."""
+    if place.is_dir():
+        folder = zipfile.ZipInfo(f"{name}/")
+        folder.external_attr = (stat.S_IFDIR | 0o755) << 16
+        archive.writestr(folder, b"")
+        return
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.file_size = place.stat().st_size
+    with place.open("rb") as source, archive.open(info, "w") as target:
+        shutil.copyfileobj(source, target, _READ_AT_ONCE)
 
 
 # What a copy may hold.
@@ -378,7 +396,9 @@ def _size(entry: Path) -> int:
 
 # Locks: they end with the process that holds them, however it ends.
 
-_held: dict[Path, int] = {}
+_MOST_HELD = 256
+"""A process may have few files open; of more models it keeps the copies that it used last."""
+_held: OrderedDict[Path, int] = OrderedDict()
 """Open folders of copies that this process uses."""
 
 
@@ -390,8 +410,10 @@ def _hold(entry: Path) -> None:
         if os.path.samestat(os.fstat(number), entry.lstat()):
             break
         os.close(number)  # another process has replaced it meanwhile
-    before = _held.get(entry)
+    before = _held.pop(entry, None)
     _held[entry] = number
+    if before is None and len(_held) > _MOST_HELD:
+        _, before = _held.popitem(last=False)
     if before is not None:
         os.close(before)
 

@@ -150,6 +150,36 @@ def test_what_a_killed_download_left_is_removed_and_one_that_goes_on_is_not(
     assert (left.exists(), artifact.times) == (False, 1)
 
 
+def test_a_process_holds_only_so_many_copies_open(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_MOST_HELD", 3)
+    store._held.clear()  # noqa: SLF001
+    made = [Artifact(str(i)).kept() for i in range(5)]
+    assert known_copy(made[2].digest) == made[2]
+    held = [entry.name for entry in store._held]  # noqa: SLF001
+    assert held == [Path(made[i].folder).parent.name for i in (3, 4, 2)]
+
+
+def test_a_full_disk_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_sealed", full)
+    with pytest.raises(ModelError, match="No space left on device"):
+        Artifact().kept("a")
+    assert [p.name for p in cache.iterdir()] == []
+
+
+def test_an_archive_holds_the_whole_copy(cache: Path, tmp_path: Path) -> None:
+    copy = Artifact(size=3).kept("a")
+    shutil.unpack_archive(store.archive_of(copy), tmp_path / "there")
+    check_copy(Copy(str(tmp_path / "there"), copy.digest))
+    empty = Artifact(size=3)(tmp_path)
+    (empty / "inner" / "data").unlink()
+    bare = kept_copy("m", lambda folder: empty.rename(folder / "m"), None)
+    shutil.unpack_archive(store.archive_of(bare), tmp_path / "bare")
+    assert (tmp_path / "bare" / "inner").is_dir()
+
+
 _USES = """
 import sys
 from spark_scoring.model.store import known_copy
