@@ -276,7 +276,7 @@ def test_other_names_than_the_signatures_are_told(returned: Any) -> None:
 @pytest.mark.parametrize("returned", [{"Ann Example": [1.0], "lo": [2.0]}, [{"Ann Example": 1.0, "lo": 2.0}]])
 def test_keys_that_may_be_values_are_counted_and_not_told(returned: Any) -> None:
     named = Returned("predict", (("p0", "double"), ("p1", "double")), ("lo", "hi"))
-    worker_plan = WorkerPlan("d", (("x", "double"),), (("double", ("x",), True),), (named,))
+    worker_plan = WorkerPlan((("x", "double"),), (("double", ("x",), True),), (named,))
     with pytest.raises(ModelOutputError, match="the model returned lo, 1 other name"):
         score(Model(lambda _: returned), worker_plan, [1.0])
     with pytest.raises(ModelOutputError) as raised:
