@@ -157,6 +157,7 @@ def archive_of(copy: Copy) -> Path:
         with zipfile.ZipFile(fresh / "zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for inner in sorted(_places(folder)):
                 _add(archive, inner, inner.relative_to(folder).as_posix())
+        (fresh / "zip").chmod(0o600)
         return (fresh / "zip").rename(entry / f"{copy.digest}.zip")
 
 
