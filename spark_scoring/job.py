@@ -122,6 +122,8 @@ class _Place(Fields):
 class SourceSettings(_Place):
     """What is scored: a Delta table at its newest version unless one is given, or whatever else Spark reads."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
     where: str | None = None
     """SQL condition; rows that it does not pass are not scored."""
     version: int | None = Field(default=None, ge=0)

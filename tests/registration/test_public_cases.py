@@ -330,7 +330,7 @@ def ending(how: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("exit", "SystemExit"), ("_exit", "exit status 0"), ("kill", r"signal 9 \(SIGKILL\)")]
+    ("how", "told"), [("exit", "ProcessEndError"), ("_exit", "ProcessEndError"), ("kill", r"signal 9 \(SIGKILL\)")]
 )
 def test_a_model_that_ends_its_process_is_refused_and_what_was_logged_is_marked(
     registry: str, numbers: pd.DataFrame, how: str, told: str
