@@ -26,5 +26,6 @@ def _from_spark_4(what: str) -> pytest.MarkDecorator:
 sql_functions = _from_spark_4("functions made of SQL")
 session_variables = _from_spark_4("session variables")
 variant = _from_spark_4("VARIANT")
+replaced_tables = _from_spark_4("CREATE OR REPLACE TABLE ... AS SELECT for Delta's paths")
 data_sources = _from_spark_4("data sources made in Python")
 arrow_tables = _from_spark_4("DataFrames of Arrow tables")

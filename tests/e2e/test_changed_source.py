@@ -9,6 +9,7 @@ import pytest
 
 from spark_scoring import plan_job, roll_back, run_job
 from spark_scoring.errors import RequestError, RunError
+from tests import needs
 from tests.models import line_rows
 from tests.place import BAD, ROWS, Place
 
@@ -79,10 +80,10 @@ def test_a_source_that_was_dropped_and_made_again_is_refused_until_forced(clean:
     assert clean.ids() == [10, 11, 12, 13, 14]
 
 
+@needs.replaced_tables
 def test_a_table_that_was_replaced_is_refused(clean: Place) -> None:
     clean.run(incremental=IGNORE)
-    on_source(clean, "CREATE OR REPLACE TABLE {source} (id BIGINT, x DOUBLE, n BIGINT, note STRING) USING delta")
-    on_source(clean, "INSERT INTO {source} VALUES (50, 5, 1, '')")
+    on_source(clean, "CREATE OR REPLACE TABLE {source} USING delta AS SELECT 50L AS id, 5D AS x, 1L AS n, '' AS note")
     assert "it is not the table that this job has read so far" in refusal(clean, incremental=IGNORE)
     clean.run(incremental=IGNORE, force=True)
     assert predictions(clean) == {50: 11}
