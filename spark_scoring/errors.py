@@ -284,24 +284,13 @@ class ModelError(RequestError):
 
     @classmethod
     def bad_server(cls, name: str, uri: str, cause: str) -> ModelError:
-        return cls(
-            [
-                Problem(
-                    f"{name} {uri}",
-                    f"it is not a URI: {cause}",
-                    "write it like postgresql://user:password@host:5432/mlflow",
-                )
-            ]
-        )
+        fix = "write it like postgresql://user:password@host:5432/mlflow"
+        return cls([Problem(f"{name} {uri}", f"it is not a URI: {cause}", fix)])
 
     @classmethod
-    def no_cache(cls, folder: str, cause: str) -> ModelError:
+    def no_cache(cls, folder: str | None, cause: str) -> ModelError:
         fix = "set SPARK_SCORING_CACHE to a folder that can be written"
-        return cls([Problem(f"model cache {folder}", cause, fix)])
-
-    @classmethod
-    def no_home(cls, cause: str) -> ModelError:
-        return cls([Problem("model cache", cause, "set SPARK_SCORING_CACHE to a folder that can be written")])
+        return cls([Problem("model cache" if folder is None else f"model cache {folder}", cause, fix)])
 
     @classmethod
     def unreadable(cls, uri: str, cause: str) -> ModelError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 
 from spark_scoring.delta.explained import explain, unknown_columns
+from spark_scoring.delta.settings import setting
 from spark_scoring.features.functions import call_sql, describe_function
 from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names
 from spark_scoring.plan.lookups import FunctionCall
@@ -187,7 +188,7 @@ def ask(spark: SparkSession, question: Question, places: int) -> Answer:
         causes.append("a session variable cannot be read")
     if causes:
         return Answer(causes=tuple(causes))
-    rules = [_setting(spark, key) for key in _SESSION_RULES]
+    rules = [setting(spark, key) for key in _SESSION_RULES]
     decisive = [_IDS.sub("#", plan.analyzed), _IDS.sub("#", plan.optimized), sorted(bodies.definitions), known, rules]
     meaning = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     named = (f"session variable {name}" for name in variables)
@@ -310,13 +311,6 @@ def _variables(spark: SparkSession, analyzed: str) -> tuple[list[str], str | Non
     except PySparkException:
         return names, None
     return [name.rpartition(".")[2] for name in names], str(row[0])
-
-
-def _setting(spark: SparkSession, key: str) -> str | None:
-    try:
-        return spark.conf.get(key, None)
-    except PySparkException:  # serverless compute has some of them only
-        return None
 
 
 def _condition(error: str) -> str:

@@ -73,7 +73,12 @@ def _local_session(warehouse: Path) -> SparkSession:
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    settings: _Settings = {**_LOCAL_SETTINGS, **_log_settings(), "spark.sql.warehouse.dir": str(warehouse.absolute())}
+    shows_all = bool(os.environ.get(TRACEBACK))  # else tasks' errors, which hold values, come as exceptions alone
+    settings: _Settings = {
+        **_LOCAL_SETTINGS,
+        "spark.log.level": "ERROR" if shows_all else "FATAL",
+        "spark.sql.warehouse.dir": str(warehouse.absolute()),
+    }
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, settings)
@@ -84,16 +89,11 @@ def _local_session(warehouse: Path) -> SparkSession:
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
         raise SessionError.no_java() from error
     _keep_jars_from_workers(spark)
-    if not os.environ.get(TRACEBACK):
+    if not shows_all:
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error
     _check_delta(spark)
     register_warehouse(spark)
     return spark
-
-
-def _log_settings() -> _Settings:
-    """Spark logs errors of tasks with values of rows; what fails comes as an exception, too."""
-    return {"spark.log.level": "ERROR" if os.environ.get(TRACEBACK) else "FATAL"}
 
 
 def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSession.Builder:

@@ -19,12 +19,13 @@ def validate_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
         JobError: with every field that is unknown, missing or wrong.
 
     """
-    if "estimator" in read_fields(path, overrides):
+    fields = read_fields(path, overrides)
+    if "estimator" in fields:
         from spark_scoring.registration.training import TrainingJob
 
-        training = TrainingJob.from_yaml(path, overrides)
+        training = TrainingJob.from_dict(fields)
         return [f"{path} is a training job: {training.name} from {training.source.text}"]
-    job = ScoringJob.from_yaml(path, overrides)
+    job = ScoringJob.from_dict(fields)
     written = {"source.where": job.source.where, "output.replace_where": job.output.replace_where}
     written |= {f"columns.{feature}": sql for feature, sql in job.columns.items()}
     doubts = [

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.names import without_file_scheme
+from spark_scoring.delta.settings import is_on, setting
 from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.errors import SourceError, first_line
 from spark_scoring.redact import redact
@@ -104,7 +106,7 @@ def check_reads_all(spark: SparkSession) -> None:
 
     """
     for key in _LOSES_FILES:
-        if str(spark.conf.get(key, "false")).lower() == "true":
+        if is_on(spark, key):
             raise SourceError.loses_files(key)
 
 
@@ -162,7 +164,7 @@ def _holds_log(spark: SparkSession, folder: str) -> bool:
 
 def list_files(frame: DataFrame, reading: Reading) -> Files | None:
     """The files that a frame reads and how they are now; None where it does not read files, or not just listed ones."""
-    read = {_plain(path) for path in frame.inputFiles()}
+    read = {without_file_scheme(path) for path in frame.inputFiles()}
     if not read or reading.place is None:
         return None
     states = _states(frame.sparkSession, reading.place, dict(reading.options))
@@ -170,8 +172,7 @@ def list_files(frame: DataFrame, reading: Reading) -> Files | None:
     if not read <= found.keys():
         return None
     listed = sorted((path, *found[path]) for path in read)
-    conf = frame.sparkSession.conf
-    rules = [conf.get(key, None) for key in _TEXT_RULES] if reading.parses_text else []
+    rules = [setting(frame.sparkSession, key) for key in _TEXT_RULES] if reading.parses_text else []
     options = sorted((key.lower(), str(value)) for key, value in reading.options)
     decisive = [listed, reading.format.lower(), reading.ddl, options, rules]
     digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
@@ -196,12 +197,7 @@ def _states(spark: SparkSession, place: str, options: Options) -> list[tuple[str
     files = spark.read.format("binaryFile").options(**{**given, "recursiveFileLookup": True}).load(place)
     columns = [F.col(f"_metadata.{name}") for name in ("file_path", "file_size", "file_modification_time")]
     rows = files.select(columns[0], columns[1], F.unix_micros(columns[2])).collect()
-    return [(_plain(path), int(size), int(time)) for path, size, time in rows]
-
-
-def _plain(path: str) -> str:
-    """One form for ``file:/data`` and ``file:///data``."""
-    return re.sub(r"^file:/+", "file:/", path)
+    return [(without_file_scheme(path), int(size), int(time)) for path, size, time in rows]
 
 
 def _suffix(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 
 from spark_scoring.delta.names import TableRef
+from spark_scoring.delta.settings import is_on
 from spark_scoring.delta.tables import describe_table, history
 from spark_scoring.errors import SourceError
 from spark_scoring.parsing import UnreadableSqlError, read_names
@@ -62,7 +63,7 @@ def pin_tables(spark: SparkSession, label: str, written: str) -> PinnedSql:
         return PinnedSql(label, written, written, (), (f"{label} may read tables: its SQL cannot be parsed",))
     if not named:
         return PinnedSql(label, written, written)
-    if str(spark.conf.get("spark.sql.parser.escapedStringLiterals", "false")).lower() == "true":
+    if is_on(spark, "spark.sql.parser.escapedStringLiterals"):
         why = f"{label} reads tables, and the session's string literals have another syntax (escapedStringLiterals)"
         return PinnedSql(label, written, written, (), (why,))
     sql = written

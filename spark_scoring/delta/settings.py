@@ -6,6 +6,8 @@ import threading
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from pyspark.errors import PySparkException
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -34,9 +36,22 @@ _neutral: dict[int, tuple[int, Mapping[str, str | None]]] = {}
 """By session: how many of our statements are at work in it, and its own settings, for the last of them to restore."""
 
 
+def setting(spark: SparkSession, key: str) -> str | None:
+    """What the session has set, or Spark by default; None where nothing is known of it."""
+    try:
+        return spark.conf.get(key, None)
+    except PySparkException:  # serverless compute has some of them only
+        return None
+
+
+def is_on(spark: SparkSession, key: str) -> bool:
+    """Whether a setting that is true or false is true."""
+    return str(setting(spark, key)).lower() == "true"
+
+
 def is_case_sensitive(spark: SparkSession) -> bool:
     """Spark's rule for names."""
-    return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
+    return is_on(spark, "spark.sql.caseSensitive")
 
 
 @contextmanager
@@ -54,7 +69,7 @@ def _neutralised(spark: SparkSession) -> Iterator[None]:
     with _neutral_lock:
         count, before = _neutral.get(id(spark), (0, {}))
         if count == 0:
-            before = {k: was for k, v in NEUTRAL.items() if (was := spark.conf.get(k, None)) not in (None, v)}
+            before = {k: was for k, v in NEUTRAL.items() if (was := setting(spark, k)) not in (None, v)}
             _apply(spark, {key: NEUTRAL[key] for key in before})
         _neutral[id(spark)] = (count + 1, before)
     try:

@@ -60,7 +60,7 @@ class PinnedSource:
         """Why a run of it is like no other; None where two can read the same rows."""
         if self.version is not None or self.files is not None:
             return None
-        kind = "a view" if self.reading is None or self.reading.format == VIEW else f"read as {self.reading.format}"
+        kind = "a view" if self._format == VIEW else f"read as {self._format}"
         return f"the source {self.ref.text} is {kind}, of which no version is known"
 
     @property
@@ -72,9 +72,12 @@ class PinnedSource:
 
         """
         if self.version is None:
-            kind = VIEW if self.reading is None else self.reading.format
-            raise SourceError.only_delta_is_incremental(self.ref.text, kind)
+            raise SourceError.only_delta_is_incremental(self.ref.text, self._format)
         return self.version
+
+    @property
+    def _format(self) -> str:
+        return "delta" if self.reading is None else self.reading.format
 
     @property
     def note(self) -> str | None:

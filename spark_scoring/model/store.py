@@ -65,7 +65,7 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spark_scoring" / "models"
     except RuntimeError as error:  # no HOME
-        raise ModelError.no_home(str(error)) from error
+        raise ModelError.no_cache(None, str(error)) from error
 
 
 def digest_of(folder: str | Path) -> str:
