@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
+import tempfile
 import threading
+import time
 import traceback
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spark_scoring import __version__
 from spark_scoring.errors import Problem, RequestError, ScoringError
+from spark_scoring.redact import redact
 from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK
 
@@ -43,6 +47,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else
 _ShowModelError = Annotated[
     bool, typer.Option("--show-model-error", help="Show the model's first traceback, with whatever values it holds.")
 ]
+_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show all: every feature, and what Spark prints.")]
 _Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the plan as an HTML page, too.")]
 
 
@@ -136,25 +141,38 @@ def score(
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
     ] = False,
+    plan_: Annotated[bool, typer.Option("--plan", help="Show every feature of the plan, not their number.")] = False,
+    verbose: _Verbose = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and nothing else.")] = False,
     json_: _Json = False,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
-    planned = _planned(job, set_, show_model_error=show_model_error)
+    planned = _planned(job, set_, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
     from spark_scoring.pipeline import run_job
 
-    if not json_:
-        _console().print(planned.view())
+    if not (json_ or quiet):
+        _console().print(planned.view() if plan_ or verbose else planned.summary())
     if continuous:
         with _until_told() as until:
-            report = run_job(planned, on_batch=_show_batch, until=until)
+            report = run_job(planned, on_batch=None if quiet else _show_batch, until=until)
+    elif quiet:
+        report = run_job(planned)
     else:
         with progress_bar() as on_progress:
             report = run_job(planned, on_progress=on_progress)
     if json_:
         _echo(json.dumps(report.to_dict(), indent=2))
-    else:
+    elif not quiet:
         _console().print(report.view())
+        further = f"more    spark-scoring history {shlex.quote(_place_text(planned))}"
+        _console().print(further, markup=False, highlight=False, soft_wrap=True)
+
+
+def _place_text(planned: JobPlan) -> str:
+    """The output as ``history`` takes it: a name, or a path."""
+    ref = planned.target.ref
+    return ref.text if ref.path is None else redact(ref.path)
 
 
 @app.command(
@@ -402,18 +420,42 @@ def _write(file: Path, page: str) -> None:
         raise RequestError([Problem(f"--html {file}", cause, "give a file in a folder that can be written")]) from error
 
 
-def _planned(file: Path, settings: Sequence[str] | None, *, show_model_error: bool = False) -> JobPlan:
+def _planned(
+    file: Path,
+    settings: Sequence[str] | None,
+    *,
+    show_model_error: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
     from spark_scoring.job import ScoringJob
-    from spark_scoring.session import require_spark
+    from spark_scoring.session import launch_early, require_spark, starts_jvm
 
     _keep_results_apart()
     shown = ["show_model_error=true"] if show_model_error else []
     job = ScoringJob.from_yaml(file, [*(settings or ()), *shown])
     require_spark()
+    begin, console, log = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True), None
+    if starts_jvm() and not verbose:
+        log = _log_file()
+        launch_early(job.warehouse, log)
     from spark_scoring.pipeline import plan_job
 
-    return plan_job(job)
+    with console.status("planning: the model, Spark, the tables") if console.is_terminal else nullcontext():
+        planned = plan_job(job)
+    if not quiet:
+        where = "" if log is None else f"; what Spark prints is in {log}"
+        seconds, version = time.perf_counter() - begin, planned.source.frame.sparkSession.version
+        console.print(f"planned in {seconds:.1f} s with Spark {version}{where}", style="dim", highlight=False)
+    return planned
+
+
+def _log_file() -> Path:
+    """A new file that nobody else can read: what Spark prints may hold values of rows."""
+    number, path = tempfile.mkstemp(prefix="spark-scoring-", suffix=".log")
+    os.close(number)
+    return Path(path)
 
 
 @contextmanager
@@ -424,7 +466,8 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
         yield _LineProgress(console)
         return
     tasks = TextColumn("{task.completed}/{task.total} tasks")
-    with Progress(TextColumn("scoring"), BarColumn(), tasks, TimeElapsedColumn(), console=console) as bar:
+    times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
+    with Progress(TextColumn("scoring"), BarColumn(), tasks, *times, console=console) as bar:
         task = bar.add_task("scoring", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.identity import Identity
-from spark_scoring.plan.explain import as_text, plan_page, plan_view
+from spark_scoring.plan.explain import as_text, plan_page, plan_summary, plan_view
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
@@ -112,10 +112,17 @@ class JobPlan:
 
     def view(self) -> Group:
         """What the run will read, do and write, as a rich renderable."""
+        return Group(self._places_view(), plan_view(self.scoring))
+
+    def summary(self) -> Group:
+        """As ``view``, with the features summed up."""
+        return Group(self._places_view(), plan_summary(self.scoring))
+
+    def _places_view(self) -> Table:
         places = Table.grid(padding=(0, 2))
         for label, text in self._places().items():
             places.add_row(label, Text(text))
-        return Group(places, plan_view(self.scoring))
+        return places
 
     def to_html(self) -> str:
         """What the run will read, do and write, as a whole HTML page, escaped."""

@@ -39,7 +39,7 @@ from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
 from spark_scoring.running import carry_out, check_output, written_schema
-from spark_scoring.session import get_session
+from spark_scoring.session import get_session, launch_early
 
 if TYPE_CHECKING:
     import threading
@@ -199,9 +199,13 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
         RequestError: with every problem of model, source, plan and output that can be known at once.
 
     """
-    spark = spark or get_session(job.warehouse)
+    if spark is None:
+        launch_early(job.warehouse)
     problems = Gathering()
     source = target = quarantine = spec = None
+    with problems.attempt():
+        spec = read_spec(_pinned_model(job))
+    spark = spark or get_session(job.warehouse)
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
@@ -210,8 +214,6 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
         target = inspect_target(spark, writing, **place)
         if job.bad_rows == "quarantine":
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
-    with problems.attempt():
-        spec = read_spec(_pinned_model(job))
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
     plan = _plan_between(job, source, target, quarantine, spec)

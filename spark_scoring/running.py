@@ -22,7 +22,7 @@ from spark_scoring.delta.once import Standing, Written, standing, standing_apart
 from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import check_as_planned, read_again
 from spark_scoring.delta.stored import keys_as_stored
-from spark_scoring.delta.tables import is_delta, read_version
+from spark_scoring.delta.tables import describe_table, is_delta, read_version
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import (
@@ -630,7 +630,6 @@ def _report(
     seconds: float,
 ) -> RunReport:
     ref = plan.target.ref
-    location = _session(plan).sql(f"DESCRIBE DETAIL {ref.sql}").collect()[0]["location"]
     return RunReport(
         run_id=facts.run_id,
         skipped=False,
@@ -643,7 +642,7 @@ def _report(
         source_version=facts.source_version,
         output=ref.text,
         output_version=commit.version,
-        output_location=redact(without_file_scheme(str(location))),
+        output_location=_location(plan),
         rows_in=facts.rows_in,
         rows_out=facts.rows_in - facts.quarantined,  # checked when it was made
         bad_rows=facts.quarantined if facts.quarantine else counts.bad,
@@ -661,7 +660,6 @@ def _report(
 def report_of_nothing(plan: JobPlan) -> RunReport:
     """The report of an incremental job that has found nothing new yet."""
     model, ref = plan.scoring.model, plan.target.ref
-    location = plan.target.path or ""
     return RunReport(
         run_id=None,
         skipped=True,
@@ -674,7 +672,7 @@ def report_of_nothing(plan: JobPlan) -> RunReport:
         source_version=plan.source.version,
         output=ref.text,
         output_version=None,
-        output_location=redact(without_file_scheme(location)),
+        output_location=_location(plan),
         rows_in=0,
         rows_out=0,
         bad_rows=0,
@@ -686,6 +684,14 @@ def report_of_nothing(plan: JobPlan) -> RunReport:
         scored_at=dt.datetime.now(tz=dt.timezone.utc).isoformat(),
         seconds=0.0,
     )
+
+
+def _location(plan: JobPlan) -> str:
+    """The output's folder; empty where only a catalog knows it and the table is not there yet."""
+    path = plan.target.path  # asking Spark, right after a commit, makes it read the table's state anew
+    if path is None:
+        path = str((describe_table(_session(plan), plan.target.ref) or {}).get("location") or "")
+    return redact(without_file_scheme(path))
 
 
 def _job_text(plan: JobPlan) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from spark_scoring.delta.names import register_warehouse
 from spark_scoring.errors import SessionError
@@ -52,9 +54,49 @@ def get_session(warehouse: str | Path | None = None) -> SparkSession:
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    if os.environ.get("DATABRICKS_RUNTIME_VERSION") or os.environ.get("SPARK_REMOTE"):
+    if not _is_local():
         return SparkSession.builder.getOrCreate()
-    return _local_session(Path(warehouse or os.environ.get("SPARK_SCORING_WAREHOUSE") or "spark-warehouse"))
+    return _local_session(_folder(warehouse))
+
+
+def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -> None:
+    """Start the JVM of a new local session in the background: a model can be loaded while it comes up.
+
+    Does nothing where a session is there, or will come from elsewhere. An error here comes again from
+    ``get_session``, which waits for the JVM.
+
+    Args:
+        warehouse: as of ``get_session``, which must be called with the same one.
+        log: file for whatever the JVM prints, its own words and those of its workers; default: standard error.
+
+    """
+    if not starts_jvm():
+        return
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    settings, begun = _new_settings(_folder(warehouse)), Event()
+    conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in settings.items()])
+
+    def launch() -> None:
+        with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
+            begun.set()
+            if SparkContext._gateway is None:  # noqa: SLF001
+                with nullcontext() if log is None else log.open("ab") as out:
+                    gateway = launch_gateway(conf, {"stdout": out, "stderr": out})  # type: ignore[no-untyped-call]
+                SparkContext._ensure_initialized(gateway=gateway)  # noqa: SLF001
+
+    Thread(target=launch, name="spark_scoring-jvm", daemon=True).start()
+    begun.wait()
+
+
+def starts_jvm() -> bool:
+    """Whether a new session's JVM will be a child of this process."""
+    if find_spec("pyspark") is None or not _is_local() or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return False
+    from pyspark import SparkContext
+
+    return SparkContext._gateway is None  # noqa: SLF001
 
 
 def require_spark() -> None:
@@ -68,32 +110,56 @@ def require_spark() -> None:
         raise SessionError.no_pyspark()
 
 
+def _is_local() -> bool:
+    """Whether a new session would run on this machine."""
+    return not (os.environ.get("DATABRICKS_RUNTIME_VERSION") or os.environ.get("SPARK_REMOTE"))
+
+
+def _folder(warehouse: str | Path | None) -> Path:
+    return Path(warehouse or os.environ.get("SPARK_SCORING_WAREHOUSE") or "spark-warehouse")
+
+
 def _local_session(warehouse: Path) -> SparkSession:
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    shows_all = bool(os.environ.get(TRACEBACK))  # else tasks' errors, which hold values, come as exceptions alone
-    settings: _Settings = {
-        **_LOCAL_SETTINGS,
-        "spark.log.level": "ERROR" if shows_all else "FATAL",
-        "spark.sql.warehouse.dir": str(warehouse.absolute()),
-    }
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
-            builder = _submitted(SparkSession.builder, settings)
+            builder = _submitted(SparkSession.builder, _settings(warehouse))
         else:
-            settings |= {"spark.master": "local[*]", "spark.driver.memory": _driver_memory()}
-            builder = _with_delta_jars(SparkSession.builder.config(map=settings))
+            builder = SparkSession.builder.config(map=_new_settings(warehouse))
         spark = builder.appName("spark_scoring").getOrCreate()
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
         raise SessionError.no_java() from error
     _keep_jars_from_workers(spark)
-    if not shows_all:
+    if not os.environ.get(TRACEBACK):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error
     _check_delta(spark)
     register_warehouse(spark)
     return spark
+
+
+def _settings(warehouse: Path) -> _Settings:
+    """Of a session on this machine, whoever starts its JVM."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    shows_all = bool(os.environ.get(TRACEBACK))  # else tasks' errors, which hold values, come as exceptions alone
+    return {
+        **_LOCAL_SETTINGS,
+        "spark.log.level": "ERROR" if shows_all else "FATAL",
+        "spark.sql.warehouse.dir": str(warehouse.absolute()),
+    }
+
+
+def _new_settings(warehouse: Path) -> _Settings:
+    """Of a session whose JVM we start."""
+    try:
+        from delta import configure_spark_with_delta_pip
+    except ImportError as error:
+        raise SessionError.no_delta_package() from error
+    from pyspark.sql import SparkSession
+
+    packages = configure_spark_with_delta_pip(SparkSession.builder)._options  # noqa: SLF001  as a builder tells nothing
+    return {**_settings(warehouse), **packages, "spark.master": "local[*]", "spark.driver.memory": _driver_memory()}
 
 
 def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSession.Builder:
@@ -105,14 +171,6 @@ def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSessi
     if not str(conf.get("spark.master", "")).startswith("local"):
         return builder
     return builder.config(map={key: value for key, value in settings.items() if not conf.contains(key)})
-
-
-def _with_delta_jars(builder: SparkSession.Builder) -> SparkSession.Builder:
-    try:
-        from delta import configure_spark_with_delta_pip
-    except ImportError as error:
-        raise SessionError.no_delta_package() from error
-    return cast("SparkSession.Builder", configure_spark_with_delta_pip(builder))
 
 
 def _keep_jars_from_workers(spark: SparkSession) -> None:

@@ -51,8 +51,20 @@ def plan_view(plan: ScoringPlan) -> Group:
         parts[1:1] = [_lookup_table(plan.lookups), Text()]
     if (details := _detail_table(plan)).row_count:
         parts += [Text(), details]
-    parts += [Text(f"note: {note}", style="yellow") for note in plan.notes]
-    return Group(*parts)
+    return Group(*parts, *_notes(plan))
+
+
+def _notes(plan: ScoringPlan) -> list[Text]:
+    return [Text(f"note: {note}", style="yellow") for note in plan.notes]
+
+
+def plan_summary(plan: ScoringPlan) -> Group:
+    """The plan without its list of features, as a rich renderable."""
+    added = ", ".join(f"{column.name} {column.type}" for column in plan.outputs)
+    parts = [_headline(plan), Text(f"adds {added}")]
+    if plan.rehearsal is not None and plan.rehearsal.origin is not None:
+        parts.append(Text(f"rehearsed on {plan.rehearsal.rows} rows ({plan.rehearsal.origin})"))
+    return Group(*parts, *_notes(plan))
 
 
 def plan_text(plan: ScoringPlan) -> str:

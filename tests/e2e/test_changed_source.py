@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,18 @@ def test_a_table_that_was_replaced_is_refused(clean: Place) -> None:
     assert "it is not the table that this job has read so far" in refusal(clean, incremental=IGNORE)
     clean.run(incremental=IGNORE, force=True)
     assert predictions(clean) == {50: 11}
+
+
+def test_a_table_that_was_replaced_by_an_empty_one_is_refused(clean: Place) -> None:
+    table = f"replaced_{uuid.uuid4().hex}"
+    clean.spark.read.format("delta").load(clean.source).write.format("delta").saveAsTable(table)
+    named = {"table": table, "path": None}
+    clean.run(incremental=IGNORE, source=named)
+    clean.sql(f"CREATE OR REPLACE TABLE {table} (id LONG, x DOUBLE, n LONG, note STRING) USING delta")
+    line_rows(clean.spark, range(50, 51)).write.format("delta").mode("append").saveAsTable(table)
+    assert "it is not the table that this job has read so far" in refusal(clean, incremental=IGNORE, source=named)
+    clean.run(incremental=IGNORE, source=named, force=True)
+    assert clean.ids() == [50]
 
 
 def test_a_name_that_leads_to_another_table_is_refused(clean: Place) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +110,23 @@ def test_score_reports_the_run(job_file: Path, spark: SparkSession, capsys: pyte
     assert spark.table("cli.json").count() == ROWS
 
 
+def test_the_screen_of_a_run_is_short_unless_asked(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    score = ("score", job_file, "--set", "output.table=main.cli.screen")
+    assert run(*score) == 0
+    shown = capsys.readouterr()
+    assert " features: " in shown.out
+    assert "verdict" not in shown.out
+    assert "rehearsed on " in shown.out
+    assert "more    spark-scoring history main.cli.screen\n" in shown.out
+    assert "planned in " in shown.err
+    assert run(*score, "--plan") == 0
+    shown = capsys.readouterr()
+    assert "verdict" in shown.out
+    assert "nothing to do" in shown.out
+    assert run(*score, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_wrong_request_ends_with_status_2_and_all_problems(
     job_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,3 +198,10 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     assert json.loads(done.stdout)["rows_out"] == 2
     for printed in ("loading", "from native code", "scoring", "from a child"):
         assert printed in done.stderr
+    named = re.search(r"what Spark prints is in (\S+)\n", done.stderr)
+    assert named is not None
+    log = Path(named[1])
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert "delta-spark" in log.read_text()
+    log.unlink()
+    assert "delta-spark" not in done.stderr
