@@ -39,6 +39,10 @@ app = typer.Typer(
 
 _JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
 _Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Set a field of the job.")]
+_Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A value for ${NAME} in the job's names and :NAME in its SQL."),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 _ShowModelError = Annotated[
     bool, typer.Option("--show-model-error", help="Show the model's first traceback, with whatever values it holds.")
@@ -60,11 +64,11 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 
     spark-scoring validate delay.yml --set output.mode=overwrite"""
 )
-def validate(job: _JobFile, set_: _Set = None) -> None:
+def validate(job: _JobFile, set_: _Set = None, param: _Param = None) -> None:
     """Look for mistakes in a job file, or a training job's. Asks neither Spark nor the registry."""
     from spark_scoring.validation import validate_file
 
-    for line in validate_file(job, set_ or ()):
+    for line in validate_file(job, set_ or (), _values(param)):
         _console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -78,13 +82,14 @@ def validate(job: _JobFile, set_: _Set = None) -> None:
 def plan(
     job: _JobFile,
     set_: _Set = None,
+    param: _Param = None,
     *,
     json_: _Json = False,
     html: _Html = None,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
-    planned = _planned(job, set_, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, show_model_error=show_model_error)
     if html is not None:
         _write(html, planned.to_html())
     if json_:
@@ -103,13 +108,14 @@ def plan(
 def preview(
     job: _JobFile,
     set_: _Set = None,
+    param: _Param = None,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to score.")] = 20,
     json_: _Json = False,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
-    planned = _planned(job, set_, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
     from spark_scoring.running import preview_rows
 
@@ -127,11 +133,14 @@ def preview(
 
     spark-scoring score delay.yml --set output.mode=overwrite --set 'source.where=month = 12'
 
+    spark-scoring score delay.yml --param day=2026-11-25
+
     spark-scoring score delay.yml --continuous"""
 )
 def score(
     job: _JobFile,
     set_: _Set = None,
+    param: _Param = None,
     *,
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
@@ -140,7 +149,7 @@ def score(
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
-    planned = _planned(job, set_, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, show_model_error=show_model_error)
     from spark_scoring.pipeline import run_job
 
     if not json_:
@@ -232,6 +241,7 @@ def doctor(
 def register(
     job: Annotated[Path, typer.Argument(metavar="TRAIN.yml", help="The training job.")],
     set_: _Set = None,
+    param: _Param = None,
     *,
     json_: _Json = False,
 ) -> None:
@@ -242,7 +252,7 @@ def register(
     _keep_results_apart()
     from spark_scoring.registration.training import TrainingJob, run_training
 
-    training = TrainingJob.from_yaml(job, set_ or ())
+    training = TrainingJob.from_yaml(job, set_ or (), _values(param))
     _show_registered(run_training(training, get_session(training.warehouse)), json_=json_)
 
 
@@ -300,10 +310,14 @@ def _show_registered(registered: RegisteredModel, *, json_: bool) -> None:
         _console().print(registered.view())
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def _values(params: Sequence[str] | None) -> dict[str, str]:
+    return dict(_pair("--param", text, "name=value", "day=2026-11-25") for text in params or ())
+
+
+def _pair(option: str, text: str, form: str = "feature=value", example: str = "age=double") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise RequestError([Problem(f"{option} {text}", "not of the form feature=value", f"write {option} age=double")])
+        raise RequestError([Problem(f"{option} {text}", f"not of the form {form}", f"write {option} {example}")])
     return name.strip(), value.strip()
 
 
@@ -402,14 +416,16 @@ def _write(file: Path, page: str) -> None:
         raise RequestError([Problem(f"--html {file}", cause, "give a file in a folder that can be written")]) from error
 
 
-def _planned(file: Path, settings: Sequence[str] | None, *, show_model_error: bool = False) -> JobPlan:
+def _planned(
+    file: Path, settings: Sequence[str] | None, params: Sequence[str] | None, *, show_model_error: bool = False
+) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
     from spark_scoring.job import ScoringJob
     from spark_scoring.session import require_spark
 
     _keep_results_apart()
     shown = ["show_model_error=true"] if show_model_error else []
-    job = ScoringJob.from_yaml(file, [*(settings or ()), *shown])
+    job = ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params))
     require_spark()
     from spark_scoring.pipeline import plan_job
 

@@ -117,7 +117,7 @@ def test_a_wrong_request_ends_with_status_2_and_all_problems(
     assert "has no version 9" in shown.err
     assert shown.out == ""
     assert run("score", job_file, "--set", "outputt.mode=append") == 2
-    assert "outputt: no such field\n   fix: did you mean output?" in capsys.readouterr().err
+    assert "outputt: there is no such field\n   fix: did you mean output?" in capsys.readouterr().err
 
 
 def test_a_failed_run_ends_with_status_1(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
