@@ -89,6 +89,8 @@ def _wrong_value(value: object, type_: Any, takes: str) -> tuple[str, str]:
         if _WORD.fullmatch(value):
             cause = f"{value!r} is not one of its values"
         near = next(iter(difflib.get_close_matches(value.strip().lower(), choices, n=1, cutoff=0.6)), None)
+    if isinstance(value, bool | int | float) and str in _members(type_):
+        takes += ', in quotes: "..."'
     hint = "" if near is None else f"did you mean {near}? "
     return cause, f"{hint}give {takes}"
 

@@ -132,6 +132,16 @@ class ScoringPlan:
 
         return plan_text(self)
 
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __repr__(self) -> str:
+        model = f"{self.model.name or self.model.uri}{f' version {self.model.version}' if self.model.version else ''}"
+        return f"<ScoringPlan {self.hash[:12]} of {model}: {len(self.features)} features>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
     def to_html(self) -> str:
         """The plan as an HTML fragment, escaped."""
         from spark_scoring.plan.explain import plan_html

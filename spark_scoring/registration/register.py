@@ -29,6 +29,7 @@ from spark_scoring.registration.tracking import (
 from spark_scoring.registration.verification import check_raw_part, saved_example, verified
 from spark_scoring.registration.versions import alias_problems, move_alias, name_problems, register_version
 from spark_scoring.registration.zones import lost_zones
+from spark_scoring.screen import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
+class RegisteredModel(Shown):
     """A version that predicts, loaded back, what the model in memory predicts."""
 
     name: str
@@ -69,6 +70,9 @@ class RegisteredModel:
     def uri(self) -> str:
         """``models:/name/version``."""
         return f"models:/{self.name}/{self.version}"
+
+    def __repr__(self) -> str:
+        return f"<RegisteredModel {self.uri} ({self.flavor}, {self.algorithm})>"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

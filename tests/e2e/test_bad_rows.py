@@ -14,7 +14,7 @@ from mlflow.types import ColSpec, Schema
 
 from spark_scoring import ScoringJob
 from spark_scoring.errors import JobError, RequestError, RunError
-from spark_scoring.plan.explain import as_text
+from spark_scoring.screen import as_text
 from tests.models import line_rows
 from tests.place import BAD, GOOD, ROWS, Place
 

@@ -196,7 +196,7 @@ def test_parameters_fill_names_and_sql(tmp_path: Path, monkeypatch: pytest.Monke
         ALIAS="champion",
         day="2026-11-25",
         low=-5,
-        text="it's",
+        word="it's",
     )
     assert (found.model, found.source.table, found.output.path) == (
         "models:/m@champion",
