@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -20,7 +21,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark_scoring import __version__
-from spark_scoring.errors import Problem, RequestError, ScoringError
+from spark_scoring.errors import JobError, Problem, RequestError, ScoringError
+from spark_scoring.redact import printable
 from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK
 
@@ -60,6 +62,52 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 @app.command(
     epilog="""Examples:
 
+    spark-scoring init models:/main.ml.delay@champion main.gold.flights
+
+    spark-scoring init models:/main.ml.delay/3 data/flights --output data/scored --file delay.yml --yes"""
+)
+def init(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model: models:/..., runs:/... or a folder.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The source's name, or its path (with a slash).")],
+    *,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="TABLE", help="Where to write; default: TABLE_scored.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="JOB.yml", help="The file; default: named after the model.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what is proposed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
+    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    warehouse: Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")] = None,
+) -> None:
+    """Write a job file for a model and a table, with comments. Reads no rows; loads the model, which runs its code."""
+    if file is not None and file.exists() and not force:
+        raise JobError.file_exists(str(file))
+    from spark_scoring.session import require_spark
+
+    require_spark()
+    _keep_results_apart()
+    from spark_scoring.pipeline import propose_job
+
+    ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
+    settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
+    file, text, told = propose_job(model, table, output, file, ask, settings)
+    if file.exists() and not force:
+        raise JobError.file_exists(str(file))
+    _write(file, text, "--file")
+    for line in (*told, f"wrote {file}; now: spark-scoring plan {shlex.quote(str(file))}"):
+        _console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _ask(question: str, proposed: str) -> str:
+    return str(typer.prompt(printable(question), default=proposed, show_default=bool(proposed), err=True))
+
+
+@app.command(
+    epilog="""Examples:
+
     spark-scoring validate delay.yml
 
     spark-scoring validate delay.yml --set output.mode=overwrite"""
@@ -91,7 +139,7 @@ def plan(
     """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
     planned = _planned(job, set_, param, show_model_error=show_model_error)
     if html is not None:
-        _write(html, planned.to_html())
+        _write(html, planned.to_html(), "--html")
     if json_:
         _echo(json.dumps(planned.to_dict(), indent=2))
     else:
@@ -261,6 +309,8 @@ def register(
 
     spark-scoring repair models:/main.ml.delay/3 --example main.gold.flights
 
+    spark-scoring repair models:/main.ml.delay/3 --example main.gold.flights --where 'month < 10'
+
     spark-scoring repair ./model --example /data/flights --name main.ml.delay --type seats=double"""
 )
 def repair(
@@ -269,6 +319,9 @@ def repair(
     ],
     *,
     example: Annotated[str, typer.Option("--example", metavar="TABLE", help="A table (or path) with its features.")],
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Rows of the table to take; default: all.")
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Registered model; default: the URI's.")] = None,
     type_: Annotated[list[str] | None, typer.Option("--type", metavar="FEATURE=TYPE", help="Another type.")] = None,
@@ -285,10 +338,10 @@ def repair(
     require_spark()
     _keep_results_apart()
     from spark_scoring.delta.source import pin_source
+    from spark_scoring.job import place_of
     from spark_scoring.registration.repair import repair_model
 
-    is_path = "/" in example
-    source = pin_source(get_session(warehouse), table=None if is_path else example, path=example if is_path else None)
+    source = pin_source(get_session(warehouse), **place_of(example), where=where)
     registered = repair_model(
         model,
         source.frame,
@@ -408,12 +461,14 @@ def _show_batch(report: RunReport) -> None:
     SafeConsole(stderr=True, soft_wrap=True).print(f"{text}{version}", markup=False, highlight=False)
 
 
-def _write(file: Path, page: str) -> None:
+def _write(file: Path, text: str, option: str) -> None:
     try:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         cause = f"it cannot be written: {error.strerror}"
-        raise RequestError([Problem(f"--html {file}", cause, "give a file in a folder that can be written")]) from error
+        raise RequestError(
+            [Problem(f"{option} {file}", cause, "give a file in a folder that can be written")]
+        ) from error
 
 
 def _planned(

@@ -174,6 +174,12 @@ class JobError(RequestError):
         return cls([Problem(thing, cause, f"take one of {listed(patterns)}, or ask whoever set them")])
 
     @classmethod
+    def file_exists(cls, file: str) -> JobError:
+        return cls(
+            [Problem(f"job file {file}", "it is there already", "give another --file, or --force to write over it")]
+        )
+
+    @classmethod
     def frozen(cls, name: str) -> JobError:
         fix = f"make another: ScoringJob.from_dict({{**job.model_dump(by_alias=True), {name!r}: ...}})"
         return cls([Problem(name, "a job does not change once it is made", fix)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, TypedDict
 
 import yaml
 from pydantic import (
@@ -459,7 +459,14 @@ class ScoringJob(Job):
         return Policy.of(choices)
 
 
-def place_of(text: str) -> dict[str, str | None]:
+class Place(TypedDict):
+    """A table by name, or by path."""
+
+    table: str | None
+    path: str | None
+
+
+def place_of(text: str) -> Place:
     """A table's name, or its path if it has a slash, as ``resolve`` takes it."""
     is_path = ("/" in text or "\\" in text) and not text.startswith("`")
     return {"table": None if is_path else text, "path": text if is_path else None}

@@ -59,9 +59,9 @@ class Parameters:
             case list():
                 return [self._filled(inner, (*path, "*"), patterns) for inner in value]
             case str() if any(_fits(path, pattern) for pattern in patterns):
-                return _IN_SQL.sub(lambda found: self._in_sql(found, ".".join(path)), value)
+                return _IN_SQL.sub(lambda found: self._in_sql(found, _text(path)), value)
             case str():
-                return _IN_NAMES.sub(lambda found: self._in_name(found, ".".join(path)), value)
+                return _IN_NAMES.sub(lambda found: self._in_name(found, _text(path)), value)
             case _:
                 return value
 
@@ -95,6 +95,11 @@ class Parameters:
         if value is None:
             self.errors.append(JobError.undefined_parameter(place, written, name))
         return value
+
+
+def _text(path: tuple[str, ...]) -> str:
+    """For people; places in lists are not counted."""
+    return ".".join(part for part in path if part != "*")
 
 
 def _fits(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
@@ -33,18 +35,19 @@ from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.identity import Identity, find_identity
 from spark_scoring.incremental import plan_increments, score_increments
+from spark_scoring.job import place_of
 from spark_scoring.job_plan import LINEAGE, JobPlan
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
+from spark_scoring.proposal import job_text, propose
 from spark_scoring.running import carry_out, check_output, written_schema
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from spark_scoring.parameters import Value
     from spark_scoring.plan.outputs import PerClass
     from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
+    from spark_scoring.proposal import Ask
     from spark_scoring.report.run import RunReport
 
     PolicyLike = Policy | Preset | Mapping[str, FeaturePolicy | Preset | Mapping[str, Any]]
@@ -224,6 +228,43 @@ def score_batch(  # noqa: PLR0913  keyword-only
     return score_frame(
         rows, plan, stage=choices.stage, keep=df.columns, names=names, show_model_error=choices.show_model_error
     )
+
+
+def propose_job(
+    model: str,
+    table: str,
+    output: str | None,
+    file: Path | None,
+    ask: Ask | None,
+    settings: Mapping[str, str | None],
+) -> tuple[Path, str, list[str]]:
+    """A job file's path and text for a model and a table, and what to tell of it. Reads no rows, writes nothing.
+
+    Raises:
+        RequestError: with every problem of the model and the table.
+
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    uris = {name: given.get(name) for name in ("tracking_uri", "registry_uri")}
+    spark = get_session(given.get("warehouse"))
+    problems = Gathering()
+    source = spec = None
+    with problems.attempt():
+        source = pin_source(spark, **place_of(table))
+    with problems.attempt():
+        spec = read_spec(resolve_model(model, **uris))
+    if source is None or spec is None:
+        raise RequestError(problems.problems)
+    columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
+    proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
+    places = {
+        "source": place_of(table),
+        "output": place_of(output) if output else with_suffix("_scored", **place_of(table)),
+    }
+    if file is None:
+        last = (spec.name or place_of(table)["table"] or "job").rpartition(".")[2]
+        file = Path(re.sub(r"[^\w-]+", "_", last) + ".yml")
+    return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), proposal.told()
 
 
 def plan_job(
