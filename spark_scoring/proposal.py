@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _NEAR = 0.75
 """How alike two names are at least, so that one is proposed for the other."""
+_URI = re.compile(r"[a-z]+:[\w/.@-]+")
+"""Which YAML's writer would put in quotes."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -155,25 +158,25 @@ def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, fil
         file: what it will be called.
 
     """
-    keep = f"[{', '.join(map(_name, proposal.keep))}]" if len(proposal.keep) != 1 else _name(proposal.keep[0])
+    keep = [_name(name) for name in proposal.keep]
     key = _name(proposal.key) if proposal.key else "<the columns that tell the rows apart>"
+    methods = ", ".join(name for name, _ in spec.methods)
     lines = [
-        f"# Shows what it would do: spark-scoring plan {_value(file)}",
-        f"# A few scored rows:      spark-scoring preview {_value(file)}",
+        f"# What it would do:  spark-scoring plan {_value(file)}",
+        f"# A few scored rows: spark-scoring preview {_value(file)}",
         f"model: {_name(fields['model'])}",
         "source:",
         *_place(fields["source"]),
-        '  # where: "day = :day"         # which rows; --param day=2026-11-25 gives the value',
+        _line('  # where: "day = :day"', "which rows; --param day=2026-11-25 gives the value"),
         "output:",
         *_place(fields["output"]),
-        "  mode: append                  # overwrite replaces the table's rows; merge updates them by a key:",
+        _line("  mode: append", "overwrite replaces the table's rows; merge updates them by a key:"),
         f"  # key: {key}",
-        f"  keep: {keep}  # source columns beside the predictions",
+        _line(f"  keep: {keep[0] if len(keep) == 1 else _listed(keep)}", "columns beside the predictions"),
         *_columns(proposal),
-        "policy: strict                  # lenient: nulls and missing columns become 0",
-        "predict: predict"
-        + (f"  # this model also has {', '.join(name for name, _ in spec.methods)}" if spec.methods else ""),
-        "bad_rows: keep                  # a row that cannot be scored: keep, quarantine or fail",
+        _line("policy: strict", "lenient: nulls and missing columns become 0"),
+        _line("predict: predict", f"this model also has {methods}") if methods else "predict: predict",
+        _line("bad_rows: keep", "a row that cannot be scored: keep, quarantine or fail"),
         *(f"{name}: {_name(value)}" for name, value in fields.items() if isinstance(value, str) and name != "model"),
     ]
     text = "\n".join(lines) + "\n"
@@ -184,11 +187,18 @@ def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, fil
 def _columns(proposal: Proposal) -> list[str]:
     total = proposal.by_name + len(proposal.near) + len(proposal.open)
     count = f"{proposal.by_name} of {total} features have a column of their name"
-    near = [f"  {_value(name)}: {_value(sql)}  # of a like name: look at it" for name, sql in proposal.near]
+    near = [_line(f"  {_value(name)}: {_value(sql)}", "of a like name: look at it") for name, sql in proposal.near]
     missing = [f"# {_value(name)}: no column is like it; add it to columns" for name in proposal.open]
-    if not near:
-        return [*missing, f'# columns: {{feature: "SQL"}}       {count}']
-    return [*missing, f"columns:                        # {count}", *near]
+    head = _line("columns:" if near else '# columns: {feature: "SQL"}', count)
+    return [*missing, head, *near]
+
+
+def _line(text: str, comment: str) -> str:
+    return f"{text:<31} # {comment}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(names)}]"
 
 
 def _place(place: Mapping[str, str | None]) -> list[str]:
@@ -201,5 +211,8 @@ def _name(text: str) -> str:
 
 
 def _value(text: str) -> str:
-    """A text as YAML has it in a line."""
-    return str(yaml.safe_dump([text], default_flow_style=True, width=1_000_000, allow_unicode=True)).strip()[1:-1]
+    """A text as YAML has it in one line, inside a list, too."""
+    if not text.isprintable():
+        return json.dumps(text)
+    listed = str(yaml.safe_dump([text], default_flow_style=True, width=1_000_000, allow_unicode=True)).strip()
+    return text if _URI.fullmatch(text) else listed[1:-1]
