@@ -98,4 +98,8 @@ def job_of(job: object, spark: object, params: Mapping[str, Value] | None) -> Sc
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__} of {type(value).__module__.split('.')[0]}"
+    if value is None:
+        return "None"
+    name, library = type(value).__name__, type(value).__module__.split(".")[0]
+    article = "an" if name[0] in "aeiouAEIOU" else "a"
+    return f"{article} {name}" + ("" if library == "builtins" else f" of {library}")

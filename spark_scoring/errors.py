@@ -166,7 +166,17 @@ class JobError(RequestError):
 
     @classmethod
     def unreadable(cls, path: str, cause: str) -> JobError:
-        return cls([Problem(f"job file {path}", cause, "give the path of a YAML file that holds a job's fields")])
+        fix = "give the path of a job file; spark-scoring init MODEL TABLE writes one"
+        return cls([Problem(f"job file {path}", cause, fix)])
+
+    @classmethod
+    def not_yaml(cls, path: str, cause: str) -> JobError:
+        return cls([Problem(f"job file {path}", f"it is not YAML: {cause}", "correct the file at that place")])
+
+    @classmethod
+    def no_fields(cls, path: str) -> JobError:
+        fix = "write model: ..., source: ... and output: ... into it; spark-scoring init MODEL TABLE does"
+        return cls([Problem(f"job file {path}", "it holds no fields", fix)])
 
     @classmethod
     def not_allowed(cls, thing: str, why: str, origin: str, patterns: Sequence[str]) -> JobError:
@@ -198,7 +208,7 @@ class JobError(RequestError):
     def unused_parameter(cls, name: str, used: Sequence[str]) -> JobError:
         fix = (
             near_fix(name, used, what="its parameters")
-            or f"leave it out, or write :{name} in SQL, ${{{name}}} in names"
+            or f"write :{name} in SQL, without quotes, or ${{{name}}} in names; or leave it out"
         )
         return cls([Problem(f"parameter {name}", "the job has no place for it", fix)])
 
@@ -956,7 +966,7 @@ class FeatureTableError(RequestError):
     @classmethod
     def bad_default(cls, feature: str, type_: str) -> FeatureTableError:
         fix = f"log the model again with a default of type {type_}"
-        return cls([Problem(f"default of feature {feature!r}", f"it is no {type_}", fix)])
+        return cls([Problem(f"default of feature {feature!r}", f"it does not fit {type_}", fix)])
 
     @classmethod
     def bad_function(cls, function: str, feature: str, cause: str) -> FeatureTableError:

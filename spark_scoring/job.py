@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, TypedDict, get_args
 
 import yaml
 from pydantic import (
@@ -22,14 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from spark_scoring.errors import JobError
+from spark_scoring.errors import JobError, Problem
 from spark_scoring.job_problems import problems_of, refuse
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -45,6 +45,7 @@ def _listed(value: object) -> object:
 
 Listed = BeforeValidator(_listed)
 """Of a field that takes a list of names: one name will do."""
+_NAMES = 'names of columns, such as [id, day]; one that is not text to YAML in quotes, such as "1"'
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
 
@@ -97,9 +98,9 @@ def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     except OSError as error:
         raise JobError.unreadable(str(path), error.strerror or str(error)) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise JobError.unreadable(str(path), f"not YAML: {_yaml_cause(error)}") from error
+        raise JobError.not_yaml(str(path), _yaml_cause(error)) from error
     if not isinstance(fields, dict):
-        raise JobError.unreadable(str(path), "it holds no fields")
+        raise JobError.no_fields(str(path))
     for text in overrides:
         _lay_over(fields, text)
     return fields
@@ -151,9 +152,11 @@ class SourceSettings(_Place):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    where: str | None = None
+    where: str | None = Field(default=None, description='SQL, such as "month >= 10"')
     """SQL condition; rows that it does not pass are not scored."""
-    version: int | None = Field(default=None, ge=0)
+    version: int | None = Field(
+        default=None, ge=0, description="a whole number, such as 3; without it, the newest version is read"
+    )
     timestamp: str | None = None
     """ISO 8601, UTC unless it has an offset: the version that was the newest then."""
     format: str | None = None
@@ -197,13 +200,13 @@ class OutputSettings(_Place):
     """Where the predictions go."""
 
     mode: Literal["append", "overwrite", "merge"] = "append"
-    key: Annotated[tuple[str, ...], Listed] = ()
+    key: Annotated[tuple[str, ...], Listed] = Field(default=(), description=_NAMES)
     """Columns whose values tell the rows apart, for a merge; they are kept ones."""
-    replace_where: str | None = None
+    replace_where: str | None = Field(default=None, description='SQL, such as "month = 10"')
     """SQL condition on the output's columns: what an overwrite replaces; default: the whole table."""
     evolve: bool = False
     """Whether the table takes columns of the run that it lacks; overwritten as a whole, any other columns."""
-    keep: Annotated[tuple[str, ...] | None, Listed] = None
+    keep: Annotated[tuple[str, ...] | None, Listed] = Field(default=None, description=_NAMES)
     """Source columns written beside the predictions; default: all."""
     naming: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: model_id and timestamp, as its monitoring expects."""
@@ -274,9 +277,16 @@ class Job(Fields):
     @classmethod
     def _in_our_words(cls, value: Any, read: Callable[[Any], Self]) -> Self:
         try:
-            return read(value)
+            job = read(value)
         except ValidationError as error:
             raise JobError(problems_of(error, cls)) from None  # its text is pydantic's, and holds values
+        if conflicts := job.conflicts():
+            raise JobError(conflicts)
+        return job
+
+    def conflicts(self) -> list[Problem]:
+        """Fields that are right by themselves and do not go together."""
+        return []
 
     @classmethod
     def from_yaml(
@@ -332,7 +342,7 @@ class ScoringJob(Job):
 
     name: str | None = None
     """What the job is called in the ledger; two jobs of other names never stand in for each other."""
-    model: str
+    model: str = Field(description="the model's URI, such as models:/main.ml.delay@champion")
     expect_digest: str | None = None
     """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""
     allow_models: Annotated[tuple[str, ...] | None, Listed] = None
@@ -349,7 +359,9 @@ class ScoringJob(Job):
         default={}, description="the levels of each feature in the order of training, such as {carrier: [AA, DL]}"
     )
     """Levels in the order of training, per category feature whose levels the model does not hold."""
-    predict: Annotated[tuple[Method, ...], Listed] = Field(default=("predict",), min_length=1)
+    predict: Annotated[tuple[Method, ...], Listed] = Field(
+        default=("predict",), min_length=1, description=f"one or more of {', '.join(get_args(Method))}"
+    )
     params: dict[str, Any] = {}
     """Inference parameters of the model's signature."""
     per_class: PerClass = "array"
@@ -415,31 +427,29 @@ class ScoringJob(Job):
             refuse("it is neither a number of rows nor a share of them", "give rows (100), or a share (0.01, or 1%)")
         return value
 
-    @model_validator(mode="after")
-    def _one_limit(self) -> ScoringJob:
-        if self.bad_rows == "fail" and self.max_bad_rows is not None:
-            cause = "max_bad_rows goes with bad_rows: keep or quarantine; fail allows none"
-            refuse(cause, "leave max_bad_rows out, or choose bad_rows: keep")
-        return self
+    def conflicts(self) -> list[Problem]:
+        """Fields that are right by themselves and do not go together."""
+        return [Problem(*conflict) for conflict in (*self._limit_conflicts(), *self._increment_conflicts())]
 
-    @model_validator(mode="after")
-    def _fits_incremental(self) -> ScoringJob:
+    def _limit_conflicts(self) -> Iterator[tuple[str, str, str]]:
+        if self.bad_rows == "fail" and self.max_bad_rows is not None:
+            yield "max_bad_rows", "bad_rows: fail allows none", "leave max_bad_rows out, or write bad_rows: keep"
+
+    def _increment_conflicts(self) -> Iterator[tuple[str, str, str]]:
         settings = self.increments
         if settings is None:
-            return self
-        found = []
+            return
         if self.output.mode == "overwrite":
-            found.append(("an incremental job adds to its output", "take mode: append or merge"))
+            yield "incremental", "it adds to its output, which an overwrite replaces", "take mode: append or merge"
         if self.source.format is not None:
             fix = "leave source.format out, or write a Delta table first"
-            found.append(("an incremental job reads what is new in a Delta table", fix))
+            yield "incremental", "it reads what is new in a Delta table, and no other format", fix
         if self.source.version is not None or self.source.timestamp is not None:
             fix = "leave source.version and source.timestamp out"
-            found.append(("an incremental job reads whatever is new", fix))
+            yield "incremental", "it reads whatever is new, and not one version", fix
         if settings.changes == "follow" and self.output.mode == "append":
-            found.append(("changes: follow finds the rows that it changes by a key", "take mode: merge with a key"))
-        _raise_all(found)
-        return self
+            fix = "take mode: merge with a key, such as key: order_id"
+            yield "incremental", "changes: follow finds the rows that it changes by a key", fix
 
     @property
     def increments(self) -> IncrementalSettings | None:
@@ -470,6 +480,16 @@ def place_of(text: str) -> Place:
     """A table's name, or its path if it has a slash, as ``resolve`` takes it."""
     is_path = ("/" in text or "\\" in text) and not text.startswith("`")
     return {"table": None if is_path else text, "path": text if is_path else None}
+
+
+def checked_policy(policy: object) -> Policy:
+    """A policy in any of its forms.
+
+    Raises:
+        JobError: with every choice that is not one.
+
+    """
+    return ScoringJob.from_dict({"model": "m", "source": "s", "output": "o", "policy": policy}).scoring_policy()
 
 
 def policy_fields(policy: object) -> object:

@@ -73,7 +73,7 @@ def _cause_and_fix(detail: ErrorDetails, place: _Place) -> tuple[str, str]:
         case "greater_than":
             return "the number is too small", f"give more than {limits['gt']:g}"
         case "too_short":
-            return "it is empty", f"give at least {limits['min_length']}"
+            return "it is empty", f"give {place.takes}"
         case _ if place.is_key:
             return "a name here is not text", 'write it in quotes: "1"'
         case _:
@@ -89,7 +89,7 @@ def _wrong_value(value: object, type_: Any, takes: str) -> tuple[str, str]:
         if _WORD.fullmatch(value):
             cause = f"{value!r} is not one of its values"
         near = next(iter(difflib.get_close_matches(value.strip().lower(), choices, n=1, cutoff=0.6)), None)
-    if isinstance(value, bool | int | float) and str in _members(type_):
+    if isinstance(value, bool | int | float) and takes == _TYPES[str]:
         takes += ', in quotes: "..."'
     hint = "" if near is None else f"did you mean {near}? "
     return cause, f"{hint}give {takes}"
@@ -135,6 +135,7 @@ class _Place:
         self.is_key = False
         """Whether the finding is about the last key, and not about its value."""
         self._home: Any = job
+        self._of_list: str | None = None
         self._shown: list[str] = []
         type_: Any = job
         for part in location:
@@ -144,6 +145,7 @@ class _Place:
             elif len(members) > 1:
                 type_ = next((member for member in members if _is_branch(member, str(part))), None)
             else:
+                self._of_list = self.takes if members and get_origin(members[0]) is tuple else None
                 self._home = members[0] if members else None
                 self.type = type_ = _inner_type(self._home, part)
                 self.path = (*self.path, str(part))
@@ -167,9 +169,9 @@ class _Place:
 
     @property
     def takes(self) -> str:
-        """What to write there, in words: the field's own, else those of its type."""
+        """What to write there, in words: the field's own, else those of its type; of a list, the list's."""
         fields = self._home.model_fields if _is_model(self._home) else {}
-        own = fields[self.path[-1]].description if self.path and self.path[-1] in fields else None
+        own = fields[self.path[-1]].description if self.path and self.path[-1] in fields else self._of_list
         return own or _takes(self.type)
 
     @property

@@ -24,11 +24,11 @@ Value = str | int | float | bool | decimal.Decimal | dt.date
 _IN_NAMES = re.compile(r"(?P<escaped>\$\$)(?=\{)|\$\{(?P<name>[A-Za-z_]\w*)\}")
 _IN_SQL = re.compile(
     r"(?P<skipped>\b[rR]'[^']*'|\b[rR]\"[^\"]*\"|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|--[^\n]*|/\*.*?\*/)"
-    r"|\$\{(?P<variable>[A-Za-z_]\w*)\}"
     r"|(?<![\w)\]`'\":]):(?P<name>[A-Za-z_]\w*)",
     re.DOTALL,
 )
 """Texts, quoted names and comments are left alone, and so are ``a::int`` and ``a:b``."""
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,37})")
 _DECIMAL = re.compile(r"-?(0|[1-9]\d{0,18})\.\d{1,18}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -59,6 +59,9 @@ class Parameters:
             case list():
                 return [self._filled(inner, (*path, "*"), patterns) for inner in value]
             case str() if any(_fits(path, pattern) for pattern in patterns):
+                for name in dict.fromkeys(_VARIABLE.findall(value)):  # in a text of SQL, too, Spark would fill it in
+                    self._used[name] = None
+                    self.errors.append(JobError.variable_in_sql(_text(path), name))
                 return _IN_SQL.sub(lambda found: self._in_sql(found, _text(path)), value)
             case str():
                 return _IN_NAMES.sub(lambda found: self._in_name(found, _text(path)), value)
@@ -67,10 +70,6 @@ class Parameters:
 
     def _in_sql(self, found: re.Match[str], place: str) -> str:
         if found["skipped"] is not None:
-            return found[0]
-        if found["variable"] is not None:
-            self._used[found["variable"]] = None
-            self.errors.append(JobError.variable_in_sql(place, found["variable"]))
             return found[0]
         value = self._value(found["name"], place, f":{found['name']}")
         if value is None:

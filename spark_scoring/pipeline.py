@@ -57,11 +57,9 @@ if TYPE_CHECKING:
     from spark_scoring.model.types import Levels
     from spark_scoring.parameters import Value
     from spark_scoring.plan.outputs import PerClass
-    from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
+    from spark_scoring.plan.policy import PolicyLike
     from spark_scoring.proposal import Ask
     from spark_scoring.report.run import RunReport
-
-    PolicyLike = Policy | Preset | Mapping[str, FeaturePolicy | Preset | Mapping[str, Any]]
 
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
 

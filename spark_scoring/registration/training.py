@@ -95,7 +95,9 @@ class TrainingJob(Job):
     """The registered model: catalog.schema.model."""
     task: Task
     source: SourceSettings
-    features: Annotated[tuple[str, ...] | dict[str, str | FeatureColumn], Listed] = Field(min_length=1)
+    features: Annotated[tuple[str, ...] | dict[str, str | FeatureColumn], Listed] = Field(
+        min_length=1, description="columns, such as [price, visits], or types by name, such as {price: double}"
+    )
     """Columns; or feature -> type, or feature -> ``{sql: ..., type: ...}``."""
     lookups: tuple[LookupSettings, ...] = ()
     """Feature tables that some of the features come from; the model then scores from keys alone."""

@@ -215,5 +215,5 @@ def test_a_limit_is_rows_or_a_share(place: Place) -> None:
     for limit in (-1, 1.5, "many"):
         with pytest.raises(JobError, match="max_bad_rows"):
             place.job(max_bad_rows=limit)
-    with pytest.raises(JobError, match="max_bad_rows goes with bad_rows: keep or quarantine"):
+    with pytest.raises(JobError, match="max_bad_rows: bad_rows: fail allows none"):
         place.job(bad_rows="fail", max_bad_rows=3)

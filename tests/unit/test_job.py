@@ -91,10 +91,10 @@ def test_a_place_is_a_table_or_a_path() -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        (": [", "not YAML: expected <block end>, but found ':', in line 1, column 1"),
-        ("a: 1\npassword: hunter2: x", "not YAML: mapping values are not allowed here, in line 2, column 18"),
-        ("[" * 5000, "not YAML: it is nested too deeply"),
-        ("model: a\nmodel: b", "not YAML: 'model' is there twice, in line 2, column 1"),
+        (": [", "it is not YAML: expected <block end>, but found ':', in line 1, column 1"),
+        ("a: 1\npassword: hunter2: x", "it is not YAML: mapping values are not allowed here, in line 2, column 18"),
+        ("[" * 5000, "it is not YAML: it is nested too deeply"),
+        ("model: a\nmodel: b", "it is not YAML: 'model' is there twice, in line 2, column 1"),
         ("a: \x00", "not YAML"),
         ("- a\n- b", "it holds no fields"),
         ("", "it holds no fields"),

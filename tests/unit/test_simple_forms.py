@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models import infer_signature
 from pyspark.sql.types import StructType
 
 import spark_scoring as ss
 from spark_scoring.arguments import choices_of
 from spark_scoring.errors import JobError, RequestError
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.registration.register import request_problems
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +108,20 @@ def test_no_misspelt_choice_is_taken(argument: str, value: object, near: str) ->
     assert argument in str(raised.value)
 
 
+def test_a_pandas_frame_is_prepared_by_a_checked_policy() -> None:
+    frame = pd.DataFrame({"x": [1.0, None]})
+    signature = infer_signature(frame.fillna(0.0), np.zeros(2))
+    made = ss.prepare_features(frame, signature, {"x": {"nulls": {"fill": 7}}})
+    assert made.frame["x"].tolist() == [1.0, 7.0]
+    with pytest.raises(JobError, match="did you mean lenient"):
+        ss.prepare_features(frame, signature, "lenientt")  # type: ignore[arg-type]
+
+
+def test_the_place_where_a_model_is_tried_is_checked() -> None:
+    (problem,) = request_problems("main.ml.delay", (), "aprt")
+    assert str(problem) == "verify 'aprt': there is no such choice\n   fix: give apart or here"
+
+
 def test_levels_may_be_an_array() -> None:
     levels = choices_of("models:/m/1", categories={"c": np.array(["b", "a"]), "d": pd.Series([2, 1])}).categories
     assert levels == {"c": ("b", "a"), "d": (2, 1)}
@@ -156,7 +172,7 @@ def test_a_job_that_is_changed_tells_how() -> None:
         (("models:/m/1", pd.DataFrame({"x": [1]})), "write score_batch(df, model)"),
         ((pd.DataFrame({"x": [1]}), "models:/m/1"), "it is a pandas DataFrame, and not a DataFrame of Spark's"),
         (("shop.orders", "models:/m/1"), "give spark.table('shop.orders')"),
-        (([1], "models:/m/1"), "it is a list of builtins, and not a DataFrame of Spark's"),
+        (([1], "models:/m/1"), "it is a list, and not a DataFrame of Spark's"),
     ],
 )
 def test_another_frame_is_told(arguments: tuple[Any, Any], message: str) -> None:
@@ -171,7 +187,7 @@ def test_swapped_arguments_of_a_plan_are_told() -> None:
 
 
 def test_a_model_in_memory_is_told() -> None:
-    with pytest.raises(RequestError, match="it is a dict of builtins, and not the URI of a model"):
+    with pytest.raises(RequestError, match="it is a dict, and not the URI of a model"):
         ss.plan_scoring({}, StructType())  # type: ignore[arg-type]
 
 
@@ -181,7 +197,7 @@ def test_a_job_may_be_a_file_or_a_mapping(call: Any, tmp_path: Path) -> None:
         call(str(tmp_path / "none.yml"))
     with pytest.raises(JobError, match="modle"):
         call({"modle": 1})
-    with pytest.raises(RequestError, match="it is a list of builtins, and not a job"):
+    with pytest.raises(RequestError, match="it is a list, and not a job"):
         call([])
     with pytest.raises(RequestError, match="run_job"):
         call(BASE, params={"day": 1})
