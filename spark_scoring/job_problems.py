@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from datetime import timedelta
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -28,6 +29,7 @@ _TYPES = {
     bool: "true or false",
     dict: "a mapping, such as {name: value}",
     tuple: "a list, such as [a, b]",
+    timedelta: "a duration, such as PT3H, or seconds",
 }
 _KINDS = (
     (bool, "true or false"),

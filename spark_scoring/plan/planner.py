@@ -463,7 +463,7 @@ def _param_problems(known: Sequence[Parameter], given: Mapping[str, Any]) -> lis
         known_type = parameter.type in DATA_TYPES
         if not is_list or (known_type and not all(_fits(v, parameter.type, nullable=False) for v in values)):
             wanted = f"a list of {parameter.type}" if parameter.listed else f"a {parameter.type}"
-            problems.append(Problem(f"params: {name}", f"its value does not fit {parameter.type}", f"give {wanted}"))
+            problems.append(Problem(f"params: {name}", f"its value is not {wanted}", f"give {wanted}"))
     return problems
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class FeatureColumn(Fields):
     """A feature of a training job."""
 
-    takes = "a type, or a mapping such as {sql: price * 2, type: double}"
+    takes = "a mapping such as {sql: price * 2, type: double}"
 
     sql: str | None = None
     """SQL expression over the table; default: the column of the feature's name."""
