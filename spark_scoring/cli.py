@@ -23,8 +23,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spark_scoring import __version__
-from spark_scoring.errors import Problem, RequestError, ScoringError
-from spark_scoring.redact import redact
+from spark_scoring.errors import JobError, Problem, RequestError, ScoringError
+from spark_scoring.redact import printable, redact
 from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK
 
@@ -43,6 +43,10 @@ app = typer.Typer(
 
 _JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
 _Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Set a field of the job.")]
+_Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A value for ${NAME} in the job's names and :NAME in its SQL."),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 _ShowModelError = Annotated[
     bool, typer.Option("--show-model-error", help="Show the model's first traceback, with whatever values it holds.")
@@ -61,15 +65,61 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 @app.command(
     epilog="""Examples:
 
+    spark-scoring init models:/main.ml.delay@champion main.gold.flights
+
+    spark-scoring init models:/main.ml.delay/3 data/flights --output data/scored --file delay.yml --yes"""
+)
+def init(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model: models:/..., runs:/... or a folder.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The source's name, or its path (with a slash).")],
+    *,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="TABLE", help="Where to write; default: TABLE_scored.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="JOB.yml", help="The file; default: named after the model.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what is proposed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
+    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    warehouse: Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")] = None,
+) -> None:
+    """Write a job file for a model and a table, with comments. Reads no rows; loads the model, which runs its code."""
+    if file is not None and file.exists() and not force:
+        raise JobError.file_exists(str(file))
+    from spark_scoring.session import require_spark
+
+    require_spark()
+    _keep_results_apart()
+    from spark_scoring.pipeline import propose_job
+
+    ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
+    settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
+    file, text, told = propose_job(model, table, output, file, ask, settings)
+    if file.exists() and not force:
+        raise JobError.file_exists(str(file))
+    _write(file, text, "--file")
+    for line in (*told, f"wrote {file}; now: spark-scoring plan {shlex.quote(str(file))}"):
+        _console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _ask(question: str, proposed: str) -> str:
+    return str(typer.prompt(printable(question), default=proposed, show_default=bool(proposed), err=True))
+
+
+@app.command(
+    epilog="""Examples:
+
     spark-scoring validate delay.yml
 
     spark-scoring validate delay.yml --set output.mode=overwrite"""
 )
-def validate(job: _JobFile, set_: _Set = None) -> None:
+def validate(job: _JobFile, set_: _Set = None, param: _Param = None) -> None:
     """Look for mistakes in a job file, or a training job's. Asks neither Spark nor the registry."""
     from spark_scoring.validation import validate_file
 
-    for line in validate_file(job, set_ or ()):
+    for line in validate_file(job, set_ or (), _values(param)):
         _console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -83,15 +133,16 @@ def validate(job: _JobFile, set_: _Set = None) -> None:
 def plan(
     job: _JobFile,
     set_: _Set = None,
+    param: _Param = None,
     *,
     json_: _Json = False,
     html: _Html = None,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
-    planned = _planned(job, set_, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, show_model_error=show_model_error)
     if html is not None:
-        _write(html, planned.to_html())
+        _write(html, planned.to_html(), "--html")
     if json_:
         _echo(json.dumps(planned.to_dict(), indent=2))
     else:
@@ -108,13 +159,14 @@ def plan(
 def preview(
     job: _JobFile,
     set_: _Set = None,
+    param: _Param = None,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to score.")] = 20,
     json_: _Json = False,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
-    planned = _planned(job, set_, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
     from spark_scoring.running import preview_rows
 
@@ -132,11 +184,14 @@ def preview(
 
     spark-scoring score delay.yml --set output.mode=overwrite --set 'source.where=month = 12'
 
+    spark-scoring score delay.yml --param day=2026-11-25
+
     spark-scoring score delay.yml --continuous"""
 )
 def score(
     job: _JobFile,
     set_: _Set = None,
+    param: _Param = None,
     *,
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
@@ -148,7 +203,7 @@ def score(
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
-    planned = _planned(job, set_, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
+    planned = _planned(job, set_, param, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
     from spark_scoring.pipeline import run_job
 
     if not (json_ or quiet):
@@ -250,6 +305,7 @@ def doctor(
 def register(
     job: Annotated[Path, typer.Argument(metavar="TRAIN.yml", help="The training job.")],
     set_: _Set = None,
+    param: _Param = None,
     *,
     json_: _Json = False,
 ) -> None:
@@ -260,7 +316,7 @@ def register(
     _keep_results_apart()
     from spark_scoring.registration.training import TrainingJob, run_training
 
-    training = TrainingJob.from_yaml(job, set_ or ())
+    training = TrainingJob.from_yaml(job, set_ or (), _values(param))
     _show_registered(run_training(training, get_session(training.warehouse)), json_=json_)
 
 
@@ -268,6 +324,8 @@ def register(
     epilog="""Examples:
 
     spark-scoring repair models:/main.ml.delay/3 --example main.gold.flights
+
+    spark-scoring repair models:/main.ml.delay/3 --example main.gold.flights --where 'month < 10'
 
     spark-scoring repair ./model --example /data/flights --name main.ml.delay --type seats=double"""
 )
@@ -277,6 +335,9 @@ def repair(
     ],
     *,
     example: Annotated[str, typer.Option("--example", metavar="TABLE", help="A table (or path) with its features.")],
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Rows of the table to take; default: all.")
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Registered model; default: the URI's.")] = None,
     type_: Annotated[list[str] | None, typer.Option("--type", metavar="FEATURE=TYPE", help="Another type.")] = None,
@@ -293,10 +354,10 @@ def repair(
     require_spark()
     _keep_results_apart()
     from spark_scoring.delta.source import pin_source
+    from spark_scoring.job import place_of
     from spark_scoring.registration.repair import repair_model
 
-    is_path = "/" in example
-    source = pin_source(get_session(warehouse), table=None if is_path else example, path=example if is_path else None)
+    source = pin_source(get_session(warehouse), **place_of(example), where=where)
     registered = repair_model(
         model,
         source.frame,
@@ -318,10 +379,14 @@ def _show_registered(registered: RegisteredModel, *, json_: bool) -> None:
         _console().print(registered.view())
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def _values(params: Sequence[str] | None) -> dict[str, str]:
+    return dict(_pair("--param", text, "name=value", "day=2026-11-25") for text in params or ())
+
+
+def _pair(option: str, text: str, form: str = "feature=value", example: str = "age=double") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise RequestError([Problem(f"{option} {text}", "not of the form feature=value", f"write {option} age=double")])
+        raise RequestError([Problem(f"{option} {text}", f"not of the form {form}", f"write {option} {example}")])
     return name.strip(), value.strip()
 
 
@@ -412,17 +477,20 @@ def _show_batch(report: RunReport) -> None:
     SafeConsole(stderr=True, soft_wrap=True).print(f"{text}{version}", markup=False, highlight=False)
 
 
-def _write(file: Path, page: str) -> None:
+def _write(file: Path, text: str, option: str) -> None:
     try:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         cause = f"it cannot be written: {error.strerror}"
-        raise RequestError([Problem(f"--html {file}", cause, "give a file in a folder that can be written")]) from error
+        raise RequestError(
+            [Problem(f"{option} {file}", cause, "give a file in a folder that can be written")]
+        ) from error
 
 
 def _planned(
     file: Path,
     settings: Sequence[str] | None,
+    params: Sequence[str] | None,
     *,
     show_model_error: bool = False,
     verbose: bool = False,
@@ -434,7 +502,7 @@ def _planned(
 
     _keep_results_apart()
     shown = ["show_model_error=true"] if show_model_error else []
-    job = ScoringJob.from_yaml(file, [*(settings or ()), *shown])
+    job = ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params))
     require_spark()
     begin, console, log = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True), None
     if starts_jvm() and not verbose:

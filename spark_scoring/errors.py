@@ -77,6 +77,36 @@ class RequestError(ScoringError):
         cause = "Spark puts a variable's value in the place of ${...} in SQL, so the name may come to mean another"
         return cls([Problem(f"name {name}", cause, "take a name without ${...}")])
 
+    @classmethod
+    def not_a_model(cls, kind: str, *, has_uri: bool) -> RequestError:
+        fix = (
+            "give its uri, such as registered.uri"
+            if has_uri
+            else "give its URI, such as models:/main.ml.delay@champion"
+        )
+        return cls([Problem("model", f"it is {kind}, and not the URI of a model", fix)])
+
+    @classmethod
+    def not_a_frame(cls, kind: str, fix: str) -> RequestError:
+        return cls([Problem("df", f"it is {kind}, and not a DataFrame of Spark's", fix)])
+
+    @classmethod
+    def swapped(cls, call: str) -> RequestError:
+        return cls([Problem(call.split("(", maxsplit=1)[0], "its two arguments are swapped", f"write {call}")])
+
+    @classmethod
+    def not_a_job(cls, kind: str, *, is_swapped: bool) -> RequestError:
+        cause = "job and session are swapped" if is_swapped else f"it is {kind}, and not a job"
+        fix = (
+            "write run_job(job, spark)" if is_swapped else "give a ScoringJob, a mapping of its fields, or a YAML file"
+        )
+        return cls([Problem("job", cause, fix)])
+
+    @classmethod
+    def params_of_a_file(cls) -> RequestError:
+        cause = "they fill the open places of a job file, and the job is not given as one"
+        return cls([Problem("params", cause, 'give the file: run_job("job.yml", params={...})')])
+
 
 class RunError(ScoringError):
     """The run failed; nothing was committed unless the text says so."""
@@ -136,7 +166,17 @@ class JobError(RequestError):
 
     @classmethod
     def unreadable(cls, path: str, cause: str) -> JobError:
-        return cls([Problem(f"job file {path}", cause, "give the path of a YAML file that holds a job's fields")])
+        fix = "give the path of a job file; spark-scoring init MODEL TABLE writes one"
+        return cls([Problem(f"job file {path}", cause, fix)])
+
+    @classmethod
+    def not_yaml(cls, path: str, cause: str) -> JobError:
+        return cls([Problem(f"job file {path}", f"it is not YAML: {cause}", "correct the file at that place")])
+
+    @classmethod
+    def no_fields(cls, path: str) -> JobError:
+        fix = "write model: ..., source: ... and output: ... into it; spark-scoring init MODEL TABLE does"
+        return cls([Problem(f"job file {path}", "it holds no fields", fix)])
 
     @classmethod
     def not_allowed(cls, thing: str, why: str, origin: str, patterns: Sequence[str]) -> JobError:
@@ -144,9 +184,43 @@ class JobError(RequestError):
         return cls([Problem(thing, cause, f"take one of {listed(patterns)}, or ask whoever set them")])
 
     @classmethod
+    def file_exists(cls, file: str) -> JobError:
+        return cls(
+            [Problem(f"job file {file}", "it is there already", "give another --file, or --force to write over it")]
+        )
+
+    @classmethod
+    def frozen(cls, name: str) -> JobError:
+        fix = f"make another: ScoringJob.from_dict({{**job.model_dump(by_alias=True), {name!r}: ...}})"
+        return cls([Problem(name, "a job does not change once it is made", fix)])
+
+    @classmethod
     def bad_setting(cls, text: str) -> JobError:
         fix = "write --set field=value, or --set source.table=main.gold.flights"
         return cls([Problem(f"--set {text}", "not of the form field=value", fix)])
+
+    @classmethod
+    def undefined_parameter(cls, place: str, written: str, name: str) -> JobError:
+        fix = f"give --param {name}=VALUE (in Python: params={{{name!r}: ...}}), or set the environment variable {name}"
+        return cls([Problem(place, f"{written} has no value", fix)])
+
+    @classmethod
+    def unused_parameter(cls, name: str, used: Sequence[str]) -> JobError:
+        fix = (
+            near_fix(name, used, what="its parameters")
+            or f"write :{name} in SQL, without quotes, or ${{{name}}} in names; or leave it out"
+        )
+        return cls([Problem(f"parameter {name}", "the job has no place for it", fix)])
+
+    @classmethod
+    def variable_in_sql(cls, place: str, name: str) -> JobError:
+        cause = f"${{{name}}} would become a part of the SQL, whatever its text is"
+        return cls([Problem(place, cause, f"write :{name}, without quotes around it: SQL then takes it as a value")])
+
+    @classmethod
+    def bad_parameter(cls, name: str, cause: str) -> JobError:
+        fix = "give text, a number, true or false, a date (2026-11-25) or a time (2026-11-25T10:00:00, UTC)"
+        return cls([Problem(f"parameter {name}", cause, fix)])
 
     @classmethod
     def bad_levels(cls, feature: str, cause: str) -> JobError:
@@ -892,7 +966,7 @@ class FeatureTableError(RequestError):
     @classmethod
     def bad_default(cls, feature: str, type_: str) -> FeatureTableError:
         fix = f"log the model again with a default of type {type_}"
-        return cls([Problem(f"default of feature {feature!r}", f"it is no {type_}", fix)])
+        return cls([Problem(f"default of feature {feature!r}", f"it does not fit {type_}", fix)])
 
     @classmethod
     def bad_function(cls, function: str, feature: str, cause: str) -> FeatureTableError:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, TypedDict, get_args
 
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -20,19 +22,31 @@ from pydantic import (
     model_validator,
 )
 
-from spark_scoring.errors import JobError, Problem, near_fix
+from spark_scoring.errors import JobError, Problem
+from spark_scoring.job_problems import problems_of, refuse
+from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from pydantic_core import ErrorDetails
     from typing_extensions import Self
 
 
 Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]
 """Of ``spark_scoring.plan.outputs.METHODS``."""
+
+
+def _listed(value: object) -> object:
+    """One name where a list of one is meant."""
+    return (value,) if isinstance(value, str) else value
+
+
+Listed = BeforeValidator(_listed)
+"""Of a field that takes a list of names: one name will do."""
+_NAMES = 'names of columns, such as [id, day]; one that is not text to YAML in quotes, such as "1"'
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,9 +80,10 @@ def _yaml_cause(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return f"{type(error).__name__}, such as a character that YAML does not take"
-    return (
-        f"{getattr(error, 'problem', None) or 'it cannot be read'}, in line {mark.line + 1}, column {mark.column + 1}"
-    )
+    place = f"in line {mark.line + 1}, column {mark.column + 1}"
+    if (mark.buffer or "")[: mark.pointer + 1].rstrip("\0").endswith("${"):
+        return f'a value with ${{...}} needs quotes inside {{...}}, such as "${{ENV}}.gold.flights", {place}'
+    return f"{getattr(error, 'problem', None) or 'it cannot be read'}, {place}"
 
 
 def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -83,9 +98,9 @@ def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     except OSError as error:
         raise JobError.unreadable(str(path), error.strerror or str(error)) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise JobError.unreadable(str(path), f"not YAML: {_yaml_cause(error)}") from error
+        raise JobError.not_yaml(str(path), _yaml_cause(error)) from error
     if not isinstance(fields, dict):
-        raise JobError.unreadable(str(path), "it holds no fields")
+        raise JobError.no_fields(str(path))
     for text in overrides:
         _lay_over(fields, text)
     return fields
@@ -96,18 +111,31 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    takes: ClassVar[str] = ""
+    """What to write, for people; default: the names of its fields."""
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise JobError.frozen(name)
+
 
 class _Place(Fields):
-    """A table by name or by path."""
+    """A table by name or by path; a text alone is either."""
+
+    takes = "a table's name, a path with a slash, or a mapping such as {table: shop.orders}"
 
     table: str | None = None
     path: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return place_of(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _one_of_both(self) -> _Place:
         if not self._names_place():
-            msg = "give either table or path"
-            raise ValueError(msg)
+            cause = "it has neither table nor path" if self.table is None else "it has both table and path"
+            refuse(cause, "give one of them, such as table: shop.orders or path: data/orders")
         return self
 
     def _names_place(self) -> bool:
@@ -124,9 +152,11 @@ class SourceSettings(_Place):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    where: str | None = None
+    where: str | None = Field(default=None, description='SQL, such as "month >= 10"')
     """SQL condition; rows that it does not pass are not scored."""
-    version: int | None = Field(default=None, ge=0)
+    version: int | None = Field(
+        default=None, ge=0, description="a whole number, such as 3; without it, the newest version is read"
+    )
     timestamp: str | None = None
     """ISO 8601, UTC unless it has an offset: the version that was the newest then."""
     format: str | None = None
@@ -146,31 +176,37 @@ class SourceSettings(_Place):
 
     @model_validator(mode="after")
     def _fits_format(self) -> SourceSettings:
-        wrong = []
+        found = []
         if self.version is not None and self.timestamp is not None:
-            wrong.append("give version or timestamp, not both")
+            found.append(("it has both version and timestamp", "give one of them"))
         if self.table is not None and (self.format or self.ddl or self.options):
-            wrong.append("format, schema and options go with a path: a table has its own")
+            found.append(("format, schema and options go with a path: a table has its own", "leave them out"))
         elif self.format is None and (self.ddl or self.options):
-            wrong.append("schema and options go with a format, such as format: csv")
+            found.append(("schema and options go with a format", "add it, such as format: csv"))
         elif self.format is not None and (self.version is not None or self.timestamp is not None):
-            wrong.append("version and timestamp are of Delta tables: leave format out, or these")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+            found.append(("version and timestamp are of Delta tables", "leave them out, or leave format out"))
+        _raise_all(found)
         return self
+
+
+def _raise_all(found: Sequence[tuple[str, str]]) -> None:
+    """Causes and fixes of one place as one finding."""
+    if found:
+        causes, fixes = zip(*found, strict=True)
+        refuse("; ".join(causes), "; ".join(fixes))
 
 
 class OutputSettings(_Place):
     """Where the predictions go."""
 
     mode: Literal["append", "overwrite", "merge"] = "append"
-    key: tuple[str, ...] = ()
+    key: Annotated[tuple[str, ...], Listed] = Field(default=(), description=_NAMES)
     """Columns whose values tell the rows apart, for a merge; they are kept ones."""
-    replace_where: str | None = None
+    replace_where: str | None = Field(default=None, description='SQL, such as "month = 10"')
     """SQL condition on the output's columns: what an overwrite replaces; default: the whole table."""
     evolve: bool = False
     """Whether the table takes columns of the run that it lacks; overwritten as a whole, any other columns."""
-    keep: tuple[str, ...] | None = None
+    keep: Annotated[tuple[str, ...] | None, Listed] = Field(default=None, description=_NAMES)
     """Source columns written beside the predictions; default: all."""
     naming: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: model_id and timestamp, as its monitoring expects."""
@@ -180,26 +216,26 @@ class OutputSettings(_Place):
     @model_validator(mode="after")
     def _fits_mode(self) -> OutputSettings:
         if self.replace_where is not None and self.mode != "overwrite":
-            msg = "replace_where goes with mode: overwrite"
-            raise ValueError(msg)
-        if bool(self.key) != (self.mode == "merge"):
-            msg = (
-                "mode: merge needs a key: the columns that tell rows apart"
-                if not self.key
-                else "key goes with mode: merge"
-            )
-            raise ValueError(msg)
+            refuse("replace_where goes with mode: overwrite", "add mode: overwrite, or leave replace_where out")
+        if self.mode == "merge" and not self.key:
+            refuse("mode: merge has no key", "add the columns that tell rows apart, such as key: order_id")
+        if self.key and self.mode != "merge":
+            refuse("key goes with mode: merge", "add mode: merge, or leave key out")
         return self
 
 
 class FillSettings(Fields):
-    """A value that stands in; null is the model's own missing value."""
+    """A value that takes the place of another; null is the model's own missing value."""
+
+    takes = "{fill: <value>}"
 
     fill: StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
 class FeatureSettings(Fields):
     """The policy of one feature; what is left out follows the preset."""
+
+    takes = "a mapping such as {nulls: {fill: 0}, invalid: missing}"
 
     preset: Preset | None = None
     nulls: Literal["keep", "bad_row", "fail"] | FillSettings | None = None
@@ -218,6 +254,8 @@ class FeatureSettings(Fields):
 class IncrementalSettings(Fields):
     """How a job scores only what is new in its source; ``incremental: true`` takes the defaults."""
 
+    takes = "a mapping such as {changes: follow}"
+
     checkpoint: str | None = None
     """Folder of the stream's own state; default: ``_spark_scoring`` in the output's folder."""
     changes: Literal["refuse", "ignore", "follow"] = "refuse"
@@ -232,28 +270,64 @@ class IncrementalSettings(Fields):
 class Job(Fields):
     """What people write as a YAML file: read with every problem at once, and written back."""
 
+    sql_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold SQL, such as ``columns.*``: parameters are values there."""
+
+    @model_validator(mode="wrap")
     @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
-        """The job of a YAML file, with settings of the form ``a.b=value`` laid over it.
+    def _in_our_words(cls, value: Any, read: Callable[[Any], Self]) -> Self:
+        try:
+            job = read(value)
+        except ValidationError as error:
+            raise JobError(problems_of(error, cls)) from None  # its text is pydantic's, and holds values
+        if conflicts := job.conflicts():
+            raise JobError(conflicts)
+        return job
+
+    def conflicts(self) -> list[Problem]:
+        """Fields that are right by themselves and do not go together."""
+        return []
+
+    @classmethod
+    def from_yaml(
+        cls, path: str | Path, overrides: Sequence[str] = (), params: Mapping[str, Value] | None = None
+    ) -> Self:
+        """The job of a YAML file.
+
+        Args:
+            path: the file.
+            overrides: settings of the form ``a.b=value``, laid over it.
+            params: values of ``${DAY}`` in names and ``:day`` in SQL; others are of the environment.
 
         Raises:
-            JobError: with every field that is unknown, missing or wrong.
+            JobError: with every field that is unknown, missing or wrong, and every parameter without a value.
 
         """
-        return cls.from_dict(read_fields(path, overrides))
+        return cls.from_file_fields(read_fields(path, overrides), params or {})
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
+    def from_file_fields(cls, fields: dict[str, Any], params: Mapping[str, Value]) -> Self:
+        """The job of a file's fields; see ``from_yaml``."""
+        parameters = Parameters(params)
+        filled = parameters.fill(fields, cls.sql_fields)
+        problems = [problem for error in parameters.errors for problem in error.problems]
+        try:
+            job = cls.from_dict(filled)
+        except JobError as error:
+            raise JobError([*problems, *error.problems]) from None
+        if problems:
+            raise JobError(problems)
+        return job
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """The job of a mapping.
 
         Raises:
             JobError: with every field that is unknown, missing or wrong.
 
         """
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            raise JobError(_problems(error, cls)) from error
+        return cls.model_validate(fields)
 
     def to_yaml(self) -> str:
         """The job as YAML, without the settings that are as by default."""
@@ -264,22 +338,30 @@ class Job(Fields):
 class ScoringJob(Job):
     """A whole job. Every field can be set on the command line: ``--set output.mode=overwrite``."""
 
+    sql_fields = ("source.where", "output.replace_where", "columns.*")
+
     name: str | None = None
     """What the job is called in the ledger; two jobs of other names never stand in for each other."""
-    model: str
-    expect_digest: Annotated[str, Field(pattern="^[0-9a-fA-F]{12,64}$")] | None = None
+    model: str = Field(description="the model's URI, such as models:/main.ml.delay@champion")
+    expect_digest: str | None = None
     """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""
-    allow_models: tuple[str, ...] | None = None
+    allow_models: Annotated[tuple[str, ...] | None, Listed] = None
     """Patterns of names or URIs; the job loads no other model. ``SPARK_SCORING_ALLOW_MODELS`` holds besides."""
     source: SourceSettings
     output: OutputSettings
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={}, description='SQL per feature, such as {dep_hour: "hour(dep_time)"}')
     """A SQL expression per feature whose column has another name or needs work."""
-    policy: Preset | dict[str, Preset | FeatureSettings] = "strict"
+    policy: Preset | dict[str, Preset | FeatureSettings] = Field(
+        default="strict", description="strict, lenient, or a choice per feature, such as {visits: {nulls: {fill: 0}}}"
+    )
     """A preset, or a choice per feature; ``"*"`` names all others."""
-    categories: dict[str, tuple[Any, ...]] = {}
+    categories: dict[str, tuple[Any, ...]] = Field(
+        default={}, description="the levels of each feature in the order of training, such as {carrier: [AA, DL]}"
+    )
     """Levels in the order of training, per category feature whose levels the model does not hold."""
-    predict: tuple[Method, ...] = Field(default=("predict",), min_length=1)
+    predict: Annotated[tuple[Method, ...], Listed] = Field(
+        default=("predict",), min_length=1, description=f"one or more of {', '.join(get_args(Method))}"
+    )
     params: dict[str, Any] = {}
     """Inference parameters of the model's signature."""
     per_class: PerClass = "array"
@@ -287,7 +369,9 @@ class ScoringJob(Job):
     bad_rows: Literal["keep", "quarantine", "fail"] = "keep"
     """``keep``: written with a null prediction and the reason in ``scoring_error``; ``quarantine``: the same, but to
     ``<output>_quarantine``; ``fail``: the first one stops the run."""
-    max_bad_rows: StrictInt | StrictFloat | None = None
+    max_bad_rows: StrictInt | StrictFloat | None = Field(
+        default=None, description="a number of rows (100), or a share of them (0.01, or 1%)"
+    )
     """Rows, or a share of them (0.01), above which the run stops before anything is committed. Default: half of
     the rows; of an incremental job, half of each micro-batch that has 100 rows or more. A run in which every row is bad
     stops in any case. A micro-batch in which every row is bad is judged by this limit."""
@@ -309,39 +393,63 @@ class ScoringJob(Job):
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
 
+    @field_validator("expect_digest")
+    @classmethod
+    def _is_digest(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("[0-9a-fA-F]{12,64}", value):
+            refuse("it is not a digest", "give 12 to 64 of the characters 0-9 and a-f, in quotes; the plan shows it")
+        return value
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _from_policy(cls, value: object) -> object:
+        return policy_fields(value)
+
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _from_arrays(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        if any(isinstance(levels, set | frozenset) for levels in value.values()):
+            refuse("a set has no order", "give lists, in the order of training, such as {carrier: [AA, DL]}")
+        return {name: levels.tolist() if hasattr(levels, "tolist") else levels for name, levels in value.items()}
+
+    @field_validator("max_bad_rows", mode="before")
+    @classmethod
+    def _from_percent(cls, value: object) -> object:
+        percent = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+        return float(percent[1]) / 100 if percent else value
+
     @field_validator("max_bad_rows")
     @classmethod
     def _rows_or_share(cls, value: float | None) -> float | None:
-        if value is not None and (value < 0 or (isinstance(value, float) and value > 1)):
-            msg = "give a number of rows, or a share of them between 0.0 and 1.0"
-            raise ValueError(msg)
+        if value is not None and not (value >= 0 and (isinstance(value, int) or value <= 1)):
+            refuse("it is neither a number of rows nor a share of them", "give rows (100), or a share (0.01, or 1%)")
         return value
 
-    @model_validator(mode="after")
-    def _one_limit(self) -> ScoringJob:
-        if self.bad_rows == "fail" and self.max_bad_rows is not None:
-            msg = "max_bad_rows goes with bad_rows: keep or quarantine; fail allows none"
-            raise ValueError(msg)
-        return self
+    def conflicts(self) -> list[Problem]:
+        """Fields that are right by themselves and do not go together."""
+        return [Problem(*conflict) for conflict in (*self._limit_conflicts(), *self._increment_conflicts())]
 
-    @model_validator(mode="after")
-    def _fits_incremental(self) -> ScoringJob:
+    def _limit_conflicts(self) -> Iterator[tuple[str, str, str]]:
+        if self.bad_rows == "fail" and self.max_bad_rows is not None:
+            yield "max_bad_rows", "bad_rows: fail allows none", "leave max_bad_rows out, or write bad_rows: keep"
+
+    def _increment_conflicts(self) -> Iterator[tuple[str, str, str]]:
         settings = self.increments
         if settings is None:
-            return self
-        wrong = []
+            return
         if self.output.mode == "overwrite":
-            wrong.append("it adds to its output: take mode: append or merge")
+            yield "incremental", "it adds to its output, which an overwrite replaces", "take mode: append or merge"
         if self.source.format is not None:
-            wrong.append("it reads what is new in a Delta table: leave source.format out, or write a Delta table first")
+            fix = "leave source.format out, or write a Delta table first"
+            yield "incremental", "it reads what is new in a Delta table, and no other format", fix
         if self.source.version is not None or self.source.timestamp is not None:
-            wrong.append("it reads whatever is new: leave source.version and source.timestamp out")
+            fix = "leave source.version and source.timestamp out"
+            yield "incremental", "it reads whatever is new, and not one version", fix
         if settings.changes == "follow" and self.output.mode == "append":
-            wrong.append("changes: follow finds the rows that it changes by a key: take mode: merge")
-        if wrong:
-            msg = f"incremental does not go with this: {'; '.join(wrong)}"
-            raise ValueError(msg)
-        return self
+            fix = "take mode: merge with a key, such as key: order_id"
+            yield "incremental", "changes: follow finds the rows that it changes by a key", fix
 
     @property
     def increments(self) -> IncrementalSettings | None:
@@ -361,6 +469,46 @@ class ScoringJob(Job):
         return Policy.of(choices)
 
 
+class Place(TypedDict):
+    """A table by name, or by path."""
+
+    table: str | None
+    path: str | None
+
+
+def place_of(text: str) -> Place:
+    """A table's name, or its path if it has a slash, as ``resolve`` takes it."""
+    is_path = ("/" in text or "\\" in text) and not text.startswith("`")
+    return {"table": None if is_path else text, "path": text if is_path else None}
+
+
+def checked_policy(policy: object) -> Policy:
+    """A policy in any of its forms.
+
+    Raises:
+        JobError: with every choice that is not one.
+
+    """
+    return ScoringJob.from_dict({"model": "m", "source": "s", "output": "o", "policy": policy}).scoring_policy()
+
+
+def policy_fields(policy: object) -> object:
+    """A policy of Python's values as the fields that YAML has for it; what is not one stays as it is."""
+    match policy:
+        case Policy():
+            return policy_fields({"*": policy.default, **dict(policy.features)})
+        case FeaturePolicy():
+            choices = {name: getattr(policy, name) for name in ("preset", "nulls", "invalid", "absent")}
+            return {name: policy_fields(choice) for name, choice in choices.items() if choice is not None}
+        case Fill():
+            value: Any = policy.value
+            return {"fill": value.item() if hasattr(value, "item") else value}
+        case Mapping():
+            return {name: policy_fields(choice) for name, choice in policy.items()}
+        case _:
+            return policy
+
+
 def _lay_over(fields: dict[str, Any], text: str) -> None:
     """One ``a.b=value`` setting; the value is read as YAML."""
     path, equals, value = text.partition("=")
@@ -378,76 +526,3 @@ def _lay_over(fields: dict[str, Any], text: str) -> None:
         fields[names[-1]] = yaml.load(value, Loader=_Loader)  # noqa: S506  a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError.bad_setting(text) from error
-
-
-def _problems(error: ValidationError, job: type[Job]) -> list[Problem]:
-    """Pydantic's findings, one per field: of the branches of a union only what says most."""
-    found: dict[str, Problem] = {}
-    for detail in error.errors(include_url=False, include_input=False):
-        thing, problem = _problem(detail, job)
-        found.setdefault(thing, problem)
-    return [problem for thing, problem in found.items() if not any(other.startswith(f"{thing}.") for other in found)]
-
-
-def _problem(detail: ErrorDetails, job: type[Job]) -> tuple[str, Problem]:
-    names, home = _place(job, detail["loc"])
-    thing = ".".join(names) or "job"
-    match detail["type"]:
-        case "extra_forbidden":
-            known = [field.alias or name for name, field in home.model_fields.items()] if _is_model(home) else []
-            return thing, Problem(thing, "no such field", near_fix(names[-1], known, what="fields") or "leave it out")
-        case "missing":
-            home = ".".join(names[:-1]) or "the job"
-            return thing, Problem(thing, "this field is missing", f"add {names[-1]} to {home}")
-        case "literal_error":
-            return thing, Problem(thing, "not one of its values", f"give {detail['ctx']['expected']}")
-        case _:
-            cause = detail["msg"].removeprefix("Value error, ")
-            return thing, Problem(thing, cause, "see the job file's fields in the README")
-
-
-def _place(job: type[Job], location: Sequence[int | str]) -> tuple[list[str], Any]:
-    """The names of the fields and keys that lead to a place of the job, and the model that holds the last one.
-
-    Pydantic's location names the branches of unions, too; which of its parts do is told by the type they stand in,
-    as a feature may be called like a branch.
-    """
-    names: list[str] = []
-    home: Any = job
-    type_: Any = job
-    for part in location:
-        members = [member for member in get_args(type_) if member is not type(None)] if _is_union(type_) else []
-        if len(members) > 1:
-            type_ = next((m for m in members if _is_branch(m, str(part))), None)
-            continue
-        type_ = members[0] if members else type_
-        names.append(str(part))
-        home = type_
-        type_ = _inner_type(type_, part)
-    return names, home
-
-
-def _is_union(type_: Any) -> bool:
-    return get_origin(type_) in (Union, UnionType)
-
-
-def _is_branch(member: Any, label: str) -> bool:
-    """Whether pydantic calls a member of a union so."""
-    if _is_model(member):
-        return member.__name__ in label
-    origin = get_origin(member)
-    name = str(getattr(origin or member, "__name__", member)).lower()
-    return label.split("[", maxsplit=1)[0].lower() == name
-
-
-def _inner_type(type_: Any, part: int | str) -> Any:
-    """The type of a field of a model, or of what a list, tuple or mapping holds."""
-    if _is_model(type_):
-        found = [field for name, field in type_.model_fields.items() if str(part) in (name, field.alias)]
-        return found[0].annotation if found else None
-    inside = [argument for argument in get_args(type_) if argument is not Ellipsis]
-    return inside[-1] if inside else None
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.identity import Identity
-from spark_scoring.plan.explain import as_text, plan_page, plan_summary, plan_view
+from spark_scoring.plan.explain import plan_html, plan_page, plan_summary, plan_view
 from spark_scoring.redact import redact
+from spark_scoring.screen import Shown, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ class Increments:
 
 
 @dataclass(frozen=True)
-class JobPlan:
+class JobPlan(Shown):
     """A job that can run: its scoring plan, its pinned source and its checked output."""
 
     scoring: ScoringPlan
@@ -123,6 +124,12 @@ class JobPlan:
         for label, text in self._places().items():
             places.add_row(label, Text(text))
         return places
+
+    def __repr__(self) -> str:
+        return f"<JobPlan {self.source.ref.text} to {self.target.ref.text} by {self.scoring!r}>"
+
+    def _repr_html_(self) -> str:
+        return plan_html(self.scoring, self._places())
 
     def to_html(self) -> str:
         """What the run will read, do and write, as a whole HTML page, escaped."""

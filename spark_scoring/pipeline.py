@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
@@ -10,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
 
+from spark_scoring.arguments import check_frame, check_order, choices_of, job_of
 from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
 from spark_scoring.delta.settings import is_case_sensitive
@@ -32,12 +35,13 @@ from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.identity import Identity, find_identity
 from spark_scoring.incremental import plan_increments, score_increments
+from spark_scoring.job import place_of
 from spark_scoring.job_plan import LINEAGE, JobPlan
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
-from spark_scoring.plan.policy import FeaturePolicy, Policy, Preset
+from spark_scoring.proposal import job_text, propose
 from spark_scoring.running import carry_out, check_output, written_schema
 from spark_scoring.session import get_session, launch_early
 
@@ -51,7 +55,10 @@ if TYPE_CHECKING:
     from spark_scoring.job import ScoringJob
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.types import Levels
+    from spark_scoring.parameters import Value
     from spark_scoring.plan.outputs import PerClass
+    from spark_scoring.plan.policy import PolicyLike
+    from spark_scoring.proposal import Ask
     from spark_scoring.report.run import RunReport
 
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
@@ -61,10 +68,10 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
     model: str,
     table: StructType | DataFrame,
     *,
-    policy: Policy | Preset | Mapping[str, FeaturePolicy] = "strict",
+    policy: PolicyLike = "strict",
     columns: Mapping[str, str] | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
-    predict: Sequence[str] = ("predict",),
+    predict: str | Sequence[str] = "predict",
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
     rehearse: bool = True,
@@ -81,12 +88,13 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         model: ``models:/name/version``, ``models:/name@alias``, ``runs:/...``, an artifact's URI (``s3:``, ``dbfs:``,
             ...) or a model folder; see ``model.registry.resolve_model``.
         table: the DataFrame, or its schema.
-        policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others).
+        policy: ``strict``, ``lenient``, or a policy per feature (``"*"``: all others), as a job file has it
+            (``{"visits": {"nulls": {"fill": 0}}}``) or as ``FeaturePolicy``.
         columns: a SQL expression per feature whose column has another name or needs work; needs a session, as does
             a model with feature lookups.
         categories: levels in the order of training, per category feature whose levels the model does not hold.
         predict: ``predict`` and other methods of the native model: ``predict_proba``, ``predict_log_proba``,
-            ``decision_function``, ``score_samples``; all in one pass over the data.
+            ``decision_function``, ``score_samples``; all in one pass over the data. One name, or several.
         params: inference parameters of the model's signature.
         per_class: probabilities as one ``array`` column, or as ``columns``, one for each class.
         rehearse: whether the model is called on a few rows of its saved input example, or on made-up ones, to see
@@ -96,38 +104,60 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
 
     Raises:
+        RequestError: an argument is wrong; it is checked as a job file's field is.
         ModelError: the model cannot be found, read or loaded.
         PlanError: with everything that keeps it from scoring this table; or that it would score wrong, by the
             rehearsal (under ``lenient`` a note).
 
     """
-    spec = read_spec(resolve_model(model, tracking_uri=tracking_uri, registry_uri=registry_uri))
+    check_order(table, model, "plan_scoring(model, df)")
+    check_frame(table, schema_too=True)
+    choices = choices_of(
+        model,
+        policy=policy,
+        columns=columns,
+        categories=categories,
+        predict=predict,
+        params=params,
+        per_class=per_class,
+        rehearse=rehearse,
+        batch_dependent=batch_dependent,
+        show_model_error=show_model_error,
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+    )
+    return _plan_of_choices(choices, table)
+
+
+def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> ScoringPlan:
+    """The plan of a table with what a job says of the model and the features."""
+    spec = read_spec(resolve_model(choices.model, tracking_uri=choices.tracking_uri, registry_uri=choices.registry_uri))
     schema = table if isinstance(table, StructType) else table.schema
     problems = Gathering()
     expressions = {}
     lookups = None
     if spec.features is not None:
         lookups, schema = plan_features(_frame_of(table), spec.features)
-    if columns:
+    if choices.columns:
         frame = _frame_of(table if lookups is None else schema)
-        expressions = _typed_expressions(frame, columns, problems)
+        expressions = _typed_expressions(frame, choices.columns, problems)
     problems.raise_all()
     request = Request(
-        policy=Policy.of(policy),
+        policy=choices.scoring_policy(),
         expressions=expressions,
-        categories=_levels(categories or {}),
-        methods=tuple(predict),
-        params=params or {},
-        per_class=per_class,
-        case_sensitive=isinstance(table, DataFrame) and is_case_sensitive(table.sparkSession),
+        categories=_levels(choices.categories),
+        methods=choices.predict,
+        params=choices.params,
+        per_class=choices.per_class,
+        case_sensitive=not isinstance(table, StructType) and is_case_sensitive(table.sparkSession),
         lookups=lookups,
     )
     return rehearsed(
         make_plan(spec, schema, request),
         policy=request.policy,
-        rehearse=rehearse,
-        batch_dependent=batch_dependent,
-        show_model_error=show_model_error,
+        rehearse=choices.rehearse,
+        batch_dependent=choices.batch_dependent,
+        show_model_error=choices.show_model_error,
     )
 
 
@@ -140,10 +170,10 @@ def score_batch(  # noqa: PLR0913  keyword-only
     df: DataFrame,
     model: str,
     *,
-    policy: Policy | Preset | Mapping[str, FeaturePolicy] = "strict",
+    policy: PolicyLike = "strict",
     columns: Mapping[str, str] | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
-    predict: Sequence[str] = ("predict",),
+    predict: str | Sequence[str] = "predict",
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
     stage: StageName = "udf",
@@ -171,34 +201,88 @@ def score_batch(  # noqa: PLR0913  keyword-only
         OutputError: ``df`` already has a column of an added one's name.
 
     """
-    plan = plan_scoring(
+    check_order(df, model, "score_batch(df, model)")
+    check_frame(df)
+    choices = choices_of(
         model,
-        df,
+        names,
         policy=policy,
         columns=columns,
         categories=categories,
         predict=predict,
         params=params,
         per_class=per_class,
+        stage=stage,
         rehearse=rehearse,
         batch_dependent=batch_dependent,
         show_model_error=show_model_error,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )
+    plan = _plan_of_choices(choices, df)
     added = _renamed([o.name for o in plan.outputs], names or {})
     _check_names(df.columns, added, case_sensitive=is_case_sensitive(df.sparkSession))
     rows = df if plan.lookups is None else add_features(df, plan.lookups)
-    return score_frame(rows, plan, stage=stage, keep=df.columns, names=names, show_model_error=show_model_error)
+    return score_frame(
+        rows, plan, stage=choices.stage, keep=df.columns, names=names, show_model_error=choices.show_model_error
+    )
 
 
-def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
+def propose_job(
+    model: str,
+    table: str,
+    output: str | None,
+    file: Path | None,
+    ask: Ask | None,
+    settings: Mapping[str, str | None],
+) -> tuple[Path, str, list[str]]:
+    """A job file's path and text for a model and a table, and what to tell of it. Reads no rows, writes nothing.
+
+    Raises:
+        RequestError: with every problem of the model and the table.
+
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    uris = {name: given.get(name) for name in ("tracking_uri", "registry_uri")}
+    spark = get_session(given.get("warehouse"))
+    problems = Gathering()
+    source = spec = None
+    with problems.attempt():
+        source = pin_source(spark, **place_of(table))
+    with problems.attempt():
+        spec = read_spec(resolve_model(model, **uris))
+    if source is None or spec is None:
+        raise RequestError(problems.problems)
+    columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
+    proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
+    places = {
+        "source": place_of(table),
+        "output": place_of(output) if output else with_suffix("_scored", **place_of(table)),
+    }
+    if file is None:
+        last = (spec.name or place_of(table)["table"] or "job").rpartition(".")[2]
+        file = Path(re.sub(r"[^\w-]+", "_", last) + ".yml")
+    return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), proposal.told()
+
+
+def plan_job(
+    job: ScoringJob | Mapping[str, Any] | str | Path,
+    spark: SparkSession | None = None,
+    *,
+    params: Mapping[str, Value] | None = None,
+) -> JobPlan:
     """Plan a job: pin its model and source, check its output. Reads no row of the source, writes nothing.
+
+    Args:
+        job: the job, a mapping of its fields, or the path of its YAML file.
+        spark: the session; default: the active one, else a new local one.
+        params: of a YAML file: the values of ``${DAY}`` in names and ``:day`` in SQL.
 
     Raises:
         RequestError: with every problem of model, source, plan and output that can be known at once.
 
     """
+    job = job_of(job, spark, params)
     if spark is None:
         launch_early(job.warehouse)
     problems = Gathering()
@@ -377,9 +461,10 @@ def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql]
 
 
 def run_job(
-    job: ScoringJob | JobPlan,
+    job: ScoringJob | JobPlan | Mapping[str, Any] | str | Path,
     spark: SparkSession | None = None,
     *,
+    params: Mapping[str, Value] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_batch: Callable[[RunReport], None] | None = None,
     until: threading.Event | None = None,
@@ -387,8 +472,9 @@ def run_job(
     """Score a Delta table into another one, in one commit; of an incremental job, what is new, in one for each batch.
 
     Args:
-        job: the job, or its plan from ``plan_job``.
+        job: the job, a mapping of its fields, the path of its YAML file, or its plan from ``plan_job``.
         spark: the session; default: the active one, else a new local one.
+        params: of a YAML file: the values of ``${DAY}`` in names and ``:day`` in SQL.
         on_progress: called now and then from another thread with (finished tasks, all tasks).
         on_batch: of an incremental job: called with the report of each micro-batch once it is committed.
         until: an incremental job keeps going until this is set, and ends with the batch that it is at. The model's
@@ -399,7 +485,9 @@ def run_job(
         RunError: the run failed; nothing was committed, unless the text says so. Batches before it are.
 
     """
-    plan = job if isinstance(job, JobPlan) else plan_job(job, spark)
+    if isinstance(job, JobPlan) and params:
+        raise RequestError.params_of_a_file()
+    plan = job if isinstance(job, JobPlan) else plan_job(job, spark, params=params)
     if plan.increments is not None:
         return score_increments(
             plan,

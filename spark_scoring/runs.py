@@ -10,11 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.delta.ledger import read_commits
-from spark_scoring.delta.names import place_of, resolve
+from spark_scoring.delta.names import resolve
 from spark_scoring.delta.rollback import RolledBack
 from spark_scoring.delta.rollback import roll_back as take_back
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.errors import HistoryError
+from spark_scoring.job import place_of
+from spark_scoring.screen import Shown
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
@@ -50,8 +52,23 @@ class RunRecord:
     quarantined: int
     rolled_back: bool
 
+    def __repr__(self) -> str:
+        undone = ", rolled back" if self.rolled_back else ""
+        return f"<RunRecord {self.run_id}: {self.mode} at version {self.version}, {self.rows_written:,} rows{undone}>"
 
-def run_history(table: str, spark: SparkSession | None = None, *, limit: int | None = None) -> list[RunRecord]:
+
+class RunHistory(Shown, list[RunRecord]):
+    """The runs of a table, newest first: a list that a notebook shows as a table."""
+
+    def view(self) -> Table:
+        """One run a line."""
+        return history_view(self)
+
+    def __repr__(self) -> str:
+        return f"<RunHistory of {len(self)} run{'' if len(self) == 1 else 's'}>"
+
+
+def run_history(table: str, spark: SparkSession | None = None, *, limit: int | None = None) -> RunHistory:
     """The runs of a table, newest first; as far as its log reaches back.
 
     Args:
@@ -67,11 +84,11 @@ def run_history(table: str, spark: SparkSession | None = None, *, limit: int | N
     ref = _table(spark, table)
     commits = read_commits(spark, ref, limit)
     taken_back = {commit.rolled_back for commit in commits}
-    return [
+    return RunHistory(
         _record(commit, commit.facts, rolled_back=commit.facts.run_id in taken_back)
         for commit in commits
         if commit.facts is not None
-    ]
+    )
 
 
 def roll_back(table: str, run_id: str, spark: SparkSession | None = None) -> list[RolledBack]:

@@ -8,11 +8,13 @@ from spark_scoring.job import ScoringJob, read_fields
 from spark_scoring.parsing import can_be_parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from spark_scoring.parameters import Value
 
-def validate_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
+
+def validate_file(path: Path, overrides: Sequence[str] = (), params: Mapping[str, Value] | None = None) -> list[str]:
     """Read a scoring or a training job, and say in a few lines what was read.
 
     Raises:
@@ -23,9 +25,9 @@ def validate_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
     if "estimator" in fields:
         from spark_scoring.registration.training import TrainingJob
 
-        training = TrainingJob.from_dict(fields)
+        training = TrainingJob.from_file_fields(fields, params or {})
         return [f"{path} is a training job: {training.name} from {training.source.text}"]
-    job = ScoringJob.from_dict(fields)
+    job = ScoringJob.from_file_fields(fields, params or {})
     written = {"source.where": job.source.where, "output.replace_where": job.output.replace_where}
     written |= {f"columns.{feature}": sql for feature, sql in job.columns.items()}
     doubts = [

@@ -67,12 +67,6 @@ def split_name(name: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def place_of(text: str) -> dict[str, str | None]:
-    """A table's name, or its path if it has a slash, as ``resolve`` takes it."""
-    is_path = "/" in text and not text.startswith("`")
-    return {"table": None if is_path else text, "path": text if is_path else None}
-
-
 def with_suffix(suffix: str, *, table: str | None = None, path: str | None = None) -> dict[str, str | None]:
     """The table or path beside another one: ``main.ml.delay`` -> ``main.ml.delay_quarantine``."""
     if path is not None:

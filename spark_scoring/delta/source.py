@@ -244,7 +244,7 @@ def _micros(timestamp: str) -> int:
         moment = dt.datetime.fromisoformat(timestamp.replace("Z", "+00:00"))  # Python 3.10 knows no Z
     except ValueError as error:
         fix = "write it like 2026-01-31T23:59:59 (UTC) or with an offset"
-        raise JobError([Problem("source.timestamp", f"{timestamp!r} is no ISO 8601 time", fix)]) from error
+        raise JobError([Problem("source.timestamp", f"{timestamp!r} is not an ISO 8601 time", fix)]) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.timezone.utc)
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)) // dt.timedelta(microseconds=1)

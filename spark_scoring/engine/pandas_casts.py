@@ -25,12 +25,13 @@ from pyspark.sql.types import NullType, Row, StructField, StructType
 from spark_scoring.engine.casts import LANE_TYPES
 from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, NUMPY_TYPES, WorkerPlan, build_input, objects
 from spark_scoring.errors import Gathering, JobError, PlanError, PolicyError, Problem
+from spark_scoring.job import checked_policy
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import ModelSpec, signature_inputs
 from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneOf, Tensor
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.plan.planner import Request, make_plan
-from spark_scoring.plan.policy import Fill, Policy
+from spark_scoring.plan.policy import Fill
 from spark_scoring.plan.reasons import SEPARATOR, reason_text
 from spark_scoring.plan.rules import kind_of
 from spark_scoring.sql import quote
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.types import Level, Levels, ModelType
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
-    from spark_scoring.plan.policy import FeaturePolicy, Preset
+    from spark_scoring.plan.policy import PolicyLike
     from spark_scoring.plan.rules import Cell, Conversion
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -111,7 +112,7 @@ class _Lane:
 def prepare_features(
     frame: pd.DataFrame,
     signature: ModelSignature,
-    policy: Policy | Preset | Mapping[str, FeaturePolicy] = "strict",
+    policy: PolicyLike = "strict",
     *,
     schema: StructType | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
@@ -129,13 +130,14 @@ def prepare_features(
             model itself can say that it takes a pandas Categorical (``prepare_frame`` with its plan).
 
     Raises:
+        JobError: a choice of the policy is not one.
         PlanError: with everything that keeps the frame from being prepared.
         PolicyError: a value on which the policy of its feature is to fail.
 
     """
     spec = _spec_of(signature)
     known = frame_schema(frame, schema, {feature.name.lower() for feature in spec.inputs})
-    request = Request(policy=Policy.of(policy), categories=_levels(categories or {}), methods=())
+    request = Request(policy=checked_policy(policy), categories=_levels(categories or {}), methods=())
     return prepare_frame(frame, make_plan(spec, known, request), known)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from spark_scoring.plan.policy import Fill
 from spark_scoring.redact import printable
-from spark_scoring.screen import SafeConsole
+from spark_scoring.screen import as_text
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ _STYLES: dict[Verdict, str] = {
     "default": "magenta",
     "refused": "red",
 }
-_WIDTH = 120
 _SHOWN_TYPE = 28
 _SHOWN_SQL = 40
 """Characters of a type or an expression in the table of the text; what is longer is written out below it."""
@@ -72,13 +70,6 @@ def plan_text(plan: ScoringPlan) -> str:
     return as_text(plan_view(plan))
 
 
-def as_text(view: Group) -> str:
-    """A renderable as plain text, the same wherever it is printed."""
-    stream = io.StringIO()
-    SafeConsole(file=stream, width=_WIDTH, color_system=None, force_terminal=False).print(view)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
-
-
 def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
     """The plan as JSON types; the model's types as text."""
     model = plan.model
@@ -105,23 +96,23 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
     }
 
 
-def plan_html(plan: ScoringPlan) -> str:
-    """The plan as an HTML fragment: one ``section``, escaped, with its own style; no script, nothing loaded."""
-    return _rendered(plan, {})
-
-
-def plan_page(plan: ScoringPlan, places: Mapping[str, str]) -> str:
-    """The plan as a whole HTML page.
+def plan_html(plan: ScoringPlan, places: Mapping[str, str] | None = None) -> str:
+    """The plan as an HTML fragment: one ``section``, escaped, with its own style; no script, nothing loaded.
 
     Args:
         plan: the plan.
-        places: what stands above it, by label: where the rows come from and go to.
+        places: what is shown above it, by label: where the rows come from and go to.
 
     """
-    return _rendered(plan, places)
+    return _rendered(plan, places or {}, whole=False)
 
 
-def _rendered(plan: ScoringPlan, places: Mapping[str, str]) -> str:
+def plan_page(plan: ScoringPlan, places: Mapping[str, str]) -> str:
+    """The plan as a whole HTML page; see ``plan_html``."""
+    return _rendered(plan, places, whole=True)
+
+
+def _rendered(plan: ScoringPlan, places: Mapping[str, str], *, whole: bool) -> str:
     loader = PackageLoader("spark_scoring.plan", ".")
     environment = Environment(
         loader=loader,
@@ -131,6 +122,7 @@ def _rendered(plan: ScoringPlan, places: Mapping[str, str]) -> str:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     return environment.get_template("plan.html.j2").render(
+        whole=whole,
         places=places,
         plan=plan,
         title=_title(plan),

@@ -132,6 +132,16 @@ class ScoringPlan:
 
         return plan_text(self)
 
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __repr__(self) -> str:
+        model = f"{self.model.name or self.model.uri}{f' version {self.model.version}' if self.model.version else ''}"
+        return f"<ScoringPlan {self.hash[:12]} of {model}: {len(self.features)} features>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
     def to_html(self) -> str:
         """The plan as an HTML fragment, escaped."""
         from spark_scoring.plan.explain import plan_html
@@ -303,9 +313,11 @@ class _Binder:
             width = feature.type.width
             fix = f'say which: columns: {{{feature.name}: "<array column>"}}, or "struct(...)" of {width} columns'
             return Problem(thing, "the model takes one unnamed array, which no column can be bound to by name", fix)
-        near = near_fix(feature.name, self._schema.fieldNames(), what="columns")
+        near = near_fix(feature.name, self._schema.fieldNames(), what="columns") or "the table has no columns"
         fix = f'map it: columns: {{{feature.name}: "<column or SQL expression>"}}'
-        return Problem(thing, "the table has no such column", f"{near or 'the table has no columns'}; {fix}")
+        return Problem(
+            thing, "the table has no such column", f"{near} {fix}" if near.endswith("?") else f"{near}; {fix}"
+        )
 
     def _convert(
         self, feature: Feature, sql: str, type_: DataType, choice: FeaturePolicy, handling: Handling
@@ -391,7 +403,7 @@ def _fill_problem(thing: str, feature: Feature, handling: Handling, *, nullable:
     choices = {"nulls": handling.nulls, "invalid": handling.invalid, "absent": handling.absent}
     for when, action in choices.items():
         if isinstance(action, Fill) and not _fits(action.value, feature.type, nullable=nullable):
-            cause = f"policy {when}: the value {json.dumps(action.value)} is no {feature.type}"
+            cause = f"policy {when}: the value {json.dumps(action.value)} does not fit {feature.type}"
             return Problem(thing, cause, f"give a value of type {feature.type}")
     return None
 
@@ -451,7 +463,7 @@ def _param_problems(known: Sequence[Parameter], given: Mapping[str, Any]) -> lis
         known_type = parameter.type in DATA_TYPES
         if not is_list or (known_type and not all(_fits(v, parameter.type, nullable=False) for v in values)):
             wanted = f"a list of {parameter.type}" if parameter.listed else f"a {parameter.type}"
-            problems.append(Problem(f"params: {name}", f"its value is no {parameter.type}", f"give {wanted}"))
+            problems.append(Problem(f"params: {name}", f"its value is not {wanted}", f"give {wanted}"))
     return problems
 
 

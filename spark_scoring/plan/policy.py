@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from spark_scoring.model.types import ModelType
 
 Scalar = float | int | bool | str
@@ -66,6 +65,10 @@ class Policy:
         """The feature's own choice, else the default one; with a preset in any case."""
         choice = dict(self.features).get(name, self.default)
         return replace(choice, preset=choice.preset or self.default.preset or "strict")
+
+
+PolicyLike: TypeAlias = Policy | Preset | Mapping[str, FeaturePolicy | Preset | Mapping[str, Any]]
+"""A policy in its forms: with mappings, as a job file has it, or with ``FeaturePolicy``."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
     elsewhere = is_elsewhere(tracking_uri)
     with logging_at(tracking_uri, registry_uri) as mlflow_client:
         problems = Gathering()
-        problems.problems += request_problems(name, aliases)
+        problems.problems += request_problems(name, aliases, verify)
         problems.problems += environment_problems(pip_requirements, extra_pip_requirements, options)
         problems.problems += _training_set_problems(training_set, X, task)
         wrong_signature = _signature_problems(signature, input_example, X)

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.screen import Shown, as_text
+
 Severity = Literal["error", "warning", "note"]
 """error: scoring or registering it fails or is wrong. warning: it can. note: to know."""
 
@@ -56,7 +58,7 @@ _STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cy
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Shown):
     """One thing that is wrong, or that is good to know."""
 
     code: str
@@ -71,9 +73,16 @@ class Finding:
         """Of the code."""
         return CODES[self.code][0]
 
+    def __repr__(self) -> str:
+        return f"<Finding {self.code} ({self.severity}) of {self.thing}>"
+
+    def view(self) -> Group:
+        """The finding as a rich renderable."""
+        return Group(*_finding_blocks(self))
+
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Shown):
     """What the doctor found, the gravest first."""
 
     subject: str
@@ -86,10 +95,11 @@ class Diagnosis:
         """Whether nothing is an error."""
         return all(finding.severity != "error" for finding in self.findings)
 
+    def __repr__(self) -> str:
+        return f"<Diagnosis of {self.subject}: {_counted(self.findings)}>"
+
     def explain(self) -> str:
         """The findings as plain text."""
-        from spark_scoring.plan.explain import as_text
-
         return as_text(self.view())
 
     def view(self) -> Group:
@@ -110,16 +120,22 @@ def gravest_first(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def findings_view(subject: str, findings: tuple[Finding, ...], loaded: bool) -> Group:  # noqa: FBT001
     """A block per finding."""
-    counts = {severity: sum(f.severity == severity for f in findings) for severity in _STYLES}
-    counted = ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in counts.items() if n)
     unloaded = "" if loaded else " (not loaded: what needs that was not looked at)"
-    blocks: list[Text | Table] = [Text.assemble((subject, "bold"), f": {counted or 'nothing found'}{unloaded}")]
+    blocks: list[Text | Table] = [Text.assemble((subject, "bold"), f": {_counted(findings)}{unloaded}")]
     for finding in findings:
-        blocks.append(Text.assemble((finding.severity, _STYLES[finding.severity]), f" {finding.code}: {finding.thing}"))
-        details = Table.grid(padding=(0, 2))
-        rows = (("  cause", finding.cause), ("  fix", finding.fix), ("  seen", finding.evidence))
-        for label, text in rows:
-            if text:
-                details.add_row(label, Text(text))
-        blocks.append(details)
+        blocks += _finding_blocks(finding)
     return Group(*blocks)
+
+
+def _counted(findings: tuple[Finding, ...]) -> str:
+    counts = {severity: sum(f.severity == severity for f in findings) for severity in _STYLES}
+    return ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in counts.items() if n) or "nothing found"
+
+
+def _finding_blocks(finding: Finding) -> list[Text | Table]:
+    details = Table.grid(padding=(0, 2))
+    for label, text in (("  cause", finding.cause), ("  fix", finding.fix), ("  seen", finding.evidence)):
+        if text:
+            details.add_row(label, Text(text))
+    title = Text.assemble((finding.severity, _STYLES[finding.severity]), f" {finding.code}: {finding.thing}")
+    return [title, details]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.engine.process import Where
 from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
 from spark_scoring.model.recorded import RECORDED
 from spark_scoring.model.registry import pin_model, registry_name
@@ -29,6 +30,7 @@ from spark_scoring.registration.tracking import (
 from spark_scoring.registration.verification import check_raw_part, saved_example, verified
 from spark_scoring.registration.versions import alias_problems, move_alias, name_problems, register_version
 from spark_scoring.registration.zones import lost_zones
+from spark_scoring.screen import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -36,14 +38,13 @@ if TYPE_CHECKING:
 
     from mlflow import ActiveRun, MlflowClient
 
-    from spark_scoring.engine.process import Where
     from spark_scoring.registration.candidate import Candidate
     from spark_scoring.registration.frame import Inputs
     from spark_scoring.registration.verification import Proof
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
+class RegisteredModel(Shown):
     """A version that predicts, loaded back, what the model in memory predicts."""
 
     name: str
@@ -69,6 +70,9 @@ class RegisteredModel:
     def uri(self) -> str:
         """``models:/name/version``."""
         return f"models:/{self.name}/{self.version}"
+
+    def __repr__(self) -> str:
+        return f"<RegisteredModel {self.uri} ({self.flavor}, {self.algorithm})>"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -175,7 +179,7 @@ def register_model(  # noqa: PLR0913  keyword-only
     elsewhere = is_elsewhere(tracking_uri)
     with logging_at(tracking_uri, registry_uri) as client:
         problems = Gathering()
-        problems.problems += request_problems(name, aliases)
+        problems.problems += request_problems(name, aliases, verify)
         problems.problems += environment_problems(pip_requirements, extra_pip_requirements, options)
         candidate = None
         with problems.attempt():
@@ -315,12 +319,18 @@ def publish(
     )
 
 
-def request_problems(name: str, aliases: Sequence[str]) -> list[Problem]:
-    """What is wrong with the name and the aliases, before the registry is asked."""
+def request_problems(name: str, aliases: Sequence[str], verify: str = "apart") -> list[Problem]:
+    """What is wrong with the name, the aliases and the place of trial, before the registry is asked."""
     import mlflow
 
     registry = str(mlflow.get_registry_uri())
-    return [*name_problems(name, registry), *alias_problems(aliases, registry)]
+    known = get_args(Where)
+    wrong = (
+        []
+        if verify in known
+        else [Problem(f"verify {verify!r}", "there is no such choice", f"give {' or '.join(known)}")]
+    )
+    return [*wrong, *name_problems(name, registry), *alias_problems(aliases, registry)]
 
 
 def lookup_tables(training_set: Any) -> list[str]:

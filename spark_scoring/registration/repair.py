@@ -107,7 +107,7 @@ def repair_model(
         if target is None:
             raise RegistrationError.no_name(uri)
         problems = Gathering()
-        problems.problems += request_problems(target, aliases)
+        problems.problems += request_problems(target, aliases, verify)
         candidate = None
         with problems.attempt():
             candidate = _repaired(pinned, example, task, types or {}, columns or {})

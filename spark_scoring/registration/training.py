@@ -7,7 +7,7 @@ in both, and the frame has only types that a signature can say.
 from __future__ import annotations
 
 from datetime import timedelta  # noqa: TC003  pydantic wants it when the class is made
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from pyspark.sql import functions as F  # noqa: N812
@@ -16,7 +16,7 @@ from spark_scoring.delta.source import pin_source
 from spark_scoring.engine.process import Where  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import FeatureLookup, feature_client
-from spark_scoring.job import Fields, Job, SourceSettings
+from spark_scoring.job import Fields, Job, Listed, SourceSettings
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.flavors import flavor_of
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 class FeatureColumn(Fields):
     """A feature of a training job."""
 
+    takes = "a mapping such as {sql: price * 2, type: double}"
+
     sql: str | None = None
     """SQL expression over the table; default: the column of the feature's name."""
     type: str | None = None
@@ -53,7 +55,7 @@ class LookupSettings(Fields):
     table: str
     key: str | tuple[str, ...]
     """Columns of the source, in the order of the feature table's keys."""
-    features: tuple[str, ...] | None = None
+    features: Annotated[tuple[str, ...] | None, Listed] = None
     """Default: all of its columns but the keys."""
     rename: dict[str, str] = Field(default={})
     as_of: str | None = None
@@ -78,11 +80,24 @@ class LookupSettings(Fields):
 class TrainingJob(Job):
     """What to train on which rows, and how to register it. Every field can be set on the command line."""
 
+    sql_fields = (
+        "source.where",
+        "label",
+        "weights",
+        "groups",
+        "order_by",
+        "order_by.*",
+        "validation",
+        "features.*.sql",
+    )
+
     name: str
     """The registered model: catalog.schema.model."""
     task: Task
     source: SourceSettings
-    features: tuple[str, ...] | dict[str, str | FeatureColumn] = Field(min_length=1)
+    features: Annotated[tuple[str, ...] | dict[str, str | FeatureColumn], Listed] = Field(
+        min_length=1, description="columns, such as [price, visits], or types by name, such as {price: double}"
+    )
     """Columns; or feature -> type, or feature -> ``{sql: ..., type: ...}``."""
     lookups: tuple[LookupSettings, ...] = ()
     """Feature tables that some of the features come from; the model then scores from keys alone."""
@@ -93,7 +108,7 @@ class TrainingJob(Job):
     groups: str | None = None
     """SQL expression: the query that a row is of, for rankers; or what a search's ``cv`` keeps together. Rows are
     sorted by it."""
-    order_by: tuple[str, ...] = ()
+    order_by: Annotated[tuple[str, ...], Listed] = ()
     """SQL expressions that sort the rows, for models whose result depends on their order."""
     validation: str | None = None
     """SQL condition: rows that metrics are computed on, and that are not trained on."""
@@ -106,14 +121,14 @@ class TrainingJob(Job):
     """``space``: parameter -> values to try; ``class``: GridSearchCV (default), another search of scikit-learn, or
     ``package.module:name``; all else are its keywords, such as ``cv``, ``scoring``, ``n_iter``. The best estimator is
     registered."""
-    code_paths: tuple[str, ...] = ()
+    code_paths: Annotated[tuple[str, ...], Listed] = ()
     """Files and folders of the training code that the model needs when it scores; they are logged with it."""
     verify: Where = "apart"
     """Where the logged model is loaded and tried: in a process of its own, or in the job's, which is faster."""
     flavor: str | None = None
     alias: tuple[str, ...] | str = ()
     tags: dict[str, str] = Field(default={})
-    pip_requirements: tuple[str, ...] | None = None
+    pip_requirements: Annotated[tuple[str, ...] | None, Listed] = None
     experiment: str | None = None
     artifact_location: str | None = None
     """Where a new experiment keeps its artifacts; default: where the tracking server does."""

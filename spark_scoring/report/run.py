@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.screen import Shown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,7 +33,7 @@ class MergeChanges:
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunReport(Shown):
     """A run that has committed: rows in equal rows out, or it would have been an error."""
 
     run_id: str | None
@@ -111,6 +113,10 @@ class RunReport:
     def _batches(self) -> str:
         recovered = f", {self.recovered} of them committed by a run that died" if self.recovered else ""
         return f"{self.batches}{recovered}"
+
+    def __repr__(self) -> str:
+        done = "nothing to do" if self.skipped else "scored"
+        return f"<RunReport {self.run_id}: {done}, {self.rows_text()}, to {self.output} version {self.output_version}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""

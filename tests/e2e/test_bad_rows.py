@@ -14,7 +14,7 @@ from mlflow.types import ColSpec, Schema
 
 from spark_scoring import ScoringJob
 from spark_scoring.errors import JobError, RequestError, RunError
-from spark_scoring.plan.explain import as_text
+from spark_scoring.screen import as_text
 from tests.models import line_rows
 from tests.place import BAD, GOOD, ROWS, Place
 
@@ -215,5 +215,5 @@ def test_a_limit_is_rows_or_a_share(place: Place) -> None:
     for limit in (-1, 1.5, "many"):
         with pytest.raises(JobError, match="max_bad_rows"):
             place.job(max_bad_rows=limit)
-    with pytest.raises(JobError, match="max_bad_rows goes with bad_rows: keep or quarantine"):
+    with pytest.raises(JobError, match="max_bad_rows: bad_rows: fail allows none"):
         place.job(bad_rows="fail", max_bad_rows=3)

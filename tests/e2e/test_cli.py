@@ -136,7 +136,7 @@ def test_a_wrong_request_ends_with_status_2_and_all_problems(
     assert "has no version 9" in shown.err
     assert shown.out == ""
     assert run("score", job_file, "--set", "outputt.mode=append") == 2
-    assert "outputt: no such field\n   fix: did you mean output?" in capsys.readouterr().err
+    assert "outputt: there is no such field\n   fix: did you mean output?" in capsys.readouterr().err
 
 
 def test_a_failed_run_ends_with_status_1(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,3 +205,28 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     assert "delta-spark" in log.read_text()
     log.unlink()
     assert "delta-spark" not in done.stderr
+
+
+def test_init_writes_a_job_that_can_be_planned(
+    job_file: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = ScoringJob.from_yaml(job_file)
+    renamed = "SELECT * EXCEPT (id, price, ratio), id AS renamed_id, price AS `PRICE_`, ratio AS ratios FROM cli.orders"
+    spark.sql(f"CREATE OR REPLACE TABLE cli.renamed USING delta AS {renamed}")
+    file = tmp_path / "new.yml"
+    init = ("init", job.model, "main.cli.renamed", "--yes", "--file", file)
+    places = ("--tracking-uri", job.tracking_uri, "--warehouse", job.warehouse)
+    assert run(*init, *places) == 0
+    shown = capsys.readouterr().out
+    assert "feature price: PRICE_, by a like name" in shown
+    assert f"wrote {file}; now: spark-scoring plan" in shown
+    written = file.read_text(encoding="utf-8")
+    assert run(*init, *places) == 2
+    assert "it is there already" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == written
+    assert run(*init, *places, "--force") == 0
+    assert run("validate", file) == 0
+    assert run("plan", file, "--set", "source.where=count > :low", "--param", "low=-5") == 0
+    assert "where count > (-5)" in capsys.readouterr().out
+    found = ScoringJob.from_yaml(file)
+    assert (found.output.keep, found.columns) == (("renamed_id",), {"price": "PRICE_", "ratio": "ratios"})

@@ -140,7 +140,7 @@ def test_a_key_must_be_kept_and_goes_with_merge_only(clean: Place) -> None:
     for made in ("model_version", "PREDICTION"):
         with pytest.raises(RequestError, match=rf"output\.key: {made}: it is made by the run"):
             clean.run({"mode": "merge", "key": ["id", made]})
-    with pytest.raises(JobError, match="mode: merge needs a key"):
+    with pytest.raises(JobError, match="mode: merge has no key"):
         clean.job({"mode": "merge"})
     with pytest.raises(JobError, match="key goes with mode: merge"):
         clean.job({"key": ["id"]})

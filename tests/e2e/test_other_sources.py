@@ -308,7 +308,7 @@ def test_a_value_that_does_not_fit_its_type_stops_the_run(place: Place) -> None:
         ({"table": "a", "format": "csv"}, "format, schema and options go with a path"),
         ({"path": "a", "options": {"header": True}}, "schema and options go with a format"),
         ({"path": "a", "format": "csv", "version": 3}, "version and timestamp are of Delta tables"),
-        ({"path": "a", "table": "b", "format": "csv"}, "give either table or path"),
+        ({"path": "a", "table": "b", "format": "csv"}, "it has both table and path"),
         ({"path": "a", "format": "csv", "shema": "x INT"}, "did you mean schema?"),
     ],
 )

@@ -58,7 +58,7 @@ def message(job: dict[str, Any], **changes: Any) -> str:
             "it has no version 7\n   fix: versions 0 to 0 are in its history",
         ),
         ({"table": "main.wrong.orders", "timestamp": "1999-01-01"}, "no version as early as 1999-01-01"),
-        ({"table": "main.wrong.orders", "timestamp": "soon"}, "'soon' is no ISO 8601 time"),
+        ({"table": "main.wrong.orders", "timestamp": "soon"}, "'soon' is not an ISO 8601 time"),
         ({"table": "main.wrong.orders", "where": "pirce > 1"}, "where: 'pirce > 1' does not fit it"),
         ({"table": "main.wrong.orders", "where": "price >"}, "where: 'price >' does not fit it"),
     ],

@@ -178,10 +178,10 @@ def test_a_wrong_job_trains_nothing(spark: SparkSession, fields: Any, changes: A
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"tsk": "regression"}, "tsk: no such field\n   fix: did you mean task?"),
-        ({"features": {"a": {"slq": "b"}}}, "features.a.slq: no such field\n   fix: fields: sql, type"),
-        ({"task": "regresion"}, "task: not one of its values"),
-        ({"source": {"tabel": "x"}}, "source.tabel: no such field\n   fix: did you mean table?"),
+        ({"tsk": "regression"}, "tsk: there is no such field\n   fix: did you mean task?"),
+        ({"features": {"a": {"slq": "b"}}}, "features.a.slq: there is no such field\n   fix: fields: sql, type"),
+        ({"task": "regresion"}, "task: 'regresion' is not one of its values\n   fix: did you mean regression?"),
+        ({"source": {"tabel": "x"}}, "source.tabel: there is no such field\n   fix: did you mean table?"),
     ],
 )
 def test_fields_are_checked_at_once(fields: dict[str, Any], changes: dict[str, Any], expected: str) -> None:

@@ -485,7 +485,7 @@ def test_rows_that_cannot_be_stopped_on_are_refused(
 
 
 def test_rounds_are_counted_from_one(fields: dict[str, Any]) -> None:
-    with pytest.raises(JobError, match="early_stopping: Input should be greater than or equal to 1"):
+    with pytest.raises(JobError, match="early_stopping: the number is too small\n   fix: give 1 or more"):
         TrainingJob.from_dict({**fields, "early_stopping": 0})
 
 

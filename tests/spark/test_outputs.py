@@ -265,8 +265,8 @@ def test_parameters_are_checked_against_the_signature(table: DataFrame, tmp_path
     with pytest.raises(PlanError) as raised:
         plan_scoring(path, table, params={"alpha": "much", "nomes": ["b"], "names": "b"})
     assert {p.thing: f"{p.cause} | {p.fix}" for p in raised.value.problems} == {
-        "params: alpha": "its value is no double | give a double",
+        "params: alpha": "its value is not a double | give a double",
         "params: nomes": "the model's signature has no such parameter | did you mean names?",
-        "params: names": "its value is no string | give a list of string",
+        "params: names": "its value is not a list of string | give a list of string",
     }
     assert plan_scoring(path, table, params={"alpha": 2}).params == (("alpha", 2),)

@@ -494,7 +494,7 @@ def test_policies_of_levels() -> None:
     assert missing.invalid == Fill(None)
     assert plan(own, policy={"city": FeaturePolicy(nulls=Fill("Cork"))}).features[0].handling.nulls == Fill("Cork")
     (problem,) = problems(own, policy={"city": FeaturePolicy(nulls=Fill("Oslo"))})
-    assert 'the value "Oslo" is no category of 3 string levels' in problem
+    assert 'the value "Oslo" does not fit category of 3 string levels' in problem
 
 
 def test_a_library_that_refuses_null_text_makes_bad_rows_of_it() -> None:

@@ -73,26 +73,28 @@ def test_every_wrong_field_is_told_at_once() -> None:
         "policy": {"seats": {"nulls": "skip"}},
     }
     found = problems(wrong)
-    assert found["modle"] == "no such field | did you mean model?"
+    assert found["modle"] == "there is no such field | did you mean model?"
     assert found["model"] == "this field is missing | add model to the job"
-    assert found["source.wehre"] == "no such field | did you mean where?"
-    assert found["output.mode"] == "not one of its values | give 'append', 'overwrite' or 'merge'"
-    assert found["predict.0"].startswith("not one of its values | give 'predict', 'predict_proba', ")
-    assert found["policy.seats.nulls"].startswith("not one of its values | give 'keep', 'bad_row' or 'fail'")
+    assert found["source.wehre"] == "there is no such field | did you mean where?"
+    assert found["output.mode"] == "'upsert' is not one of its values | give append, overwrite or merge"
+    assert found["predict"].startswith("'predict_probability' is not one of its values | did you mean predict_proba? ")
+    assert (
+        found["policy.seats.nulls"] == "'skip' is not one of its values | give keep, bad_row, fail or {fill: <value>}"
+    )
 
 
 def test_a_place_is_a_table_or_a_path() -> None:
-    assert problems({**GOOD, "source": {"table": "a", "path": "/b"}})["source"].startswith("give either table or path")
-    assert problems({**GOOD, "output": {}})["output"].startswith("give either table or path")
+    assert problems({**GOOD, "source": {"table": "a", "path": "/b"}})["source"].startswith("it has both table and path")
+    assert problems({**GOOD, "output": {}})["output"].startswith("it has neither table nor path")
 
 
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        (": [", "not YAML: expected <block end>, but found ':', in line 1, column 1"),
-        ("a: 1\npassword: hunter2: x", "not YAML: mapping values are not allowed here, in line 2, column 18"),
-        ("[" * 5000, "not YAML: it is nested too deeply"),
-        ("model: a\nmodel: b", "not YAML: 'model' is there twice, in line 2, column 1"),
+        (": [", "it is not YAML: expected <block end>, but found ':', in line 1, column 1"),
+        ("a: 1\npassword: hunter2: x", "it is not YAML: mapping values are not allowed here, in line 2, column 18"),
+        ("[" * 5000, "it is not YAML: it is nested too deeply"),
+        ("model: a\nmodel: b", "it is not YAML: 'model' is there twice, in line 2, column 1"),
         ("a: \x00", "not YAML"),
         ("- a\n- b", "it holds no fields"),
         ("", "it holds no fields"),

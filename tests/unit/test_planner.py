@@ -73,7 +73,7 @@ def test_every_problem_of_a_plan_comes_at_once() -> None:
     found = problems(schema=schema, methods=("predict", "shap"), policy={"seat": FeaturePolicy()})
     assert found == {
         "feature 'distance' (double)": (
-            "the table has no such column | did you mean distanze?; "
+            "the table has no such column | did you mean distanze? "
             'map it: columns: {distance: "<column or SQL expression>"}'
         ),
         "feature 'seats' (long)": (

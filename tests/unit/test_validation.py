@@ -42,7 +42,7 @@ def test_sql_that_is_none_is_doubted(file: Path, capsys: pytest.CaptureFixture[s
 def test_wrong_fields_end_with_status_2(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("validate", file, "--set", "output.mod=merge", "--set", "policy=loose") == 2
     shown = capsys.readouterr().err
-    assert "output.mod: no such field\n    fix: did you mean mode?" in shown
+    assert "output.mod: there is no such field\n    fix: did you mean mode?" in shown
     assert "policy" in shown
 
 

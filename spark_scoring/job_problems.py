@@ -1,0 +1,217 @@
+"""What is wrong with the fields of a job, in plain words: which field, why, and what to write. No text of pydantic."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import timedelta
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
+
+from spark_scoring.errors import Problem, near_fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+    from typing_extensions import LiteralString
+
+_WORD = re.compile(r"[\w .@-]{1,40}")
+_OURS: LiteralString = "ours"
+_TYPES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a mapping, such as {name: value}",
+    tuple: "a list, such as [a, b]",
+    timedelta: "a duration, such as PT3H, or seconds",
+}
+_KINDS = (
+    (bool, "true or false"),
+    (str, "text"),
+    (int, "a number"),
+    (float, "a number"),
+    (list | tuple, "a list"),
+    (dict, "a mapping"),
+)
+
+
+def refuse(cause: str, fix: str) -> NoReturn:
+    """What a validator does with a value that is wrong; both texts are shown as they are."""
+    raise PydanticCustomError(_OURS, "{cause}", {"cause": cause, "fix": fix})
+
+
+def problems_of(error: ValidationError, job: type[BaseModel]) -> list[Problem]:
+    """Pydantic's findings, one per field: of the branches of a union only what says most."""
+    found: dict[tuple[str, ...], Problem] = {}
+    for detail in error.errors(include_url=False):
+        path, problem = _problem(detail, job)
+        found.setdefault(path, problem)
+    deeper = {path[:length] for path in found for length in range(len(path))}
+    return [problem for path, problem in found.items() if path not in deeper or not path]
+
+
+def _problem(detail: ErrorDetails, job: type[BaseModel]) -> tuple[tuple[str, ...], Problem]:
+    place = _Place(job, detail["loc"])
+    return place.path, Problem(place.text, *_cause_and_fix(detail, place))
+
+
+def _cause_and_fix(detail: ErrorDetails, place: _Place) -> tuple[str, str]:
+    limits: Mapping[str, Any] = detail.get("ctx", {})
+    match detail["type"]:
+        case kind if kind == _OURS:
+            return limits["cause"], limits["fix"]
+        case "extra_forbidden":
+            return "there is no such field", near_fix(place.last, place.known, what="fields") or "leave it out"
+        case "missing":
+            return "this field is missing", f"add {place.last} to {place.around}"
+        case "greater_than_equal":
+            return "the number is too small", f"give {limits['ge']} or more"
+        case "greater_than":
+            return "the number is too small", f"give more than {limits['gt']:g}"
+        case "too_short":
+            return "it is empty", f"give {place.takes}"
+        case _ if place.is_key:
+            return "a name here is not text", 'write it in quotes: "1"'
+        case _:
+            return _wrong_value(detail["input"], place.type, place.takes)
+
+
+def _wrong_value(value: object, type_: Any, takes: str) -> tuple[str, str]:
+    """A value that the field does not take: of choices, the nearest."""
+    choices = [choice for member in _members(type_) if get_origin(member) is Literal for choice in get_args(member)]
+    near = None
+    cause = f"it is {_kind(value)}, which this field does not take"
+    if isinstance(value, str) and choices:
+        if _WORD.fullmatch(value):
+            cause = f"{value!r} is not one of its values"
+        near = next(iter(difflib.get_close_matches(value.strip().lower(), choices, n=1, cutoff=0.6)), None)
+    if isinstance(value, bool | int | float) and takes == _TYPES[str]:
+        takes += ', in quotes: "..."'
+    hint = "" if near is None else f"did you mean {near}? "
+    return cause, f"{hint}give {takes}"
+
+
+def _kind(value: object) -> str:
+    """What a value is, and never the value."""
+    if value is None:
+        return "empty"
+    if isinstance(value, float) and not value.is_integer():
+        return "a number with a fraction"
+    known = next((text for kind, text in _KINDS if isinstance(value, kind)), None)
+    return known or f"a {type(value).__name__}"
+
+
+def _takes(type_: Any) -> str:
+    """What a field takes, in words."""
+    words = list(dict.fromkeys(text for member in _members(type_) for text in _taken(member)))
+    return ", ".join(words[:-1]) + (" or " if words[:-1] else "") + words[-1] if words else "another value"
+
+
+def _taken(member: Any) -> Iterator[str]:
+    if get_origin(member) is Literal:
+        yield from map(str, get_args(member))
+    elif _is_model(member):
+        yield getattr(member, "takes", "") or f"a mapping of: {', '.join(_names(member))}"
+    else:
+        yield _TYPES.get(get_origin(member) or member, "another value")
+
+
+class _Place:
+    """Where in a job a finding of pydantic is.
+
+    Pydantic's location names the branches of unions, too; which of its parts do is told by the type that they are in,
+    as a feature may be called like a branch.
+    """
+
+    def __init__(self, job: type[BaseModel], location: Sequence[int | str]) -> None:
+        self.path: tuple[str, ...] = ()
+        """The fields and keys that lead there, with the places in lists."""
+        self.type: Any = job
+        """What may be there, with all branches."""
+        self.is_key = False
+        """Whether the finding is about the last key, and not about its value."""
+        self._home: Any = job
+        self._of_list: str | None = None
+        self._shown: list[str] = []
+        type_: Any = job
+        for part in location:
+            members = _members(type_)
+            if part == "[key]":
+                self.is_key = True
+            elif len(members) > 1:
+                type_ = next((member for member in members if _is_branch(member, str(part))), None)
+            else:
+                self._of_list = self.takes if members and get_origin(members[0]) is tuple else None
+                self._home = members[0] if members else None
+                self.type = type_ = _inner_type(self._home, part)
+                self.path = (*self.path, str(part))
+                if get_origin(self._home) is not tuple:
+                    self._shown.append(str(part))
+
+    @property
+    def text(self) -> str:
+        """For people; the places in lists are not counted."""
+        return ".".join(self._shown) or "job"
+
+    @property
+    def last(self) -> str:
+        """The last name."""
+        return self._shown[-1]
+
+    @property
+    def around(self) -> str:
+        """What holds the last name."""
+        return ".".join(self._shown[:-1]) or "the job"
+
+    @property
+    def takes(self) -> str:
+        """What to write there, in words: the field's own, else those of its type; of a list, the list's."""
+        fields = self._home.model_fields if _is_model(self._home) else {}
+        own = fields[self.path[-1]].description if self.path and self.path[-1] in fields else self._of_list
+        return own or _takes(self.type)
+
+    @property
+    def known(self) -> list[str]:
+        """The names of all fields beside it."""
+        return _names(self._home) if _is_model(self._home) else []
+
+
+def _members(type_: Any) -> list[Any]:
+    """The branches of a union, or the type alone; without null."""
+    if get_origin(type_) is Annotated:
+        return _members(get_args(type_)[0])
+    if get_origin(type_) in (Union, UnionType):
+        return [inner for member in get_args(type_) if member is not type(None) for inner in _members(member)]
+    return [] if type_ is None else [type_]
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _is_branch(member: Any, label: str) -> bool:
+    """Whether pydantic calls a member of a union so."""
+    if _is_model(member):
+        return member.__name__ in label
+    origin = get_origin(member)
+    name = str(getattr(origin or member, "__name__", member)).lower()
+    return label.split("[", maxsplit=1)[0].lower() == name
+
+
+def _inner_type(type_: Any, part: int | str) -> Any:
+    """The type of a field of a model, or of what a list, tuple or mapping holds."""
+    if _is_model(type_):
+        found = [field for name, field in type_.model_fields.items() if str(part) in (name, field.alias)]
+        return found[0].annotation if found else None
+    inside = [argument for argument in get_args(type_) if argument is not Ellipsis]
+    return inside[-1] if inside else None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,218 @@
+"""A job file for a model and a table: features matched with columns by name and near name, keep and key proposed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
+
+from spark_scoring.errors import PlanError
+from spark_scoring.job import ScoringJob
+from spark_scoring.model.types import Tensor
+from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.redact import printable
+from spark_scoring.sql import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from spark_scoring.model.spec import Feature, ModelSpec
+
+    Ask = Callable[[str, str], str]
+    """A question and the answer that is proposed, to what a person says."""
+
+_NEAR = 0.75
+"""How alike two names are at least, so that one is proposed for the other."""
+_URI = re.compile(r"[a-z]+:[\w/.@-]+")
+"""Which YAML's writer would put in quotes."""
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a job file says of a model's features and a table's columns."""
+
+    by_name: int
+    """Features that have a column of their name."""
+    near: tuple[tuple[str, str], ...]
+    """Features with the SQL of a column of a like name, or what a person gave."""
+    open: tuple[str, ...]
+    """Features that must be there, and that no column is like."""
+    key: str | None
+    """The column that seems to tell the rows apart; by its name and type, no row was read."""
+    keep: tuple[str, ...]
+    """Source columns beside the predictions."""
+
+    def told(self) -> list[str]:
+        """What a person should look at."""
+        lines = [f"feature {name}: {sql}, by a like name; look at it" for name, sql in self.near]
+        lines += [f"feature {name}: no column is like it; add it to columns" for name in self.open]
+        if self.key is None:
+            lines.append("no column seems to tell the rows apart: look at keep")
+        return [printable(line) for line in lines]
+
+
+def propose(spec: ModelSpec, columns: StructType, kept: Sequence[StructField], table: str, ask: Ask | None) -> Proposal:
+    """Match a model's features with columns. Reads no rows.
+
+    Args:
+        spec: the model.
+        columns: what its features come from: the table's columns, and those that are looked up.
+        kept: the table's own columns.
+        table: its name, which a key may bear.
+        ask: asks a person; None: nobody is asked.
+
+    """
+    fields = {field.name.lower(): field for field in columns.fields}
+    found = {feature.name for feature in spec.inputs if feature.name.lower() in fields or _is_matrix(spec, feature)}
+    free = [field for name, field in fields.items() if name not in {n.lower() for n in found}]
+    near: dict[str, str] = {}
+    unmatched = []
+    for feature in spec.inputs:
+        if feature.name in found:
+            continue
+        column = _nearest(spec, feature, free)
+        sql = "" if column is None else _sql(column.name)
+        if ask is not None and (column is None or not _same(column.name, feature.name)):
+            sql = ask(f"feature {feature.name!r} ({feature.type}): which column, or SQL?", sql).strip()
+        if sql:
+            near[feature.name] = sql
+            free = [field for field in free if field is not column or sql != _sql(column.name)]
+        elif feature.required or feature.name in spec.own_names:
+            unmatched.append(feature.name)
+    read = {name.lower() for name in found} | {sql.strip("`").lower() for sql in near.values()}
+    key = _key([field for field in kept if field.name.lower() not in read], table)
+    if ask is not None:
+        asked = ask("which column tells the rows apart? (leave it empty if none does)", key or "").strip()
+        key = next((field.name for field in kept if field.name.lower() == asked.lower()), None)
+    unread = [field.name for field in kept if field.name.lower() not in read and field.name != key]
+    return Proposal(
+        len(found),
+        tuple(near.items()),
+        tuple(unmatched),
+        key,
+        (key,) if key else tuple(unread or [f.name for f in kept]),
+    )
+
+
+def _is_matrix(spec: ModelSpec, feature: Feature) -> bool:
+    """Whether the planner finds the columns of a matrix by the trained model's own names."""
+    return isinstance(feature.type, Tensor) and spec.takes == "tensor" and bool(spec.own_names)
+
+
+def _nearest(spec: ModelSpec, feature: Feature, free: Sequence[StructField]) -> StructField | None:
+    """The column of the most alike name, of those that the feature can be made from."""
+    if isinstance(feature.type, Tensor):
+        return None
+    like = {field: difflib.SequenceMatcher(None, _bare(feature.name), _bare(field.name)).ratio() for field in free}
+    for field, ratio in sorted(like.items(), key=lambda item: -item[1]):
+        if ratio >= _NEAR and _fits(spec, feature, field):
+            return field
+    return None
+
+
+def _fits(spec: ModelSpec, feature: Feature, field: StructField) -> bool:
+    request = Request(expressions={feature.name: Expression(quote(field.name), field.dataType)})
+    try:
+        make_plan(replace(spec, inputs=(feature,), own_names=()), StructType([field]), request)
+    except PlanError as error:
+        return not any(problem.thing.startswith(f"feature {feature.name!r}") for problem in error.problems)
+    return True
+
+
+def _bare(name: str) -> str:
+    """Without what spellings differ in: ``Dep_Hour`` and ``depHour`` are alike."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()) or name
+
+
+def _same(name: str, other: str) -> bool:
+    return _bare(name) == _bare(other)
+
+
+def _sql(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else quote(name)
+
+
+def _key(fields: Iterable[StructField], table: str) -> str | None:
+    """A column of a key's name and type: ``id``, ``order_id`` of ``orders``, else the first that ends in ``id``."""
+    last = _bare(re.split(r"[./\\]", table.rstrip("/"))[-1])
+    wanted = ["id", f"{last}id", f"{last.removesuffix('s')}id", "key", "uuid"]
+    fit = [f.name for f in fields if isinstance(f.dataType, IntegralType | StringType | DateType)]
+    exact = [name for bare in wanted for name in fit if _bare(name) == bare]
+    ends = [name for name in fit if re.search(r"(_id|Id|_key)$", name)]
+    return next(iter([*exact, *ends]), None)
+
+
+def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, file: str) -> str:
+    """The file, with comments.
+
+    Args:
+        spec: the model.
+        fields: ``model``, ``source`` and ``output`` as places, and settings such as ``tracking_uri``.
+        proposal: of ``propose``.
+        file: what it will be called.
+
+    """
+    keep = [_name(name) for name in proposal.keep]
+    key = _name(proposal.key) if proposal.key else "<the columns that tell the rows apart>"
+    methods = ", ".join(name for name, _ in spec.methods)
+    lines = [
+        f"# What it would do:  spark-scoring plan {_value(file)}",
+        f"# A few scored rows: spark-scoring preview {_value(file)}",
+        f"model: {_name(fields['model'])}",
+        "source:",
+        *_place(fields["source"]),
+        _line('  # where: "day = :day"', "which rows; --param day=2026-11-25 gives the value"),
+        "output:",
+        *_place(fields["output"]),
+        _line("  mode: append", "overwrite replaces the table's rows; merge updates them by a key:"),
+        f"  # key: {key}",
+        _line(f"  keep: {keep[0] if len(keep) == 1 else _listed(keep)}", "columns beside the predictions"),
+        *_columns(proposal),
+        _line("policy: strict", "lenient: nulls and missing columns become 0"),
+        _line("predict: predict", f"this model also has {methods}") if methods else "predict: predict",
+        _line("bad_rows: keep", "a row that cannot be scored: keep, quarantine or fail"),
+        *(f"{name}: {_name(value)}" for name, value in fields.items() if isinstance(value, str) and name != "model"),
+    ]
+    text = "\n".join(lines) + "\n"
+    ScoringJob.from_file_fields(yaml.safe_load(text), {})  # what is written is a job
+    return text
+
+
+def _columns(proposal: Proposal) -> list[str]:
+    total = proposal.by_name + len(proposal.near) + len(proposal.open)
+    count = f"{proposal.by_name} of {total} features have a column of their name"
+    near = [_line(f"  {_value(name)}: {_value(sql)}", "of a like name: look at it") for name, sql in proposal.near]
+    missing = [f"# {_value(name)}: no column is like it; add it to columns" for name in proposal.open]
+    head = _line("columns:" if near else '# columns: {feature: "SQL"}', count)
+    return [*missing, head, *near]
+
+
+def _line(text: str, comment: str) -> str:
+    return f"{text:<31} # {comment}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(names)}]"
+
+
+def _place(place: Mapping[str, str | None]) -> list[str]:
+    return [f"  {name}: {_name(text)}" for name, text in place.items() if text is not None]
+
+
+def _name(text: str) -> str:
+    """A name or path as YAML has it in a line; ``${`` in it is no parameter."""
+    return _value(text.replace("${", "$${"))
+
+
+def _value(text: str) -> str:
+    """A text as YAML has it in one line, inside a list, too."""
+    if not text.isprintable():
+        return json.dumps(text)
+    listed = str(yaml.safe_dump([text], default_flow_style=True, width=1_000_000, allow_unicode=True)).strip()
+    return text if _URI.fullmatch(text) else listed[1:-1]
