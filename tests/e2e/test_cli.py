@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import mlflow
 import pytest
+import yaml
 from lightgbm import LGBMClassifier
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
-from spark_scoring import ScoringJob, plan_job
+from spark_scoring import ScoringJob, plan_job, run_job, score_batch
 from spark_scoring.cli import main
 from tests.models import TABLE, register, table_rows, training_frame
 from tests.needs import PYTHON_PATH
@@ -230,3 +231,28 @@ def test_init_writes_a_job_that_can_be_planned(
     assert "where count > (-5)" in capsys.readouterr().out
     found = ScoringJob.from_yaml(file)
     assert (found.output.keep, found.columns) == (("renamed_id",), {"price": "PRICE_", "ratio": "ratios"})
+
+
+def test_python_takes_the_short_forms(job_file: Path, spark: SparkSession, tmp_path: Path) -> None:
+    job = ScoringJob.from_yaml(job_file)
+    file = tmp_path / "short.yml"
+    fields = {
+        "model": job.model,
+        "source": {"table": "main.cli.orders", "where": "id < :many AND note <> :note"},
+        "output": f"{tmp_path}/${{FOLDER}}",
+        "predict": "predict_proba",
+        "max_bad_rows": "50%",
+        "tracking_uri": job.tracking_uri,
+    }
+    file.write_text(yaml.safe_dump(fields))
+    params = {"many": 7, "note": "row 3' OR '1' = '1", "FOLDER": "out"}
+    assert run_job(str(file), spark, params=params).rows_out == 7
+    written = spark.read.format("delta").load(str(tmp_path / "out"))
+    assert (written.count(), "probability" in written.columns) == (7, True)
+    again = run_job(str(file), spark, params=params)
+    assert again.skipped
+    other = run_job(str(file), spark, params={**params, "note": "row 3"})
+    assert (other.skipped, other.rows_out) == (False, 6)
+    policy = {"price": {"nulls": {"fill": 0}}, "*": "strict"}
+    scored = score_batch(spark.table("cli.orders"), job.model, policy=policy, predict="predict_proba")
+    assert scored.where("scoring_error IS NULL").count() == ROWS
