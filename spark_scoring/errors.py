@@ -144,6 +144,18 @@ class JobError(RequestError):
         return cls([Problem(thing, cause, f"take one of {listed(patterns)}, or ask whoever set them")])
 
     @classmethod
+    def restricted(cls, thing: str, cause: str, switch: str) -> JobError:
+        fix = (
+            "write it with columns and Spark's own functions alone, or let a view or a table have what it computes; "
+            "docs/trust.md lists what is allowed"
+        )
+        return cls([Problem(thing, f"{cause}: {switch} does not allow it", fix)])
+
+    @classmethod
+    def bad_switch(cls, switch: str, known: Sequence[str]) -> JobError:
+        return cls([Problem(switch, "its value is not one that it knows", f"set it to one of {listed(known)}")])
+
+    @classmethod
     def bad_setting(cls, text: str) -> JobError:
         fix = "write --set field=value, or --set source.table=main.gold.flights"
         return cls([Problem(f"--set {text}", "not of the form field=value", fix)])

@@ -12,6 +12,7 @@ from pyspark.sql.types import StructType
 
 from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
+from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
@@ -110,6 +111,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         lookups, schema = plan_features(_frame_of(table), spec.features)
     if columns:
         frame = _frame_of(table if lookups is None else schema)
+        _check_columns(frame, columns, problems)
         expressions = _typed_expressions(frame, columns, problems)
     problems.raise_all()
     request = Request(
@@ -265,6 +267,7 @@ def _plan_between(
         frame = _frame_of(schema)
     with problems.attempt():
         keep = _kept_columns(frame, _default_keep(job, source, target) if job.output.keep is None else job.output.keep)
+    _check_columns(frame, job.columns, problems)
     written = _pinned_columns(frame, job.columns)
     expressions = _typed_expressions(frame, {name: pinned.sql for name, pinned in written.items()}, problems)
     with problems.attempt():
@@ -330,6 +333,16 @@ def _hints(source: PinnedSource) -> Sequence[Problem]:
     """What may be the cause of all problems, where the source's columns have no names."""
     hint = None if source.reading is None else source.reading.hint(source.rows)
     return () if hint is None else SourceError.guess(source.ref.text, hint).problems
+
+
+def _check_columns(frame: DataFrame, columns: Mapping[str, str], problems: Gathering) -> None:
+    """Raise what is gathered where the environment does not allow an expression: Spark is not given such a text."""
+    before = len(problems.problems)
+    for feature, sql in columns.items():
+        with problems.attempt():
+            check_sql(frame.sparkSession, f"columns: {feature}", sql, frame.columns)
+    if len(problems.problems) > before:
+        problems.raise_all(JobError)
 
 
 def _pinned_columns(frame: DataFrame, columns: Mapping[str, str]) -> dict[str, PinnedSql]:
