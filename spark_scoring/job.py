@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -301,6 +303,9 @@ class ScoringJob(Job):
     """Whether a row's result may depend on other rows of its batch or on chance, on purpose."""
     show_model_error: StrictBool = False
     """Whether the traceback of the model's first error, whose text may hold values, goes to the log."""
+    timeout: StrictInt | StrictFloat | StrictStr | None = None
+    """How long planning and the run may take together; of an incremental job, each batch: seconds, or a text such as
+    ``90s``, ``30m`` or ``1h30m``. What is longer is stopped. None: as long as it takes."""
     stage: Literal["udf", "map"] = "udf"
     engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
@@ -308,6 +313,14 @@ class ScoringJob(Job):
     registry_uri: str | None = None
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
+
+    @field_validator("timeout")
+    @classmethod
+    def _some_time(cls, value: float | str | None) -> float | str | None:
+        if value is not None and not _seconds(value):
+            msg = "give a number of seconds above 0, or a text such as 90s, 30m or 1h30m"
+            raise ValueError(msg)
+        return value
 
     @field_validator("max_bad_rows")
     @classmethod
@@ -344,6 +357,11 @@ class ScoringJob(Job):
         return self
 
     @property
+    def seconds(self) -> float | None:
+        """The timeout; None: there is none."""
+        return None if self.timeout is None else _seconds(self.timeout)
+
+    @property
     def increments(self) -> IncrementalSettings | None:
         """How the job is incremental; None where it is not."""
         if isinstance(self.incremental, IncrementalSettings):
@@ -359,6 +377,15 @@ class ScoringJob(Job):
             for name, choice in self.policy.items()
         }
         return Policy.of(choices)
+
+
+def _seconds(timeout: float | str) -> float | None:
+    """A time in seconds; None where it is not one."""
+    if not isinstance(timeout, str):
+        return float(timeout) if 0 < timeout < math.inf else None
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?", "".join(timeout.split()), re.ASCII)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return float(3600 * hours + 60 * minutes + seconds) or None
 
 
 def _lay_over(fields: dict[str, Any], text: str) -> None:

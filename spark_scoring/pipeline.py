@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pyspark.errors import AnalysisException, ParseException
@@ -16,6 +18,7 @@ from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import StageName, check_kept, score_frame
 from spark_scoring.errors import (
@@ -199,9 +202,17 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
 
     Raises:
         RequestError: with every problem of model, source, plan and output that can be known at once.
+        TimeLimitError: the model, or Spark, took longer than the job's timeout.
 
     """
     spark = spark or get_session(job.warehouse)
+    deadline = Deadline(job.seconds)
+    with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
+        plan = _planned(job, spark, deadline)
+    return replace(plan, planned_in=deadline.spent)
+
+
+def _planned(job: ScoringJob, spark: SparkSession, deadline: Deadline) -> JobPlan:
     problems = Gathering()
     source = target = quarantine = spec = None
     with problems.attempt():
@@ -213,10 +224,10 @@ def plan_job(job: ScoringJob, spark: SparkSession | None = None) -> JobPlan:
         if job.bad_rows == "quarantine":
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
     with problems.attempt():
-        spec = read_spec(_pinned_model(job))
+        spec = deadline.of_model(partial(read_spec, _pinned_model(job)))
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
-    plan = _plan_between(job, source, target, quarantine, spec)
+    plan = _plan_between(job, source, target, quarantine, spec, deadline)
     return replace(plan, increments=plan_increments(plan, job))
 
 
@@ -235,15 +246,16 @@ def _at_present(plan: JobPlan, model_too: bool) -> JobPlan:  # noqa: FBT001
     spec = plan.scoring.model
     if plan.increments is None:
         return plan
+    deadline = Deadline(plan.timeout)
     if model_too:
         model = _pinned_model(plan.increments.job)
         if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
-            spec = read_spec(model)
+            spec = deadline.of_model(partial(read_spec, model))
     if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
         return plan
     before = plan.scoring if spec is plan.scoring.model else None
     source = pin_filter_again(plan.source)
-    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, before)
+    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, deadline, before=before)
     return replace(fresh, increments=plan.increments)
 
 
@@ -253,6 +265,8 @@ def _plan_between(
     target: Target,
     quarantine: Target | None,
     spec: ModelSpec,
+    deadline: Deadline,
+    *,
     before: ScoringPlan | None = None,
 ) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once.
@@ -281,7 +295,8 @@ def _plan_between(
             case_sensitive=is_case_sensitive(source.frame.sparkSession),
             lookups=lookups,
         )
-        scoring = rehearsed(
+        rehearsal = partial(
+            rehearsed,
             make_plan(spec, frame.schema, request),
             policy=request.policy,
             rehearse=job.rehearse,
@@ -289,6 +304,7 @@ def _plan_between(
             show_model_error=job.show_model_error,
             before=before,
         )
+        scoring = deadline.of_model(rehearsal)
     if keep is None or scoring is None or problems.problems:
         raise RequestError([*problems.problems, *_hints(source)])
     tables = lookups.tables if lookups is not None else ()
@@ -312,6 +328,7 @@ def _plan_between(
         bad_rows=job.bad_rows,
         max_bad_rows=job.max_bad_rows,
         show_model_error=job.show_model_error,
+        timeout=job.seconds,
     )
     with problems.attempt():
         if client is None:
