@@ -48,6 +48,11 @@ def redact(text: str) -> str:
     return printable(_hide(text))
 
 
+def shown(name: str, value: object) -> object:
+    """A value as it may be told; hidden where its name means a secret."""
+    return HIDDEN if _SURELY_SECRET.search(name.lower()) else redact(value) if isinstance(value, str) else value
+
+
 def printable(text: str) -> str:
     r"""The text, control characters written as ``\x1b``."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
