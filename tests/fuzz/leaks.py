@@ -100,6 +100,8 @@ class Leaks:
     def __init__(self, folder: Path, seed: int, spark: SparkSession | None = None) -> None:
         self.folder, self.random, self.spark = folder, random.Random(seed), spark  # noqa: S311
         self.found: list[str] = []
+        self._places: dict[str, str] = {}
+        """What each secret of a job is in."""
         self.asked = 0
 
     def ask(self, count: int) -> None:
@@ -132,7 +134,8 @@ class Leaks:
 
         def secret(template: str = "{}") -> str:
             planted.append(self._secret())
-            return template.format(planted[-1])
+            self._places[planted[-1]] = template.format(planted[-1])
+            return self._places[planted[-1]]
 
         pick = self.random.choice
         source: dict[str, Any] = pick([{"table": "a.b"}, {"path": secret(pick(_PATHS))}])
@@ -183,12 +186,13 @@ class Leaks:
             text = text[:place] + bad + text[place + self.random.randint(0, 1) :]
         file = self.folder / "job.yml"
         file.write_text(text)
+        try:
+            ScoringJob.from_yaml(file)
+        except ScoringError as error:
+            self._look("broken file, error", planted, f"{error} {error!r}")
+        else:  # it is whole after all: another name than that of a secret may be told with its value
+            planted = [secret for secret in planted if self._places[secret] in text]
         self._command("broken file", planted, ["validate", str(file)])
-        with contextlib.suppress(ValueError):
-            try:
-                ScoringJob.from_yaml(file)
-            except ScoringError as error:
-                self._look("broken file, error", planted, f"{error} {error!r}")
 
     def _model(self) -> None:
         """The doctor and the plan of a model that tells, or of one on a server that is not there."""
