@@ -195,9 +195,24 @@ class JobError(RequestError):
         return cls([Problem(name, "a job does not change once it is made", fix)])
 
     @classmethod
+    def restricted(cls, thing: str, cause: str, switch: str) -> JobError:
+        fix = (
+            "write it with columns and Spark's own functions alone, or let a view or a table have what it computes; "
+            "docs/trust.md lists what is allowed"
+        )
+        return cls([Problem(thing, f"{cause}: {switch} does not allow it", fix)])
+
+    @classmethod
+    def bad_switch(cls, switch: str, known: Sequence[str]) -> JobError:
+        return cls([Problem(switch, "its value is not one that it knows", f"set it to one of {listed(known)}")])
+
+    @classmethod
     def bad_setting(cls, text: str) -> JobError:
-        fix = "write --set field=value, or --set source.table=main.gold.flights"
-        return cls([Problem(f"--set {text}", "not of the form field=value", fix)])
+        """The value is not told: it may be a secret, whatever the field is called."""
+        name, equals, _ = text.partition("=")
+        cause = "its value is not YAML" if equals and name.strip(". ") else "not of the form field=value"
+        fix = "write --set field=value, such as --set source.table=main.gold.flights; a text with marks in quotes"
+        return cls([Problem(f"--set {name}", cause, fix)])
 
     @classmethod
     def undefined_parameter(cls, place: str, written: str, name: str) -> JobError:
@@ -1259,6 +1274,23 @@ class ModelFailedError(RunError):
         )
         fix = "leave such rows out (source.where), or let the model return None for them instead of raising"
         return cls([Problem("model", cause, fix)])
+
+
+class TimeLimitError(RunError):
+    """The job's time was over."""
+
+    title = "the job took too long"
+
+    @classmethod
+    def of_model(cls, seconds: float) -> TimeLimitError:
+        cause = f"it was not loaded and rehearsed within the job's timeout of {seconds:g} s; nothing was committed"
+        return cls([Problem("model", cause, "look what its code waits for, or raise timeout")])
+
+    @classmethod
+    def of_run(cls, seconds: float) -> TimeLimitError:
+        cause = f"it was not done within its timeout of {seconds:g} s, and was stopped; nothing was committed"
+        fix = "raise timeout; if other runs are faster, look what the model or the source waits for"
+        return cls([Problem("run", cause, fix)])
 
 
 class PolicyError(RunError):

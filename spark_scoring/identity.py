@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from pyspark.errors import PySparkException
 
 from spark_scoring.delta.explained import explain, unknown_columns
+from spark_scoring.delta.functions import describe_function
 from spark_scoring.delta.settings import setting
-from spark_scoring.features.functions import call_sql, describe_function
+from spark_scoring.features.functions import call_sql
 from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names
 from spark_scoring.plan.lookups import FunctionCall
 from spark_scoring.sql import unformatted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -385,6 +386,9 @@ class ScoringJob(Job):
     """Whether a row's result may depend on other rows of its batch or on chance, on purpose."""
     show_model_error: StrictBool = False
     """Whether the traceback of the model's first error, whose text may hold values, goes to the log."""
+    timeout: StrictInt | StrictFloat | StrictStr | None = None
+    """How long planning and the run may take together; of an incremental job, each batch: seconds, or a text such as
+    ``90s``, ``30m`` or ``1h30m``. What is longer is stopped. None: as long as it takes."""
     stage: Literal["udf", "map"] = "udf"
     engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
@@ -420,6 +424,13 @@ class ScoringJob(Job):
         percent = _PERCENT.fullmatch(value) if isinstance(value, str) else None
         return float(percent[1]) / 100 if percent else value
 
+    @field_validator("timeout")
+    @classmethod
+    def _some_time(cls, value: float | str | None) -> float | str | None:
+        if value is not None and not _seconds(value):
+            refuse("it is not a time", "give a number of seconds above 0, or a text such as 90s, 30m or 1h30m")
+        return value
+
     @field_validator("max_bad_rows")
     @classmethod
     def _rows_or_share(cls, value: float | None) -> float | None:
@@ -450,6 +461,11 @@ class ScoringJob(Job):
         if settings.changes == "follow" and self.output.mode == "append":
             fix = "take mode: merge with a key, such as key: order_id"
             yield "incremental", "changes: follow finds the rows that it changes by a key", fix
+
+    @property
+    def seconds(self) -> float | None:
+        """The timeout; None: there is none."""
+        return None if self.timeout is None else _seconds(self.timeout)
 
     @property
     def increments(self) -> IncrementalSettings | None:
@@ -507,6 +523,15 @@ def policy_fields(policy: object) -> object:
             return {name: policy_fields(choice) for name, choice in policy.items()}
         case _:
             return policy
+
+
+def _seconds(timeout: float | str) -> float | None:
+    """A time in seconds; None where it is not one."""
+    if not isinstance(timeout, str):
+        return float(timeout) if 0 < timeout < math.inf else None
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?", "".join(timeout.split()), re.ASCII)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return float(3600 * hours + 60 * minutes + seconds) or None
 
 
 def _lay_over(fields: dict[str, Any], text: str) -> None:

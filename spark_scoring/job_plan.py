@@ -91,6 +91,10 @@ class JobPlan(Shown):
     bad_rows: BadRows = "keep"
     max_bad_rows: float | None = None
     """Rows, or a share of them if it is a float, above which nothing is committed."""
+    timeout: float | None = None
+    """Seconds that planning and the run may take; None: as many as they take."""
+    planned_in: float = 0.0
+    """Seconds that planning took."""
     increments: Increments | None = None
     """Where only what is new is scored."""
     batch: int | None = None
@@ -150,6 +154,7 @@ class JobPlan(Shown):
             **_diff("quarantine evolves", self.quarantine_changes),
             "keeps": ", ".join(self.keep),
             **self._bad_row_places(),
+            **({} if self.timeout is None else {"timeout": f"{self.timeout:g} s"}),
         }
 
     def _read_places(self) -> dict[str, str]:
@@ -194,6 +199,7 @@ class JobPlan(Shown):
             "max_bad_rows": self.max_bad_rows,
             "quarantine": self.quarantine and self.quarantine.ref.text,
             "quarantine_schema_changes": [asdict(change) for change in self.quarantine_changes],
+            "timeout": self.timeout,
             "incremental": self.increments and self.increments.to_dict(),
         }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _DIALECT = "databricks"
 _SELECT = "SELECT "
@@ -61,6 +62,17 @@ _WITHOUT_MEANING = frozenset(
 )
 """Functions that may be called without arguments and yet have no value of the moment, so that none is told of."""
 _SPECIAL = ("now", "today", "tomorrow", "yesterday")
+
+
+_PIECE = re.compile(
+    r"\s+|(?!r\')\w+|`(?:[^`]|``)+`|\'(?:[^\'\\]|\\.)*\'|-(?!-)|/(?!\*)|[(),.\[\]+*%<>=!|&^~:]",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
+)
+"""What plain SQL is made of: a piece that Spark and sqlglot both end where this does. No comment, no raw string."""
+_OF_QUERIES = frozenset(
+    {"select", "values", "table", "with", "using", "join", "lateral", "union", "intersect", "except"}
+)
+"""Words that no plain expression has: of subqueries, and of what reads tables or starts programs in them."""
 
 
 class UnreadableSqlError(ValueError):
@@ -131,6 +143,106 @@ def read_names(sql: str) -> Names:
         tuple(parts[0] for parts, is_word in called if is_word),
         tuple(dict.fromkeys(_momentary(tokens))),
     )
+
+
+@dataclass(frozen=True)
+class Call:
+    """A word in front of a parenthesis."""
+
+    name: str
+    """In small letters, without quotes; with what qualifies it."""
+    is_qualified: bool
+
+
+@dataclass(frozen=True)
+class PlainSql:
+    """What an expression without subqueries, variables and comments is made of."""
+
+    calls: tuple[Call, ...]
+    """Functions, and words of SQL's own such as ``in``; each once."""
+    columns: tuple[str, ...]
+    """First parts of the names that are no function's; each once."""
+
+
+class NotPlainSqlError(UnreadableSqlError):
+    """The text says more than an expression over columns does, or cannot be understood; says what, for people."""
+
+
+def read_plain(sql: str) -> PlainSql:
+    """The functions and columns of an expression in which nothing else can be hidden.
+
+    Only text is taken that Spark cannot read in another way: what it calls is told from its words, whatever their
+    place in a tree.
+
+    Raises:
+        NotPlainSqlError: it has a subquery, a comment, a variable or a parameter, or cannot be parsed.
+
+    """
+    if "${" in sql:
+        msg = "${...}, in the place of which Spark puts a variable's value"
+        raise NotPlainSqlError(msg)
+    words = [word for word in _pieces(sql) if not word.isspace()]
+    for before, word in pairwise(["(", *words]):
+        if word.lower() in _OF_QUERIES or (before == "(" and word.lower() == "from"):
+            msg = f"{word.upper()}, as of a subquery (a column of this name: in backticks)"
+            raise NotPlainSqlError(msg)
+    tree = _plain_tree(sql)
+    return PlainSql(tuple(dict.fromkeys(_calls(words))), tuple(dict.fromkeys(_roots(tree))))
+
+
+def _pieces(sql: str) -> Iterator[str]:
+    place = 0
+    while place < len(sql):
+        found = _PIECE.match(sql, place)
+        if found is None:
+            comment = sql.startswith(("--", "/*"), place)
+            what = "a comment" if comment else f"{sql[place]!r} at character {place + 1}, which is not plain SQL"
+            raise NotPlainSqlError(what)
+        yield found[0]
+        place = found.end()
+
+
+def _plain_tree(sql: str) -> Any:
+    from sqlglot import exp
+
+    try:
+        tree = _tree(sql)
+    except UnreadableSqlError as error:
+        msg = "SQL that cannot be parsed as one expression"
+        raise NotPlainSqlError(msg) from error
+    if len(tree.expressions) != 1 or any(value for name, value in tree.args.items() if name != "expressions"):
+        msg = "more than one expression"
+        raise NotPlainSqlError(msg)
+    for node in tree.walk():
+        if isinstance(node, (exp.Query, exp.Table)) and node is not tree:
+            msg = "a subquery"
+            raise NotPlainSqlError(msg)
+        if isinstance(node, (exp.Placeholder, exp.Parameter, exp.SessionParameter, exp.Command)):
+            msg = "a parameter or a variable"
+            raise NotPlainSqlError(msg)
+    return tree
+
+
+def _calls(words: Sequence[str]) -> Iterator[Call]:
+    for i, word in enumerate(words[:-1]):
+        if words[i + 1] == "(" and (word[0] == "`" or word.replace("_", "a").isalnum()):
+            first = i
+            while first >= 2 and words[first - 1] == ".":  # noqa: PLR2004
+                first -= 2
+            name = ".".join(_unquoted(part).lower() for part in words[first : i + 1 : 2])
+            yield Call(name, first < i)
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1].replace("``", "`") if word[0] == "`" else word
+
+
+def _roots(tree: Any) -> Iterator[str]:
+    from sqlglot import exp
+
+    for column in tree.find_all(exp.Column):
+        if not isinstance(column.this, exp.Star):
+            yield column.parts[0].name
 
 
 def is_plain(sql: str, columns: Collection[str]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,9 +17,11 @@ from pyspark.sql.types import StructType
 from spark_scoring.arguments import check_frame, check_order, choices_of, job_of
 from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
+from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import StageName, check_kept, score_frame
 from spark_scoring.errors import (
@@ -140,6 +144,7 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
         lookups, schema = plan_features(_frame_of(table), spec.features)
     if choices.columns:
         frame = _frame_of(table if lookups is None else schema)
+        _check_columns(frame, choices.columns, problems)
         expressions = _typed_expressions(frame, choices.columns, problems)
     problems.raise_all()
     request = Request(
@@ -280,16 +285,28 @@ def plan_job(
 
     Raises:
         RequestError: with every problem of model, source, plan and output that can be known at once.
+        TimeLimitError: the model, or Spark, took longer than the job's timeout.
 
     """
     job = job_of(job, spark, params)
+    deadline = Deadline(job.seconds)
     if spark is None:
         launch_early(job.warehouse)
     problems = Gathering()
-    source = target = quarantine = spec = None
+    spec = None
     with problems.attempt():
-        spec = read_spec(_pinned_model(job))
+        spec = deadline.of_model(partial(read_spec, _pinned_model(job)))
     spark = spark or get_session(job.warehouse)
+    with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
+        plan = _planned(job, spark, spec, problems, deadline)
+    return replace(plan, planned_in=deadline.spent)
+
+
+def _planned(
+    job: ScoringJob, spark: SparkSession, spec: ModelSpec | None, problems: Gathering, deadline: Deadline
+) -> JobPlan:
+    """The plan of a job with its model, which is None where it has a problem."""
+    source = target = quarantine = None
     with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
@@ -300,7 +317,7 @@ def plan_job(
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
     if source is None or target is None or spec is None:
         raise RequestError(problems.problems)
-    plan = _plan_between(job, source, target, quarantine, spec)
+    plan = _plan_between(job, source, target, quarantine, spec, deadline)
     return replace(plan, increments=plan_increments(plan, job))
 
 
@@ -319,15 +336,16 @@ def _at_present(plan: JobPlan, model_too: bool) -> JobPlan:  # noqa: FBT001
     spec = plan.scoring.model
     if plan.increments is None:
         return plan
+    deadline = Deadline(plan.timeout)
     if model_too:
         model = _pinned_model(plan.increments.job)
         if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
-            spec = read_spec(model)
+            spec = deadline.of_model(partial(read_spec, model))
     if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
         return plan
     before = plan.scoring if spec is plan.scoring.model else None
     source = pin_filter_again(plan.source)
-    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, before)
+    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, deadline, before=before)
     return replace(fresh, increments=plan.increments)
 
 
@@ -337,6 +355,8 @@ def _plan_between(
     target: Target,
     quarantine: Target | None,
     spec: ModelSpec,
+    deadline: Deadline,
+    *,
     before: ScoringPlan | None = None,
 ) -> JobPlan:
     """The plan over parts that were found; what is wrong between them comes at once.
@@ -351,6 +371,7 @@ def _plan_between(
         frame = _frame_of(schema)
     with problems.attempt():
         keep = _kept_columns(frame, _default_keep(job, source, target) if job.output.keep is None else job.output.keep)
+    _check_columns(frame, job.columns, problems)
     written = _pinned_columns(frame, job.columns)
     expressions = _typed_expressions(frame, {name: pinned.sql for name, pinned in written.items()}, problems)
     with problems.attempt():
@@ -364,7 +385,8 @@ def _plan_between(
             case_sensitive=is_case_sensitive(source.frame.sparkSession),
             lookups=lookups,
         )
-        scoring = rehearsed(
+        rehearsal = partial(
+            rehearsed,
             make_plan(spec, frame.schema, request),
             policy=request.policy,
             rehearse=job.rehearse,
@@ -372,6 +394,7 @@ def _plan_between(
             show_model_error=job.show_model_error,
             before=before,
         )
+        scoring = deadline.of_model(rehearsal)
     if keep is None or scoring is None or problems.problems:
         raise RequestError([*problems.problems, *_hints(source)])
     tables = lookups.tables if lookups is not None else ()
@@ -395,6 +418,7 @@ def _plan_between(
         bad_rows=job.bad_rows,
         max_bad_rows=job.max_bad_rows,
         show_model_error=job.show_model_error,
+        timeout=job.seconds,
     )
     with problems.attempt():
         if client is None:
@@ -416,6 +440,16 @@ def _hints(source: PinnedSource) -> Sequence[Problem]:
     """What may be the cause of all problems, where the source's columns have no names."""
     hint = None if source.reading is None else source.reading.hint(source.rows)
     return () if hint is None else SourceError.guess(source.ref.text, hint).problems
+
+
+def _check_columns(frame: DataFrame, columns: Mapping[str, str], problems: Gathering) -> None:
+    """Raise what is gathered where the environment does not allow an expression: Spark is not given such a text."""
+    before = len(problems.problems)
+    for feature, sql in columns.items():
+        with problems.attempt():
+            check_sql(frame.sparkSession, f"columns: {feature}", sql, frame.columns)
+    if len(problems.problems) > before:
+        problems.raise_all(JobError)
 
 
 def _pinned_columns(frame: DataFrame, columns: Mapping[str, str]) -> dict[str, PinnedSql]:

@@ -7,12 +7,15 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 
-_USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s/?#:@]*):(?!\d{1,5}(?:[/?#]|$))\S*@", re.IGNORECASE)
+_USER = re.compile(
+    r"(?P<scheme>\b[a-z0-9][a-z0-9+.-]*://)(?P<user>[^\s/?#:@]*):(?!\d{1,5}(?:[/?#]|$))\S*@", re.IGNORECASE
+)
 """``scheme://user:password@``. A secret may hold slashes and at-signs, so the last at-sign ends it; a port is none."""
 _TOKEN_USER = re.compile(r"(?P<scheme>\b(?:git\+)?(?:https?|ftps?|ssh)://)[^\s/?#@]+@", re.IGNORECASE)
 _ORACLE_USER = re.compile(r"(?P<scheme>\bjdbc:[a-z0-9:]+:)[^\s/?#:@;]+/[^\s@]+@", re.IGNORECASE)
 """``jdbc:oracle:thin:user/password@``."""
-_VALUE = r"(?:\*{3}|\"[^\"]*\"|'[^']*'|\{[^}\s]*\}|[^&;\s#'\"]+)"
+_VALUE = r"(?:\*{3}|\"[^\"]*\"|'[^']*'|\{[^}\s]*\}|(?:[^&;\s#'\"]|['\"](?=\w))+)"
+"""A quote ends it where no letter follows: else it is part of the value."""
 _PARAMETER = re.compile(rf"(?P<before>[?&;#](?P<name>[^\s=&;?#'\"/]+)=)(?P<value>{_VALUE})")
 """Of a URI, or of a connection string."""
 _SETTING = re.compile(rf"(?P<before>(?<![\w/?&;#%.-])(?P<name>[A-Za-z][\w.-]*)=)(?P<value>{_VALUE})")
@@ -46,6 +49,11 @@ def redact(text: str) -> str:
     stays as it is.
     """
     return printable(_hide(text))
+
+
+def shown(name: str, value: object) -> object:
+    """A value as it may be told; hidden where its name means a secret."""
+    return HIDDEN if _SURELY_SECRET.search(name.lower()) else redact(value) if isinstance(value, str) else value
 
 
 def printable(text: str) -> str:

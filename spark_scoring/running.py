@@ -23,6 +23,7 @@ from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import check_as_planned, read_again
 from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.delta.tables import describe_table, is_delta, read_version
+from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import (
@@ -35,6 +36,7 @@ from spark_scoring.errors import (
     ModelFailedError,
     OutputError,
     RunError,
+    TimeLimitError,
 )
 from spark_scoring.features.delegate import score_with_client
 from spark_scoring.features.join import add_features, check_keys, schema_with_features
@@ -72,36 +74,45 @@ def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = No
 
     Raises:
         RunError: the run failed; nothing was committed, unless the text says so.
+        TimeLimitError: it took longer than it may.
 
     """
     run_id, started = _new_run_id(plan), time.time()
+    deadline = Deadline(plan.timeout, 0.0 if plan.increments is not None else plan.planned_in)
     try:
-        plan = _understood_now(_at_present(plan))
-        check_as_planned(plan.source)
-        facts = _facts(plan, run_id, started)
-        before = standing(_session(plan), plan.target, facts, force=plan.force)
-        if before.whole is not None:
-            return _earlier_report(plan, before.whole)
-        if plan.scoring.lookups is not None:
-            check_keys(plan.source.frame, plan.scoring.lookups)
-        facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
-        begin = time.perf_counter()
-        with watch_tasks(_session(plan), run_id, on_progress):
-            outcome = _scored(plan, facts, started, before)
-        seconds = time.perf_counter() - begin
-        if outcome.written.is_earlier:
-            return _earlier_report(plan, outcome.written.commit)
-        _check_rows(plan, facts, outcome)
-        commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
-        counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
-        if outcome.counts is None:
-            _check_committed(plan, facts, counts, commit)
-        return _report(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
+        with deadline.of_spark(_session(plan), run_id):
+            return _carried_out(plan, run_id, started, on_progress)
     except Exception as error:
         explained = _explained(plan, run_id, error)
         if explained is error:
             raise
         raise explained from error
+
+
+def _carried_out(
+    plan: JobPlan, run_id: str, started: float, on_progress: Callable[[int, int], None] | None
+) -> RunReport:
+    plan = _understood_now(_at_present(plan))
+    check_as_planned(plan.source)
+    facts = _facts(plan, run_id, started)
+    before = standing(_session(plan), plan.target, facts, force=plan.force)
+    if before.whole is not None:
+        return _earlier_report(plan, before.whole)
+    if plan.scoring.lookups is not None:
+        check_keys(plan.source.frame, plan.scoring.lookups)
+    facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
+    begin = time.perf_counter()
+    with watch_tasks(_session(plan), run_id, on_progress):
+        outcome = _scored(plan, facts, started, before)
+    seconds = time.perf_counter() - begin
+    if outcome.written.is_earlier:
+        return _earlier_report(plan, outcome.written.commit)
+    _check_rows(plan, facts, outcome)
+    commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
+    counts = outcome.counts or _counts_in(plan, facts, plan.target.ref, commit.version)
+    if outcome.counts is None:
+        _check_committed(plan, facts, counts, commit)
+    return _report(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
 
 
 def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
@@ -118,7 +129,8 @@ def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
     few = replace(plan, source=replace(plan.source, frame=plan.source.frame.limit(limit)))
     try:
         frame = _written_frame(few, "", 0.0, _Observed("preview"))
-        return frame.select(*[quote(name) for name in frame.columns[: -len(LINEAGE)]]).collect()
+        with Deadline(plan.timeout, plan.planned_in).of_spark(_session(plan), f"preview_{uuid.uuid4().hex}"):
+            return frame.select(*[quote(name) for name in frame.columns[: -len(LINEAGE)]]).collect()
     except Exception as error:
         raise explain_failure(error, plan.target.ref.text, _read_text(plan)) from error
 
@@ -410,7 +422,7 @@ def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     explained = explain_failure(error, plan.target.ref.text, _read_text(plan))
     try:
         if committed := _found(plan, plan.target, run_id):
-            if isinstance(error, RunError):  # it says so itself
+            if isinstance(error, RunError) and not isinstance(error, TimeLimitError):  # it says so itself
                 return error
             return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
         if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):

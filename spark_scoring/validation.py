@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.job import ScoringJob, read_fields
 from spark_scoring.parsing import can_be_parsed
+from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ def validate_file(path: Path, overrides: Sequence[str] = (), params: Mapping[str
         from spark_scoring.registration.training import TrainingJob
 
         training = TrainingJob.from_file_fields(fields, params or {})
-        return [f"{path} is a training job: {training.name} from {training.source.text}"]
+        return [redact(f"{path} is a training job: {training.name} from {training.source.text}")]
     job = ScoringJob.from_file_fields(fields, params or {})
     written = {"source.where": job.source.where, "output.replace_where": job.output.replace_where}
     written |= {f"columns.{feature}": sql for feature, sql in job.columns.items()}
@@ -35,4 +36,5 @@ def validate_file(path: Path, overrides: Sequence[str] = (), params: Mapping[str
         for name, sql in written.items()
         if sql is not None and not can_be_parsed(sql)
     ]
-    return [f"{path} is a scoring job: {job.model} on {job.source.text}, to {job.output.text}", *doubts]
+    read = f"{path} is a scoring job: {job.model} on {job.source.text}, to {job.output.text}"
+    return [redact(line) for line in (read, *doubts)]

@@ -17,6 +17,7 @@ from spark_scoring.errors import (
     Problem,
     RequestError,
     RunError,
+    TimeLimitError,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _FROM_WORKER: dict[str, type[RunError]] = {
     "ManyBadRowsError": ManyBadRowsError,
     "CommitError": CommitError,
     "DuplicateKeyError": DuplicateKeyError,
+    "TimeLimitError": TimeLimitError,
 }
 _NOTHING = "; nothing was committed"
 

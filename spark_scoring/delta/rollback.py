@@ -10,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
 from spark_scoring.delta.names import resolve, with_suffix
+from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import writing_settings
 from spark_scoring.delta.sink import METADATA_SETTING
 from spark_scoring.delta.tables import is_delta, read_version, save_over
@@ -105,6 +106,8 @@ def _step(spark: SparkSession, ref: TableRef, commits: Sequence[Commit], run: Ru
     if way is None:
         blocking = [c for c in later if c.operation not in _FILES_ONLY]
         raise HistoryError.built_upon(ref.text, run.run_id, [_commit_text(c) for c in blocking])
+    if facts.replace_where:  # whoever may write the table may have put it into its history
+        check_sql(spark, f"replace_where of run {facts.run_id}", facts.replace_where, spark.table(ref.sql).columns)
     if any(c.changes_rows for c in later):
         _check_untouched(spark, ref, commit, facts)
     return _Step(ref, commit, facts, way, commits[0].version)

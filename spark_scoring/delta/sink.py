@@ -17,6 +17,7 @@ from pyspark.sql.types import ArrayType, MapType, StructType
 from spark_scoring.delta.constraints import RowKind, must_fail
 from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
+from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive, writing_settings
 from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
 from spark_scoring.delta.tables import describe_table, save_over
@@ -366,6 +367,7 @@ def _check_key(key: tuple[str, ...], written: DataFrame) -> None:
 
 
 def _check_condition(condition: str, written: DataFrame) -> None:
+    check_sql(written.sparkSession, "output.replace_where", condition, written.columns)
     try:
         _ = written.where(f"({condition}\n)").schema
     except (AnalysisException, ParseException) as error:

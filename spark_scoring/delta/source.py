@@ -12,6 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.formats import Reading, check_reads_all, format_at, list_files, read_format
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
+from spark_scoring.delta.restricted import check_reading, check_sql
 from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.delta.tables import VIEW, describe_table, history, read_version, tables_near
 from spark_scoring.errors import JobError, Problem, SourceError, first_line
@@ -120,9 +121,11 @@ def pin_source(
 
     Raises:
         SourceError: no such table, path or version, Spark cannot read it, or a filter that does not fit.
+        JobError: the environment does not allow the format or the filter.
 
     """
     check_reads_all(spark)
+    check_reading(path or table or "", format or "delta", list(options or {}))
     if format is not None and (format.lower() != "delta" or path is None):
         source = _other_format(spark, format, path, ddl, options or {})
     else:
@@ -207,6 +210,7 @@ def read_again(source: PinnedSource) -> PinnedSource:
 
 
 def _filtered(source: PinnedSource, where: str) -> PinnedSource:
+    check_sql(source.frame.sparkSession, "source.where", where, source.frame.columns)
     pinned = pin_tables(source.frame.sparkSession, "where", where)
     try:
         frame = source.frame.where(pinned.sql)

@@ -7,6 +7,10 @@ import sys
 import sysconfig
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LIBRARIES = (
     *{sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},
@@ -27,8 +31,11 @@ def kind_and_line(error: BaseException | None) -> str:
 
 
 def kind_and_text(error: BaseException) -> str:
-    """Like ``kind_and_line``; of an error that a library raised in no code of the model's own, the first line, too."""
-    if _own_frames(error):
+    """Like ``kind_and_line``; of an error that a library raised in no code of the model's own, the first line, too.
+
+    A library may put the text of the model's error into its own: what it handles counts, too.
+    """
+    if any(_own_frames(each) for each in _chain(error)):
         return kind_and_line(error)
     first = str(error).strip().split("\n", maxsplit=1)[0]
     return f"{kind_of(error)}: {first}" if first else kind_of(error)
@@ -44,6 +51,15 @@ def _is_written(kind: type) -> bool:
     for name in kind.__qualname__.split("."):
         place = getattr(place, name, None)
     return place is kind
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised from."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -160,7 +160,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if features is None and (signature is None or signature.inputs is None):
         raise ModelError.no_signature(pinned.uri)
     known_levels = _recorded(pinned, mlmodel)
-    model = _load(pinned, part)
+    model = load_part(pinned, part)
     raw = model.raw
     notes: tuple[str, ...] = ()
     outputs = None if signature is None else signature.outputs
@@ -297,7 +297,13 @@ def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
         raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {error}") from error
 
 
-def _load(pinned: PinnedModel, part: Copy) -> LoadedModel:
+def load_part(pinned: PinnedModel, part: Copy) -> LoadedModel:
+    """A model of the artifact, loaded, which runs its code.
+
+    Raises:
+        ModelError: it does not load here; names the kind of the error, and its place in the model's code.
+
+    """
     try:
         return loaded_model(part)
     except ModelError:

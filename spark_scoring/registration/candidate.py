@@ -10,6 +10,7 @@ import pandas as pd
 from spark_scoring.errors import Gathering, ModelOutputError, Problem, RegistrationError, listed
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.estimators import own_feature_names
+from spark_scoring.model.raised import kind_of
 from spark_scoring.model.spec import output_model_type
 from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
 from spark_scoring.registration.frame import (
@@ -168,7 +169,7 @@ def _predictions(
     except Exception as error:
         if _takes_series(predict, sample):
             raise RegistrationError.takes_series(str(sample.columns[0])) from error
-        raise RegistrationError.predict_failed(type(error).__name__) from error
+        raise RegistrationError.predict_failed(kind_of(error)) from error
 
 
 def _takes_series(predict: Callable[[Any], Any], sample: Any) -> bool:

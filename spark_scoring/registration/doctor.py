@@ -35,6 +35,7 @@ from spark_scoring.model.environment import environment_differences
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
 from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.raised import kind_and_line, kind_and_text
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_statistics
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
@@ -44,6 +45,7 @@ from spark_scoring.model.spec import (
     signature_inputs,
 )
 from spark_scoring.model.types import ModelType, is_untyped
+from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
 from spark_scoring.registration.frame import is_category, type_refusal, zone_of
@@ -353,9 +355,8 @@ def _loaded_findings(
     try:
         loaded = LoadedModel(files.pinned.part(folder))
     except Exception as error:  # noqa: BLE001  loading runs the model's code
-        kind = f"{type(error).__name__}: {first_line(error)}"
         fix = "install what its requirements.txt lists, in the versions it lists"
-        yield Finding("not-loadable", "artifact", "loading it failed", fix, kind)
+        yield Finding("not-loadable", "artifact", "loading it failed", fix, redact(kind_and_text(error)))
         return
     raw = loaded.raw
     names = [feature.name for feature in files.inputs] if files.is_frame else []
@@ -479,7 +480,7 @@ def _prediction_findings(
     except Exception as error:  # noqa: BLE001  the model's code may raise anything
         if is_clear and plan is None:
             fix = "register it with the frame that it was trained on: its head becomes the example"
-            yield Finding("example-fails", "input example", f"the model raises {type(error).__name__} on it", fix)
+            yield Finding("example-fails", "input example", f"the model raises {kind_and_line(error)} on it", fix)
         return
     signature = files.signature
     if plan is None and signature is not None and signature.outputs is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spark_scoring.errors import Gathering, JobError, Problem, SourceError, TrainingError, first_line
+from spark_scoring.model.raised import kind_of
 from spark_scoring.registration.search import named, parameter_names, search_around
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Fitting:
             with _without_deprecation():
                 model = self.estimator.fit(train.X, *labels, **keywords)
         except Exception as error:
-            raise TrainingError.fit(type(self.estimator).__name__, type(error).__name__) from error
+            raise TrainingError.fit(type(self.estimator).__name__, kind_of(error)) from error
         model = self.estimator if model is None else model
         if not self.keeps_best:
             return Fitted(model, {}, self._best_iteration(model))

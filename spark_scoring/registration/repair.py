@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import Gathering, ModelError, RegistrationError, first_line
+from spark_scoring.errors import Gathering, RegistrationError
 from spark_scoring.model.categories import own_levels, recorded_levels
 from spark_scoring.model.estimators import own_feature_names
-from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.model.raised import kind_of
 from spark_scoring.model.recorded import RECORDED, recorded
 from spark_scoring.model.registry import check_servers, resolve_model
-from spark_scoring.model.spec import native_flavor, signature_inputs
+from spark_scoring.model.spec import load_part, native_flavor, signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import Candidate
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from spark_scoring.engine.process import Where
+    from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.registration.register import RegisteredModel
 
@@ -134,10 +135,7 @@ def _repaired(
     from mlflow.models import Model, ModelSignature
 
     mlmodel = Model.load(pinned.path)
-    try:
-        loaded = LoadedModel(pinned.part(Path(pinned.path)))
-    except Exception as error:  # loading runs the model's code
-        raise ModelError.not_loadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+    loaded = load_part(pinned, pinned.part(Path(pinned.path)))
     raw = loaded.raw
     declared = _declared(mlmodel)
     rows = _table(example)
@@ -190,7 +188,7 @@ def _predicted(loaded: LoadedModel, frame: pd.DataFrame) -> Any:
     try:
         predictions = loaded.call("predict", frame)
     except Exception as error:
-        raise RegistrationError.predict_failed(type(error).__name__) from error
+        raise RegistrationError.predict_failed(kind_of(error)) from error
     check_count(predictions, len(frame))
     return predictions
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.restricted import check_sql
 from spark_scoring.engine.stage import collect_inputs
 from spark_scoring.errors import Gathering, JobError, PlanError, Problem, SourceError, first_line, near_fix
 from spark_scoring.model.categories import given_levels
@@ -163,8 +164,11 @@ def spark_type(df: DataFrame, name: str, sql: str) -> DataType:
 
     Raises:
         SourceError: it does not fit the table; names the nearest column.
+        JobError: the environment does not allow it.
 
     """
+    if sql != quote(name):
+        check_sql(df.sparkSession, name, sql, df.columns)
     try:
         return df.select(F.expr(sql).alias("v")).schema["v"].dataType
     except (AnalysisException, ParseException) as error:

@@ -20,6 +20,7 @@ from spark_scoring.engine.results import normalise
 from spark_scoring.engine.trial import Rows, Sample
 from spark_scoring.errors import Problem, RegistrationError, RequestError, RunError, VerificationError, listed
 from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.raised import kind_of
 from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import Copy, digest_of
 from spark_scoring.plan.policy import Policy
@@ -195,7 +196,7 @@ def predict_as_saved(model: Any, flavor: str, options: Mapping[str, Any], exampl
         try:
             return LoadedModel(Copy(path, digest_of(path))).call("predict", example)
         except Exception as error:
-            raise RegistrationError.predict_failed(type(error).__name__) from error
+            raise RegistrationError.predict_failed(kind_of(error)) from error
 
 
 def saved_example(example: Any, flavor: str) -> Any:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import lightgbm
 import mlflow
 import numpy as np
@@ -509,3 +510,35 @@ def test_the_command_line_explains_and_fails_on_errors(tmp_path: Path, capsys: p
 def test_an_unknown_text_is_said_to_be_unknown() -> None:
     with pytest.raises(RequestError, match="none that the doctor knows"):
         recognise("Segmentation fault")
+
+
+TOLD = "password=hunter2 of customer 4711"
+
+
+class Teller(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Raises with a value in its text and in the name of its class."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def load_context(self, context: Any) -> None:
+        if self.when == "loading":
+            raise type("Customer4711", (ValueError,), {})(TOLD)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        if self.when == "predicting":
+            raise type("Customer4711", (ValueError,), {})(TOLD)
+        return model_input["a"]
+
+
+@pytest.mark.parametrize("when", ["loading", "predicting"])
+def test_what_a_model_raises_is_told_without_its_text(when: str, tmp_path: Path) -> None:
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=Teller("never"), signature=signed(X, Y.to_numpy()),
+                             input_example=X.head(2), pip_requirements=PINS)  # fmt: skip
+    pickled = tmp_path / "model" / "python_model.pkl"
+    pickled.write_bytes(cloudpickle.dumps(Teller(when)))
+    diagnosis = check_model(str(tmp_path / "model"))
+    shown = diagnosis.explain() + json.dumps(diagnosis.to_dict())
+    assert "4711" not in shown
+    assert "hunter2" not in shown
+    assert "ValueError (test_doctor.py line " in shown

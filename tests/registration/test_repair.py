@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import lightgbm
 import mlflow
 import numpy as np
@@ -141,3 +142,35 @@ def test_the_command_line_repairs(
         main(["repair", old, "--example", "main.repair.orders", "--type", "b"])
     assert stopped.value.code == 2
     assert "--type b: not of the form feature=value" in capsys.readouterr().err
+
+
+TOLD = "password=hunter2 of customer 4711"
+
+
+class Teller(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Raises with a value in its text and in the name of its class."""
+
+    when = ""
+
+    def load_context(self, context: Any) -> None:
+        if self.when == "loading":
+            raise type("Customer4711", (ValueError,), {})(TOLD)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+        raise type("Customer4711", (ValueError,), {})(TOLD)
+
+
+@pytest.mark.parametrize("when", ["loading", "predicting"])
+def test_what_the_old_model_raises_is_told_without_its_text(
+    registry: str, table: DataFrame, tmp_path: Path, when: str
+) -> None:
+    teller = Teller()
+    teller.when = when
+    signature = infer_signature(X, Y.to_numpy())
+    mlflow.pyfunc.save_model(tmp_path / "m", python_model=Teller(), signature=signature, pip_requirements=PINS)
+    (tmp_path / "m" / "python_model.pkl").write_bytes(cloudpickle.dumps(teller))
+    with pytest.raises(RequestError) as raised:
+        repair_model(str(tmp_path / "m"), table, name="main.repair.teller")
+    assert "4711" not in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+    assert "ValueError" in str(raised.value)

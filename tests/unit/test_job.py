@@ -117,3 +117,20 @@ def test_a_setting_without_a_value_is_refused(tmp_path: Path) -> None:
     file.write_text(ScoringJob.from_dict(GOOD).to_yaml())
     with pytest.raises(JobError, match="field=value"):
         ScoringJob.from_yaml(file, ["output.mode"])
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2h", 7200), ("1h 5s", 3605), ("45", 45), (45, 45), (0.5, 0.5)],
+)
+def test_a_timeout_is_seconds_or_a_text(timeout: Any, seconds: float) -> None:
+    assert ScoringJob.from_dict({**GOOD, "timeout": timeout}).seconds == seconds
+    assert ScoringJob.from_dict(GOOD).seconds is None
+
+
+@pytest.mark.parametrize(
+    "timeout", ["soon", "", "0s", 0, -1, "5 days", "1m1h", ".5h", True, float("inf"), float("nan")]
+)
+def test_what_is_not_a_time_is_refused(timeout: Any) -> None:
+    with pytest.raises(JobError, match="timeout"):
+        ScoringJob.from_dict({**GOOD, "timeout": timeout})

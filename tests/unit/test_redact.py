@@ -40,6 +40,8 @@ TEMPLATES = (
     '{{"user": "u", "password": "{}"}}',
     "Authorization: Bearer {}",
     "Authorization: Basic {}",
+    "3a://AKIDEXAMPLE:{}@bucket/table",
+    "https://host/t?sig=a'{}",
 )
 SECRETS = st.text(string.ascii_letters + string.digits + "+/=_-.~%!", min_size=12, max_size=60).filter(
     lambda secret: not secret[:6].isdigit() and "/" not in secret[:6]
