@@ -14,7 +14,7 @@ demo: setup ## score three months of real flights, from nothing
 test: lint ## all checks and all tests, the wheel's included
 	@tools/setup.sh tests
 	$(BIN)/python -m pytest tests/faults  # first: it wants the machine for itself, and fetches Delta's jars for the others
-	$(BIN)/python -m pytest --ignore tests/faults --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/faults --numprocesses 2 --dist loadfile --durations 25
 
 contract: setup ## our calls against Databricks' own client, which it installs beside .venv
 	tools/contract.sh
