@@ -140,7 +140,7 @@ class SessionError(RequestError):
 
 
 class TableNameError(RequestError):
-    """A name that is no table name here."""
+    """A name that is not a table's name here."""
 
     @classmethod
     def malformed(cls, name: str) -> TableNameError:
@@ -658,7 +658,7 @@ class RegistrationError(RequestError):
     @classmethod
     def no_name(cls, uri: str) -> RegistrationError:
         fix = "say under which one: --name catalog.schema.model (name=...)"
-        return cls([Problem(f"model {uri!r}", "it is no registered model", fix)])
+        return cls([Problem(f"model {uri!r}", "it is not a registered model", fix)])
 
     @classmethod
     def no_features(cls, uri: str) -> RegistrationError:
@@ -976,7 +976,7 @@ class FeatureTableError(RequestError):
     @classmethod
     def not_a_lookup(cls, kind: str) -> FeatureTableError:
         fix = "give spark_scoring.FeatureLookup and FeatureFunction"
-        return cls([Problem("feature_lookups", f"a {kind} is no lookup", fix)])
+        return cls([Problem("feature_lookups", f"a {kind} is not a lookup", fix)])
 
     @classmethod
     def bad_default(cls, feature: str, type_: str) -> FeatureTableError:

@@ -342,7 +342,7 @@ class ScoringJob(Job):
     sql_fields = ("source.where", "output.replace_where", "columns.*")
 
     name: str | None = None
-    """What the job is called in the ledger; two jobs of other names never stand in for each other."""
+    """What the job is called in the ledger; two jobs of other names never count as each other's runs."""
     model: str = Field(description="the model's URI, such as models:/main.ml.delay@champion")
     expect_digest: str | None = None
     """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""

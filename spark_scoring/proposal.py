@@ -206,7 +206,7 @@ def _place(place: Mapping[str, str | None]) -> list[str]:
 
 
 def _name(text: str) -> str:
-    """A name or path as YAML has it in a line; ``${`` in it is no parameter."""
+    """A name or path as YAML has it in a line; ``${`` in it is not a parameter."""
     return _value(text.replace("${", "$${"))
 
 

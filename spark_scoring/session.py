@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from spark_scoring.delta.names import register_warehouse
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _Settings = dict[str, bool | float | int | str | None]
 TRACEBACK = "SPARK_SCORING_TRACEBACK"
 """An environment variable: set, errors are shown with those behind them, whose texts may hold values of rows."""
+_LAUNCHER = "spark_scoring-jvm"
+"""The name of the thread in which a JVM comes up."""
 _LOCAL_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -62,8 +64,7 @@ def get_session(warehouse: str | Path | None = None) -> SparkSession:
 def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -> None:
     """Start the JVM of a new local session in the background: a model can be loaded while it comes up.
 
-    Does nothing where a session is there, or will come from elsewhere. An error here comes again from
-    ``get_session``, which waits for the JVM.
+    Does nothing where ``starts_jvm`` says no. What goes wrong comes again from ``get_session``, which waits for it.
 
     Args:
         warehouse: as of ``get_session``, which must be called with the same one.
@@ -75,7 +76,7 @@ def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
 
-    settings, begun = _new_settings(_folder(warehouse)), Event()
+    settings, begun = _new_settings(_folder(warehouse)), threading.Event()
     conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in settings.items()])
 
     def launch() -> None:
@@ -86,17 +87,22 @@ def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -
                     gateway = launch_gateway(conf, {"stdout": out, "stderr": out})  # type: ignore[no-untyped-call]
                 SparkContext._ensure_initialized(gateway=gateway)  # noqa: SLF001
 
-    Thread(target=launch, name="spark_scoring-jvm", daemon=True).start()
-    begun.wait()
+    threading.Thread(target=launch, name=_LAUNCHER, daemon=True).start()
+    begun.wait()  # the lock is held: whoever wants a session now waits for this JVM
 
 
 def starts_jvm() -> bool:
-    """Whether a new session's JVM will be a child of this process."""
+    """Whether ``get_session`` would start a JVM: no session is there, or will come from elsewhere or from a launch."""
     if find_spec("pyspark") is None or not _is_local() or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return False
+    from pyspark.sql import SparkSession
+
+    if SparkSession.getActiveSession() is not None:  # of Connect, too, which has no SparkContext
         return False
     from pyspark import SparkContext
 
-    return SparkContext._gateway is None  # noqa: SLF001
+    is_launching = any(thread.name == _LAUNCHER for thread in threading.enumerate())
+    return SparkContext._gateway is None and not is_launching  # noqa: SLF001
 
 
 def require_spark() -> None:

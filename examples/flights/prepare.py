@@ -123,7 +123,7 @@ LEFT JOIN flights.airports a ON a.faa = s.dest
 LEFT JOIN carriers c ON c.carrier = s.carrier
 """  # noqa: S608  made of this module's constants only
 
-# DECIMAL and TINYINT are no types of a feature on Databricks.
+# DECIMAL and TINYINT are not types of a feature on Databricks.
 _PLANE_FEATURES_SQL = "SELECT tailnum, seats, CAST(engines AS INT) AS engines, year AS built FROM flights.planes"
 # An hour's weather is known when the hour is over: a departure sees that of the last whole hour before it.
 _WEATHER_FEATURES_SQL = """

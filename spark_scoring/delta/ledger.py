@@ -21,6 +21,8 @@ Part = Literal["predictions", "quarantine"]
 
 LEDGER_KEY = "spark_scoring"
 """Of our part of a commit's user metadata."""
+_NEWEST = 20
+"""Commits that are read first: Delta reads a file for each."""
 _LOOK_BACK = 1000
 """Commits that are read to find a run; a table with more of them since is asked for all only where it matters."""
 
@@ -181,9 +183,13 @@ def read_commits(spark: SparkSession, ref: TableRef, limit: int | None = _LOOK_B
 
 
 def find_commit(spark: SparkSession, ref: TableRef, run_id: str) -> Commit | None:
-    """The commit that carries a run's id, None where the history does not hold it."""
-    commits = read_commits(spark, ref)
-    return next((c for c in commits if c.facts is not None and c.facts.run_id == run_id), None)
+    """The commit that carries a run's id, None where the history does not hold it. It is nearly always a new one."""
+    for limit in (_NEWEST, _LOOK_BACK):
+        commits = read_commits(spark, ref, limit)
+        found = next((c for c in commits if c.facts is not None and c.facts.run_id == run_id), None)
+        if found is not None or len(commits) < limit:
+            return found
+    return None
 
 
 def _commit(row: Row) -> Commit:

@@ -46,7 +46,7 @@ def split_name(name: str) -> tuple[str, ...]:
     """``a.`b.c`.d`` -> ``("a", "b.c", "d")``.
 
     Raises:
-        TableNameError: not one to three parts, or a part that is no identifier.
+        TableNameError: not one to three parts, or a part that is not an identifier.
 
     """
     parts: list[str] = []

@@ -256,7 +256,7 @@ def _cast(feature: PlannedFeature, extended: Extended | None) -> _Cast:
         source, code = extended.sources.get(feature.name, source), extended.codes.get(feature.name)
     typed = _Typed(feature.type, feature.source_type, feature.conversion, feature.members, code)
     converted, fits = _converted(source, typed)
-    if fits is None and handling.nulls == "keep" and feature.conversion != "members":  # a struct of nulls is no null
+    if fits is None and handling.nulls == "keep" and feature.conversion != "members":  # a struct of nulls is not a null
         null = _filled(None, feature.type)
         return _Cast(feature, converted if null.startswith(_NULL) else f"coalesce({converted}, {null})")
     missing = _is_missing(source, feature)

@@ -267,7 +267,7 @@ def inferred_type(series: pd.Series[Any]) -> DataType | None:
 
 
 def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list[list[Any]]:
-    """The values that each feature is made from; nulls where a default stands in."""
+    """The values that each feature is made from; nulls where a default takes its place."""
     columns = {quote(column.name): column for column in schema.fields if column.name in frame.columns}
     found, problems = [], []
     for feature in plan.features:

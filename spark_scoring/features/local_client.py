@@ -374,7 +374,7 @@ def _add_table(tables: dict[str, InputTable], table: FeatureTable, lookup: Featu
 
 
 def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
-    """The lookup's columns; a table's keys are no features unless they are asked for."""
+    """The lookup's columns; a table's keys are not features unless they are asked for."""
     keys = () if table.primary_keys is None else row_keys(table)
     names = lookup.names or [name for name in table.schema.fieldNames() if name not in keys]
     for setting, given in (("default_values", lookup.default_values), ("rename_outputs", lookup.rename_outputs)):

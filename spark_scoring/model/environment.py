@@ -40,7 +40,7 @@ class Difference:
 
 
 def environment_differences(requirements: Sequence[str], flavor: str) -> tuple[Difference, ...]:
-    """The requirements that differ here; lines that are no plain requirement (options, URLs) are skipped."""
+    """The requirements that differ here; lines that are not plain requirements (options, URLs) are skipped."""
     own: set[str] = {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
     found = (_difference(line, own) for line in requirements)
     return tuple(difference for difference in found if difference is not None)

@@ -278,7 +278,7 @@ def _table(name: str, entry: Mapping[str, Any], ours: Mapping[str, Any]) -> Inpu
     try:
         seconds = None if lookback is None else float(lookback)
     except (TypeError, ValueError) as error:
-        msg = f"lookback_window of table {name!r} is no number of seconds"
+        msg = f"lookback_window of table {name!r} is not a number of seconds"
         raise _FormatError(msg) from error
     time = ours.get("timeseries_column")
     return InputTable(

@@ -209,7 +209,7 @@ class LoadedModel:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Where the model's code may run: its modules and settings hold, and what it prints is no result."""
+        """Where the model's code may run: its modules and settings hold, and what it prints is not a result."""
         quiet = contextlib.redirect_stdout(sys.stderr)
         with self._code.in_force(), quiet, _settings_in_force(self._settings), _no_exit():
             yield

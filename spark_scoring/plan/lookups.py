@@ -81,7 +81,7 @@ class LookedUp:
     """Its name in the feature table."""
     type: str
     default: str | None = None
-    """Text of the value that stands in for a null or NaN."""
+    """Text of the value that takes the place of a null or NaN."""
 
     @property
     def default_sql(self) -> str | None:
@@ -408,7 +408,7 @@ class _Planner:
         ours, theirs = type_.simpleString(), column.dataType.simpleString()
         for name, found, where in ((source, ours, "the scored table"), (time, theirs, f"feature table {table.name}")):
             if found not in _TIMES:
-                cause = f"in {where} it is {found}, which is no time"
+                cause = f"in {where} it is {found}, which is not a time"
                 fix = f"make it a DATE or TIMESTAMP: to_timestamp({name})"
                 self.problems.append(Problem(f"timestamp lookup key {name!r}", cause, fix))
         seconds = self._spec.table(table.name).lookback_seconds

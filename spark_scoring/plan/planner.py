@@ -65,7 +65,7 @@ class PlannedFeature:
     type: ModelType
     """The model's type: of the signature, with the levels of a category feature."""
     source: str | None
-    """SQL of the source value: a quoted column or the job's expression; None where a default stands in."""
+    """SQL of the source value: a quoted column or the job's expression; None where a default takes its place."""
     source_type: str | None
     """Spark type as a simple string, such as ``decimal(12,2)``."""
     verdict: Verdict
@@ -330,7 +330,8 @@ class _Binder:
             fix = rule.fix or f'write one: columns: {{{feature.name}: "<SQL expression>"}}'
             return Problem(thing, f"{rule.cause} ({shown})", fix)
         if rule.conversion == "void" and not (handling.nulls == "keep" or isinstance(handling.nulls, Fill)):
-            fix = f"map another column, or say what stands in: policy: {{{feature.name}: {{nulls: {{fill: <value>}}}}}}"
+            written = f"policy: {{{feature.name}: {{nulls: {{fill: <value>}}}}}}"
+            fix = f"map another column, or say what to take instead: {written}"
             return Problem(thing, f"the column {sql} is null in every row, and the feature cannot be", fix)
         if self._needs_levels(feature, plain):
             cause = f"it was trained on category codes, and the model does not hold the levels that {sql} has"

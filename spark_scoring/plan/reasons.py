@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "; "
 MODEL = "model"
-"""What stands in place of a feature where the model raised; its reason is the kind of the error."""
+"""What is in the place of a feature where the model raised; its reason is the kind of the error."""
 
 _CODES = {
     "null": "null",

@@ -447,7 +447,7 @@ def _level_rule(source: DataType, target: Category | Coded | OneOf) -> Rule | Re
     if levels.type == "date" and kind not in ("date", "string"):
         return _refused(source, target)
     if isinstance(target, OneOf) and not _are_held(levels, target.type):
-        cause = f"its levels ({levels}) are no values of type {target.type}"
+        cause = f"its levels ({levels}) are not values of type {target.type}"
         return Refusal(cause, f"give levels of type {target.type}, or leave them out")
     own = "string" if levels.type == "date" else levels.type
     rule = _scalar_rule(source, own)

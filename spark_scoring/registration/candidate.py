@@ -214,7 +214,7 @@ def _category_problems(categories: Mapping[str, Sequence[Any]], X: Inputs) -> li
         if not isinstance(X, pd.DataFrame) or name not in X.columns:
             problems.append(Problem(thing, "the frame has no such column", "leave it out"))
         elif getattr(X[name].dtype, "kind", "O") in "iuf" and not _are_codes(X[name], len(values)):
-            cause = f"the column holds numbers that are no codes of {len(values)} levels: -1 (missing), 0, 1, ..."
+            cause = f"the column holds numbers that are not codes of {len(values)} levels: -1 (missing), 0, 1, ..."
             problems.append(Problem(thing, cause, "list all levels in the order of training"))
     return problems
 
@@ -239,7 +239,7 @@ def _name_problems(model: Any, X: Inputs) -> list[Problem]:
         "" if more or fewer else "the columns are in another order",
     ]
     cause = f"the model was trained on other columns: {'; '.join(part for part in parts if part)}"
-    fix = "give the very frame that fit() was given; keys and labels are no features"
+    fix = "give the very frame that fit() was given; keys and labels are not features"
     code = "foreign-input" if more else "missing-input" if fewer else "input-order"
     return [Problem("training frame", cause, fix, code)]
 

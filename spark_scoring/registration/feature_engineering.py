@@ -244,7 +244,9 @@ def _type_problem(name: str, type_: DataType) -> Problem | None:
     if type_.typeName() in _SUPPORTED:
         return None
     target = "TIMESTAMP" if type_.typeName() == "timestamp_ntz" else "DOUBLE"
-    cause = f"{type_.simpleString().upper()} is no type of a feature or label: it drops out of the signature silently"
+    cause = (
+        f"{type_.simpleString().upper()} is not a type of a feature or label: it drops out of the signature silently"
+    )
     return Problem(f"training set column {name!r}", cause, f"cast it in its table: CAST({quote(name)} AS {target})")
 
 

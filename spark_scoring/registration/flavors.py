@@ -235,7 +235,7 @@ def in_memory(
     """How the model in memory predicts what it will predict when loaded; None where only a loaded one can.
 
     Raises:
-        RegistrationError: it is no trained model, or takes something else than a frame or an array.
+        RegistrationError: it is not a trained model, or takes something else than a frame or an array.
 
     """
     if flavor == "pyfunc":

@@ -91,7 +91,7 @@ def checked_inputs(X: Any, *, nullable: Collection[str] = (), model: Any = None)
         return [_no_texts(X)]
     names = list(X.columns)
     problems = [
-        Problem(f"column {name!r}", "its name is no text", "name the columns before training: X.columns = [...]")
+        Problem(f"column {name!r}", "its name is not text", "name the columns before training: X.columns = [...]")
         for name in names
         if not isinstance(name, str)
     ]

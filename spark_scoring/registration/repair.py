@@ -87,7 +87,7 @@ def repair_model(
         task: what the model is for; default: the recorded one, else by its class labels, else a regression.
         name: the registered model of the new version; default: the one of the URI.
         types: MLflow types (or ``category``) of features whose old type is wrong.
-        columns: a SQL expression per feature that is no column of the table.
+        columns: a SQL expression per feature that is not a column of the table.
         alias: for the new version.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
         verify: where the new version is loaded and tried, as in ``register_model``.

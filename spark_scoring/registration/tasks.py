@@ -300,7 +300,7 @@ def _not_labels(task: Task, column: NDArray[Any], classes: Sequence[Any] | None)
         return None
     if column.dtype.kind == "f" and classes is not None and _are_whole(np.asarray(classes)) and _are_whole(column):
         return None
-    return "they are no labels; probabilities are the task probability, numbers are a regression"
+    return "they are not labels; probabilities are the task probability, numbers are a regression"
 
 
 def _are_whole(values: NDArray[Any]) -> bool:

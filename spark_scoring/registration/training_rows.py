@@ -122,7 +122,7 @@ def training_frame(
         features: the features in order, or feature -> type: one of MLflow's data types, or ``category`` (levels are
             the table's, sorted). Without a type, one that can hold a null, by the column's Spark type: numbers and
             booleans are double (FLOAT stays float), dates and times datetime, text string.
-        columns: a SQL expression per feature that is no column of the table.
+        columns: a SQL expression per feature that is not a column of the table.
 
     Raises:
         RequestError: a feature that is not there or cannot be of its type, or rows that the types cannot hold.
@@ -192,7 +192,7 @@ def _model_type(df: DataFrame, name: str, sql: str, source: DataType, type_: str
             raise JobError([Problem(f"feature {name!r}", f"no type by default for {source.simpleString()}", fix)])
     if type_ not in DATA_TYPES:
         near = near_fix(type_, [*DATA_TYPES, CATEGORY], what="types") or ""
-        raise JobError([Problem(f"feature {name!r}", f"{type_!r} is no type", near)])
+        raise JobError([Problem(f"feature {name!r}", f"{type_!r} is not a type", near)])
     return type_
 
 
@@ -201,7 +201,7 @@ def _levels(df: DataFrame, name: str, sql: str) -> Levels:
     kind = spark_type(df, name, sql).typeName()
     if kind not in _LEVEL_TYPES:
         fix = f"cast it: {name}: {{sql: CAST(... AS STRING), type: category}}"
-        raise JobError([Problem(f"feature {name!r}", f"{kind.upper()} values are no levels", fix)])
+        raise JobError([Problem(f"feature {name!r}", f"{kind.upper()} values cannot be levels", fix)])
     column = F.expr(sql).alias("level")
     rows = df.select(column).where(F.col("level").isNotNull()).distinct().limit(_MOST_LEVELS + 1).collect()
     values = sorted(row["level"] for row in rows)

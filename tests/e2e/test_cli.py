@@ -208,6 +208,38 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     assert "delta-spark" not in done.stderr
 
 
+BESIDE = """
+import sys
+from pathlib import Path
+from pyspark import SparkContext
+from spark_scoring.session import get_session, launch_early, starts_jvm
+
+folder = Path(sys.argv[1])
+assert starts_jvm()
+launch_early(folder / "warehouse", folder / "log")
+assert not starts_jvm()
+launch_early(folder / "warehouse", folder / "other log")
+assert SparkContext._gateway is None, "the second call waited for the JVM"
+spark = get_session(folder / "warehouse")
+assert spark.conf.get("spark.sql.warehouse.dir").endswith(str(folder / "warehouse"))
+assert not starts_jvm()
+print([file.name for file in folder.glob("*log")])
+"""
+
+
+def test_the_jvm_comes_up_beside_other_work_once(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BESIDE, str(tmp_path)],
+        env={**environment, "PYTHONPATH": PYTHON_PATH},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "['log']\n"
+
+
 def test_init_writes_a_job_that_can_be_planned(
     job_file: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ import sys
 from pyspark.sql import SparkSession
 import pyspark
 import spark_scoring as ss
+from spark_scoring.session import starts_jvm
 from spark_scoring.spark_versions import delta_package
 
 folder, model = sys.argv[1:]
@@ -38,6 +39,7 @@ for name, value in settings.items():
     builder = builder.config(name, value)
 spark = builder.getOrCreate()
 assert not hasattr(spark, "_sc")
+assert not starts_jvm()
 table = spark.range(12).selectExpr("id", "CAST(id AS double) AS x", "IF(id = 3, NULL, id % 3) AS n")
 table.write.format("delta").save(f"{folder}/in")
 

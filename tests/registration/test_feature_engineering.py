@@ -158,7 +158,7 @@ def test_an_example_rebuilt_from_values(registry: str, training_set: TrainingSet
 def test_types_that_drop_out_of_the_signature(registry: str, spark: SparkSession) -> None:
     columns = "temp decimal(5,2), seats tinyint, at timestamp_ntz, late decimal(3,0)"
     text = refused(TrainingSet(spark.createDataFrame([], columns)), task="regression")
-    assert "training set column 'temp': DECIMAL(5,2) is no type of a feature or label" in text
+    assert "training set column 'temp': DECIMAL(5,2) is not a type of a feature or label" in text
     assert "training set column 'seats': TINYINT" in text
     assert "fix: cast it in its table: CAST(`at` AS TIMESTAMP)" in text
     assert "training set column 'late': DECIMAL(3,0)" in text

@@ -133,7 +133,7 @@ def test_an_integer_column_that_may_be_null_when_scored_is_refused() -> None:
     [
         ([[1, 2]], "it is a builtins.list"),
         (pd.DataFrame(), "it has no rows or no columns"),
-        (pd.DataFrame([[1.0, 2.0]]), "its name is no text"),
+        (pd.DataFrame([[1.0, 2.0]]), "its name is not text"),
         (pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "two columns have this name"),
         (pd.DataFrame([[1.0, 2.0]], columns=["a", "A"]), "two columns have this name, but perhaps for its case"),
         (np.array([1.0, 2.0]), "its shape is (2,)"),

@@ -392,7 +392,7 @@ def test_codes_of_a_category_are_scored_from_its_levels(spark: SparkSession, reg
     table = spark.createDataFrame(numbers.assign(g=pd.Series(words, dtype=object)))
     scored = score_batch(table, registered.uri).toPandas()
     np.testing.assert_allclose(scored["prediction"], model.predict(X), rtol=1e-12)
-    with pytest.raises(RegistrationError, match="numbers that are no codes of 1 levels"):
+    with pytest.raises(RegistrationError, match="numbers that are not codes of 1 levels"):
         register_model(model, X, categories={"g": ["u"]}, **settings)
 
 

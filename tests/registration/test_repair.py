@@ -119,7 +119,7 @@ def test_a_table_without_the_features_and_a_model_without_a_name(registry: str, 
     with pytest.raises(RequestError, match="feature 'b': the table has no such column"):
         repair_model(old, table.select("a"))
     logged = mlflow.sklearn.log_model(LinearRegression().fit(X, Y), name="m", pip_requirements=PINS).model_uri
-    with pytest.raises(RequestError, match="it is no registered model\n   fix: say under which one: --name"):
+    with pytest.raises(RequestError, match="it is not a registered model\n   fix: say under which one: --name"):
         repair_model(logged, table)
     named = repair_model(logged, table.selectExpr("a AS x", "b"), name="main.repair.named", columns={"a": "x"})
     assert named.version == "1"
@@ -135,9 +135,12 @@ def test_the_command_line_repairs(
 ) -> None:
     old = log(LinearRegression().fit(X, Y), "main.repair.cli")
     with pytest.raises(SystemExit) as stopped:
-        main(["repair", old, "--example", "main.repair.orders", "--column", "b=b * 1", "--json"])
+        main(["repair", old, "--example", "main.repair.orders", "--where", "a > 0", "--column", "b=b * 1", "--json"])
     assert not stopped.value.code
     assert json.loads(capsys.readouterr().out)["uri"] == "models:/main.repair.cli/2"
+    example = mlflow.models.Model.load(resolve_model("models:/main.repair.cli/2").path).load_input_example()
+    assert (X["a"] <= 0).any()
+    assert (example["a"] > 0).all()
     with pytest.raises(SystemExit) as stopped:
         main(["repair", old, "--example", "main.repair.orders", "--type", "b"])
     assert stopped.value.code == 2

@@ -81,9 +81,9 @@ def test_rows_that_a_type_cannot_hold_are_counted(table: Any) -> None:
     [
         ({"prize": None}, {}, "feature 'prize': the table has no such column\n   fix: did you mean price"),
         ({"x": "double"}, {"x": "prize + 1"}, "columns: x: 'prize + 1' does not fit the source"),
-        ({"price": "dubble"}, {}, "feature 'price': 'dubble' is no type\n   fix: did you mean double"),
+        ({"price": "dubble"}, {}, "feature 'price': 'dubble' is not a type\n   fix: did you mean double"),
         ({"tags": None}, {}, "no type by default for array<double>"),
-        ({"tags": "category"}, {}, "ARRAY values are no levels"),
+        ({"tags": "category"}, {}, "ARRAY values cannot be levels"),
         ({"day": "long"}, {}, "feature 'day' (long): no meaningful conversion from DATE"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_regression_and_outliers(spark: SparkSession, fields: dict[str, Any]) 
         ({"source": {"table": "training.orders", "where": "false"}}, "training rows: there are none"),
         (
             {"features": {"price": "double", "kind": {"sql": "map('a', 1)", "type": "category"}}},
-            "MAP values are no levels",
+            "MAP values cannot be levels",
         ),
         ({"name": "a/b", "alias": "latest"}, "model name 'a/b'"),
         ({"flavor": "sklear"}, "flavor 'sklear': MLflow has no such flavor"),

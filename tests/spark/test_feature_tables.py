@@ -325,7 +325,7 @@ def test_a_function_made_of_sql_is_refused_where_spark_has_none(spark: SparkSess
         ([FeatureLookup("main.ft.things", "k")], {"label": "z"}, "label: z: there is no such column"),
         ([FeatureLookup("main.ft.things", "k")], {"exclude_columns": ["w"]}, "exclude_columns: w"),
         ([FeatureFunction(udf_name="main.ft.none", input_bindings={"a": "k"})], {}, "feature function main.ft.none"),
-        (["main.ft.things"], {}, "a str is no lookup"),
+        (["main.ft.things"], {}, "a str is not a lookup"),
         (
             [FeatureLookup("main.ft.things", "k", rename_outputs={"vv": "w"})],
             {},

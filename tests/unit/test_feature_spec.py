@@ -147,7 +147,7 @@ def test_what_is_written_reads_back_and_has_databricks_types(tmp_path: Path) -> 
         ("input_columns: [a]", "an entry of input_columns is not one name with its fields"),
         (
             "input_columns: [{a: {source: training_data}}]\ninput_tables: [{t: {lookback_window: long}}]",
-            "lookback_window of table 't' is no number of seconds",
+            "lookback_window of table 't' is not a number of seconds",
         ),
     ],
 )
@@ -226,7 +226,7 @@ def test_every_problem_of_the_lookups_comes_at_once() -> None:
         in (found["lookup key 'tailnum'"])
     )
     found = problems(SPEC, struct(origin=StringType, time_hour=StringType, tailnum=StringType), weather=weather)
-    assert "in the scored table it is string, which is no time" in found["timestamp lookup key 'time_hour'"]
+    assert "in the scored table it is string, which is not a time" in found["timestamp lookup key 'time_hour'"]
     assert "no feature column 'temp' (any more)" in found["feature table main.ml.weather"]
 
 

@@ -245,7 +245,7 @@ OF_VARIANT = "take a typed value out of it: variant_get(x, '$.path', 'double')"
 OF_ANY = "the model names no type for it; give one: CAST(x AS double), CAST(x AS string)"
 OF_TENSOR = "log the model with a tensor of float64, float32, int64, int32 or a smaller integer"
 NULLS = "the column `x` is null in every row, and the feature cannot be"
-STAND_IN = "map another column, or say what stands in: policy: {x: {nulls: {fill: <value>}}}"
+STAND_IN = "map another column, or say what to take instead: policy: {x: {nulls: {fill: <value>}}}"
 OPEN = "{target} has an open inner dimension, so rows of one batch could differ (`x`)"
 PAD = "log the model with a fixed shape, such as (-1, 128), and pad the rows to it"
 
@@ -442,7 +442,7 @@ def test_listed_numbers_must_lie_in_the_type_s_range(type_: str, levels: Levels,
     rule = rule_for(TEXT, OneOf(type_, levels, null=True))
     assert isinstance(rule, Rule) == held
     if isinstance(rule, Refusal):
-        assert rule.cause == f"its levels ({levels}) are no values of type {type_}"
+        assert rule.cause == f"its levels ({levels}) are not values of type {type_}"
         assert rule.fix == f"give levels of type {type_}, or leave them out"
 
 
