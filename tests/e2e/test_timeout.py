@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 SIGNATURE = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
-SOON = 30.0
+SOON = 300.0
 """Seconds after a timeout in which all has to be over; a machine may be busy."""
 
 
