@@ -14,8 +14,9 @@ _USER = re.compile(
 _TOKEN_USER = re.compile(r"(?P<scheme>\b(?:git\+)?(?:https?|ftps?|ssh)://)[^\s/?#@]+@", re.IGNORECASE)
 _ORACLE_USER = re.compile(r"(?P<scheme>\bjdbc:[a-z0-9:]+:)[^\s/?#:@;]+/[^\s@]+@", re.IGNORECASE)
 """``jdbc:oracle:thin:user/password@``."""
-_VALUE = r"(?:\*{3}|\"[^\"]*\"|'[^']*'|\{[^}\s]*\}|(?:[^&;\s#'\"]|['\"](?=\w))+)"
-"""A quote ends it where no letter follows: else it is part of the value."""
+_CLOSES = r"['\"](?=[.:!?]{0,2}(?:[\s,)\]}<>&;#'\"]|$))"
+"""A quote behind which a text goes on in its own words, or ends; any other one may be part of a value."""
+_VALUE = rf"(?:\*{{3}}|\"[^\"]*\"|'[^']*'|\{{[^}}\s]*\}}|(?:(?!{_CLOSES})[^&;\s#])+)"
 _PARAMETER = re.compile(rf"(?P<before>[?&;#](?P<name>[^\s=&;?#'\"/]+)=)(?P<value>{_VALUE})")
 """Of a URI, or of a connection string."""
 _SETTING = re.compile(rf"(?P<before>(?<![\w/?&;#%.-])(?P<name>[A-Za-z][\w.-]*)=)(?P<value>{_VALUE})")
