@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.engine.trial import Trial, rehearse
 from spark_scoring.model.loaded import LoadedModel
-from spark_scoring.model.raised import kind_and_line
+from spark_scoring.model.raised import chain_of, kind_and_line
 from spark_scoring.plan.rehearsal import RehearsalFinding
 
 if TYPE_CHECKING:
@@ -172,12 +172,8 @@ def answer(task: str, result: str) -> None:
 
 def _missing_module(error: BaseException) -> str:
     """The module that an import did not find, however deep in the chain of errors."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, ModuleNotFoundError) and chain.name:
-            return chain.name
-        chain = chain.__cause__ or chain.__context__
-    return ""
+    missing = (each.name for each in chain_of(error) if isinstance(each, ModuleNotFoundError) and each.name)
+    return next(missing, "")
 
 
 def module_place(name: str) -> str | None:

@@ -35,7 +35,7 @@ def kind_and_text(error: BaseException) -> str:
 
     A library may put the text of the model's error into its own: what it handles counts, too.
     """
-    if any(_own_frames(each) for each in _chain(error)):
+    if any(_own_frames(each) for each in chain_of(error)):
         return kind_and_line(error)
     first = str(error).strip().split("\n", maxsplit=1)[0]
     return f"{kind_of(error)}: {first}" if first else kind_of(error)
@@ -53,8 +53,8 @@ def _is_written(kind: type) -> bool:
     return place is kind
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it was raised from."""
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or while they were handled; each once."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -138,6 +138,11 @@ class ModelSpec:
     """sha256 of the files in ``path``, where that is a part of the artifact."""
 
     @property
+    def title(self) -> str:
+        """For people: the name, or the URI of a model that has none, with the version."""
+        return f"{self.name or self.uri}{f' version {self.version}' if self.version else ''}"
+
+    @property
     def copy(self) -> Copy:
         """What is loaded, with the digest that it is held against."""
         return Copy(self.path, self.part_digest or self.digest)

@@ -125,7 +125,7 @@ def _rendered(plan: ScoringPlan, places: Mapping[str, str], *, whole: bool) -> s
         whole=whole,
         places=places,
         plan=plan,
-        title=_title(plan),
+        title=plan.model.title,
         counts=_counts(plan),
         features=[_shown(f) for f in plan.features],
     )
@@ -156,16 +156,10 @@ def _headline(plan: ScoringPlan) -> Text:
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in _counts(plan).items())
     ignored = f"; columns not read: {plan.ignored}" if plan.ignored else ""
     return Text.assemble(
-        (_title(plan), "bold"),
+        (model.title, "bold"),
         f" ({model.flavor}, artifact {model.digest[:12]}), plan {plan.hash[:12]}\n",
         f"{len(plan.features)} features: {verdicts}{ignored}",
     )
-
-
-def _title(plan: ScoringPlan) -> str:
-    model = plan.model
-    version = f" version {model.version}" if model.version else ""
-    return f"{model.name or model.uri}{version}"
 
 
 def _counts(plan: ScoringPlan) -> dict[Verdict, int]:

@@ -136,8 +136,7 @@ class ScoringPlan:
         return self.explain()
 
     def __repr__(self) -> str:
-        model = f"{self.model.name or self.model.uri}{f' version {self.model.version}' if self.model.version else ''}"
-        return f"<ScoringPlan {self.hash[:12]} of {model}: {len(self.features)} features>"
+        return f"<ScoringPlan {self.hash[:12]} of {self.model.title}: {len(self.features)} features>"
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Problem, RegistrationError, listed, near_fix
+from spark_scoring.model.raised import chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,11 +91,7 @@ def not_saved(flavor: str, error: Exception) -> RegistrationError:
 
     Its own text is told only where it is known to name types, modules or files, and no values.
     """
-    chain = [error]
-    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:  # noqa: PLR2004
-        if not isinstance(inner, Exception):
-            break
-        chain.append(inner)
+    chain = list(islice(takewhile(lambda each: isinstance(each, Exception), chain_of(error)), 10))
     kinds = " from ".join(dict.fromkeys(type(one).__name__ for one in chain))
     for one in chain:
         for pattern, explain in _CAUSES:

@@ -55,6 +55,21 @@ def run(*arguments: object) -> int:
     return int(stopped.value.code or 0)
 
 
+def run_apart(script: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a script printed that has a process, and so a session, of its own; it has to end well."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": PYTHON_PATH},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
 def test_plan_shows_what_would_happen_and_writes_nothing(
     job_file: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,17 +200,7 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     file = tmp_path / "job.yml"
     fields = {"model": model, "source": {"path": source}, "output": {"path": str(tmp_path / "out")}}
     file.write_text(ScoringJob.from_dict({**fields, "warehouse": str(tmp_path / "warehouse")}).to_yaml())
-    command = [sys.executable, "-W", "ignore", "-c", "from spark_scoring.cli import main; main()"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
-    done = subprocess.run(
-        [*command, "score", str(file), "--json"],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": PYTHON_PATH},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_apart("from spark_scoring.cli import main; main()", "score", file, "--json", folder=tmp_path)
     assert json.loads(done.stdout)["rows_out"] == 2
     for printed in ("loading", "from native code", "scoring", "from a child"):
         assert printed in done.stderr
@@ -228,15 +233,7 @@ print([file.name for file in folder.glob("*log")])
 
 
 def test_the_jvm_comes_up_beside_other_work_once(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BESIDE, str(tmp_path)],
-        env={**environment, "PYTHONPATH": PYTHON_PATH},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_apart(BESIDE, tmp_path, folder=tmp_path)
     assert done.stdout == "['log']\n"
 
 
