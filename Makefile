@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test contract test-versions lint unit test-faults fuzz docs bench bench-features bench-job lock clean
+.PHONY: help setup demo test contract test-versions lint unit test-faults fuzz docs site bench bench-features bench-job lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -40,11 +40,15 @@ COUNT ?= 400
 fuzz: setup ## odd requests from a seed: make fuzz SEED=7 COUNT=1000
 	@PYTHONPATH=. $(BIN)/python -W ignore -m tests.fuzz --seed $(SEED) --count $(COUNT)
 
-docs: setup ## the tables of docs/, from the code
+docs: setup ## the tables of docs/ and the JSON Schemas, from the code
 	PYTHONPATH=. $(BIN)/python tools/conversions_page.py
 	PYTHONPATH=. $(BIN)/python tools/registration_page.py
+	PYTHONPATH=. $(BIN)/python tools/reference_pages.py
 
-bench: setup ## the README's figures, as ratios from one run
+site: setup ## docs/ as a site in site/, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: setup ## figures of docs/benchmarks.md, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/rehearsal.py
@@ -71,4 +75,4 @@ lock: ## pin anew what the demo and the tests install
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file tests/versions/$$version.txt || exit 1; done
 
 clean: ## remove what setup and the demo made
-	rm -rf .venv .contract .versions examples/flights/data benchmarks/.tempo dist
+	rm -rf .venv .contract .versions examples/flights/data benchmarks/.tempo dist site

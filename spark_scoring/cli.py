@@ -23,7 +23,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spark_scoring import __version__
-from spark_scoring.errors import JobError, Problem, RequestError, ScoringError
+from spark_scoring.errors import JobError, Problem, RequestError, ScoringError, near_fix
 from spark_scoring.redact import printable, redact
 from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK
@@ -242,12 +242,44 @@ def job_script(
     name: Annotated[str, typer.Argument(metavar="[score|register]", help="What the script is to do.")] = "score",
 ) -> None:
     """Print where the script lies that spark-submit, or a Databricks Python task, takes."""
+    scripts = _shipped("jobs", ".py")
+    if name not in scripts:
+        raise RequestError([Problem(f"job-script {name}", "there is no such script", "give score or register")])
+    typer.echo(scripts[name])
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring docs
+
+    spark-scoring docs merge --show"""
+)
+def docs(
+    page: Annotated[str | None, typer.Argument(metavar="PAGE", help="The page's name, such as merge.")] = None,
+    *,
+    show: Annotated[bool, typer.Option("--show", help="Print the page's text.")] = False,
+) -> None:
+    """Print where a page of the documentation lies, or list all pages. They come with the package."""
+    pages = _shipped("docs", ".md", ".json")
+    if page is None:
+        for name, file in pages.items():
+            title = file.read_text(encoding="utf-8").splitlines()[0].strip("# {")
+            typer.echo(f"{name:<16}{title}".rstrip())
+        return
+    name = page.removeprefix("docs/").removesuffix(".md").removesuffix(".json")
+    if name not in pages:
+        fix = near_fix(name, pages, what="pages") or "spark-scoring docs lists them"
+        raise RequestError([Problem(f"docs {page}", "there is no such page", fix)])
+    typer.echo(pages[name].read_text(encoding="utf-8") if show else pages[name])
+
+
+def _shipped(folder: str, *endings: str) -> dict[str, Path]:
+    """The files of a folder that the wheel holds in the package and a checkout beside it, by name without ending."""
     here = Path(__file__).parent
-    for folder in (here / "jobs", here.parent / "jobs"):  # of the wheel; of a checkout
-        if name in ("score", "register") and (folder / f"{name}.py").is_file():
-            typer.echo(folder / f"{name}.py")
-            return
-    raise RequestError([Problem(f"job-script {name}", "there is no such script", "give score or register")])
+    found = next((place for place in (here / folder, here.parent / folder) if place.is_dir()), None)
+    files = sorted(found.iterdir()) if found is not None else []
+    return {file.stem: file for file in files if file.suffix in endings}
 
 
 @app.command(

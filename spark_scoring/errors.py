@@ -198,7 +198,7 @@ class JobError(RequestError):
     def restricted(cls, thing: str, cause: str, switch: str) -> JobError:
         fix = (
             "write it with columns and Spark's own functions alone, or let a view or a table have what it computes; "
-            "docs/trust.md lists what is allowed"
+            "spark-scoring docs trust --show says what is allowed"
         )
         return cls([Problem(thing, f"{cause}: {switch} does not allow it", fix)])
 

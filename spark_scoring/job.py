@@ -125,7 +125,9 @@ class _Place(Fields):
     takes = "a table's name, a path with a slash, or a mapping such as {table: shop.orders}"
 
     table: str | None = None
+    """Its name: catalog.schema.table, schema.table or table."""
     path: str | None = None
+    """Its folder or URI; of a source also a file or a pattern of files, with ``format``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +160,7 @@ class SourceSettings(_Place):
     version: int | None = Field(
         default=None, ge=0, description="a whole number, such as 3; without it, the newest version is read"
     )
+    """The table's version; default: the newest one when the job is planned."""
     timestamp: str | None = None
     """ISO 8601, UTC unless it has an offset: the version that was the newest then."""
     format: str | None = None
@@ -201,6 +204,7 @@ class OutputSettings(_Place):
     """Where the predictions go."""
 
     mode: Literal["append", "overwrite", "merge"] = "append"
+    """``append`` adds rows, ``overwrite`` replaces them, ``merge`` updates known keys and inserts the others."""
     key: Annotated[tuple[str, ...], Listed] = Field(default=(), description=_NAMES)
     """Columns whose values tell the rows apart, for a merge; they are kept ones."""
     replace_where: str | None = Field(default=None, description='SQL, such as "month = 10"')
@@ -231,6 +235,7 @@ class FillSettings(Fields):
     takes = "{fill: <value>}"
 
     fill: StrictBool | StrictInt | StrictFloat | StrictStr | None
+    """The value."""
 
 
 class FeatureSettings(Fields):
@@ -239,9 +244,13 @@ class FeatureSettings(Fields):
     takes = "a mapping such as {nulls: {fill: 0}, invalid: missing}"
 
     preset: Preset | None = None
+    """What holds where the choices below say nothing; default: the job's for ``"*"``, else strict."""
     nulls: Literal["keep", "bad_row", "fail"] | FillSettings | None = None
+    """Of a null: give it to the model, make the row a bad one, stop the run, or put a value in its place."""
     invalid: Literal["bad_row", "missing", "fail"] | FillSettings | None = None
+    """Of a value that does not fit, and of a category level that training has not seen."""
     absent: FillSettings | None = None
+    """Of a feature that the source has no column for: the value of every row."""
 
     def policy(self) -> FeaturePolicy:
         """As the planner takes it."""
@@ -344,12 +353,16 @@ class ScoringJob(Job):
     name: str | None = None
     """What the job is called in the ledger; two jobs of other names never count as each other's runs."""
     model: str = Field(description="the model's URI, such as models:/main.ml.delay@champion")
+    """``models:/name/3``, ``@alias``, ``/latest``, ``/Production``, ``models:/m-<id>``, ``runs:/...``, the URI of an
+    artifact (``s3:``, ``dbfs:``, ...) or a folder. It is pinned to one version when the job is planned."""
     expect_digest: str | None = None
     """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""
     allow_models: Annotated[tuple[str, ...] | None, Listed] = None
     """Patterns of names or URIs; the job loads no other model. ``SPARK_SCORING_ALLOW_MODELS`` holds besides."""
     source: SourceSettings
+    """What is scored."""
     output: OutputSettings
+    """Where the predictions go."""
     columns: dict[str, str] = Field(default={}, description='SQL per feature, such as {dep_hour: "hour(dep_time)"}')
     """A SQL expression per feature whose column has another name or needs work."""
     policy: Preset | dict[str, Preset | FeatureSettings] = Field(
@@ -363,6 +376,7 @@ class ScoringJob(Job):
     predict: Annotated[tuple[Method, ...], Listed] = Field(
         default=("predict",), min_length=1, description=f"one or more of {', '.join(get_args(Method))}"
     )
+    """Methods of the model; all are called in one pass over the rows."""
     params: dict[str, Any] = {}
     """Inference parameters of the model's signature."""
     per_class: PerClass = "array"
@@ -390,10 +404,13 @@ class ScoringJob(Job):
     """How long planning and the run may take together; of an incremental job, each batch: seconds, or a text such as
     ``90s``, ``30m`` or ``1h30m``. What is longer is stopped. None: as long as it takes."""
     stage: Literal["udf", "map"] = "udf"
+    """How rows reach the model: through a pandas UDF, or through ``mapInArrow``, with the same result."""
     engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
     """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
     tracking_uri: str | None = None
+    """MLflow's tracking server; default: MLflow's own setting."""
     registry_uri: str | None = None
+    """MLflow's registry; default: MLflow's own setting."""
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
 

@@ -107,8 +107,8 @@ def _kind(value: object) -> str:
     return known or f"a {type(value).__name__}"
 
 
-def _takes(type_: Any) -> str:
-    """What a field takes, in words."""
+def taken(type_: Any) -> str:
+    """What to write for a value of a type, in words."""
     words = list(dict.fromkeys(text for member in _members(type_) for text in _taken(member)))
     return ", ".join(words[:-1]) + (" or " if words[:-1] else "") + words[-1] if words else "another value"
 
@@ -174,7 +174,7 @@ class _Place:
         """What to write there, in words: the field's own, else those of its type; of a list, the list's."""
         fields = self._home.model_fields if _is_model(self._home) else {}
         own = fields[self.path[-1]].description if self.path and self.path[-1] in fields else self._of_list
-        return own or _takes(self.type)
+        return own or taken(self.type)
 
     @property
     def known(self) -> list[str]:

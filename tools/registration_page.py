@@ -1,12 +1,10 @@
-"""``make docs``: the tables of docs/registration.md, from the doctor's codes and the tasks."""
+"""``make docs``: the table of docs/registration.md, from the tasks."""
 # ruff: noqa: INP001  a script
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from spark_scoring.registration.findings import CODES
-from spark_scoring.registration.pasted import known_texts
 from spark_scoring.registration.tasks import WANTED
 from tools.made_tables import filled, table
 
@@ -29,21 +27,14 @@ def main() -> None:
 
 
 def rendered(page: str) -> str:
-    """The page with its tables.
+    """The page with its table.
 
     Raises:
         ValueError: a table has no marks, or marks have no table.
 
     """
-    codes = [(f"`{code}`", severity, meaning) for code, (severity, meaning) in CODES.items()]
-    texts = [(f"`{text}`", cause, fix) for text, cause, fix in known_texts()]
     tasks = [(f"`{task}`", predictions, _OUTPUTS[task]) for task, predictions in WANTED.items()]
-    tables = {
-        "tasks": table(["task", "predictions", "output type"], *tasks),
-        "codes": table(["code", "severity", "meaning"], *codes),
-        "texts": table(["text", "cause", "fix"], *texts),
-    }
-    return filled(page, tables)
+    return filled(page, {"tasks": table(["task", "predictions", "output type"], *tasks)})
 
 
 if __name__ == "__main__":

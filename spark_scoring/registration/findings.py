@@ -52,7 +52,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "not-registrable": ("error", "the frame or the model cannot be registered as they stand"),
     "spark-ml": ("note", "a Spark ML model, which only Spark itself can score"),
 }
-"""Every code with its severity and meaning, the source of ``docs/registration.md``."""
+"""Every code with its severity and meaning, the source of ``docs/errors.md``."""
 
 _STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
 

@@ -42,12 +42,12 @@ def recognise(text: str) -> Finding:
     for pattern, explain in _KNOWN:
         if found := re.search(pattern, plain, re.IGNORECASE):
             return explain(found, plain)
-    fix = "run spark-scoring doctor URI on the model itself; texts that are known: docs/registration.md"
+    fix = "run spark-scoring doctor URI on the model itself; texts that are known: spark-scoring docs errors --show"
     raise RequestError([Problem("--error", "this text is none that the doctor knows", fix)])
 
 
 def known_texts() -> list[tuple[str, str, str]]:
-    """Every text that is recognised, with its cause and fix: for ``docs/registration.md``."""
+    """Every text that is recognised, with its cause and fix: for ``docs/errors.md``."""
     return [(text, found.cause, found.fix) for text in EXAMPLES if (found := recognise(text))]
 
 

@@ -53,16 +53,19 @@ class LookupSettings(Fields):
     """Features that are looked up in a feature table, when the model is trained and when it scores."""
 
     table: str
+    """The feature table's name."""
     key: str | tuple[str, ...]
     """Columns of the source, in the order of the feature table's keys."""
     features: Annotated[tuple[str, ...] | None, Listed] = None
     """Default: all of its columns but the keys."""
     rename: dict[str, str] = Field(default={})
+    """Other names for looked-up features, such as ``{temp: temperature}``."""
     as_of: str | None = None
     """A time column of the source: the latest feature row at or before it counts."""
     lookback: timedelta | None = None
     """How old that row may be: ``PT3H``, or seconds."""
     defaults: dict[str, Any] = Field(default={})
+    """Feature -> value where the lookup finds nothing or a null."""
 
     def lookup(self) -> Any:
         """As a feature client takes it."""
@@ -94,7 +97,9 @@ class TrainingJob(Job):
     name: str
     """The registered model: catalog.schema.model."""
     task: Task
+    """What the model is for: it decides the output type of the signature."""
     source: SourceSettings
+    """The rows to train on."""
     features: Annotated[tuple[str, ...] | dict[str, str | FeatureColumn], Listed] = Field(
         min_length=1, description="columns, such as [price, visits], or types by name, such as {price: double}"
     )
@@ -115,6 +120,7 @@ class TrainingJob(Job):
     estimator: str
     """``package.module:name`` of a class or function; called with ``params`` it gives something with ``fit(X, y)``."""
     params: dict[str, Any] = Field(default={})
+    """Keywords of the estimator."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Rounds without a better result on the validation rows, after which boosting stops."""
     search: dict[str, Any] | None = None
@@ -126,14 +132,21 @@ class TrainingJob(Job):
     verify: Where = "apart"
     """Where the logged model is loaded and tried: in a process of its own, or in the job's, which is faster."""
     flavor: str | None = None
+    """MLflow's flavor; default: found from the model's class."""
     alias: tuple[str, ...] | str = ()
+    """One or more aliases for the new version."""
     tags: dict[str, str] = Field(default={})
+    """Tags of the run and the version."""
     pip_requirements: Annotated[tuple[str, ...] | None, Listed] = None
+    """Requirements of the model; default: those that MLflow finds, pinned."""
     experiment: str | None = None
+    """The experiment's name; default: MLflow's current one. It is made where it is missing."""
     artifact_location: str | None = None
     """Where a new experiment keeps its artifacts; default: where the tracking server does."""
     tracking_uri: str | None = None
+    """MLflow's tracking server; default: MLflow's own setting."""
     registry_uri: str | None = None
+    """MLflow's registry; default: MLflow's own setting."""
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
 

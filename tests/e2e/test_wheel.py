@@ -84,6 +84,10 @@ def test_the_wheel_runs_without_spark_and_says_what_is_missing(base: Path, tmp_p
     script = _run(command, "job-script", cwd=tmp_path).stdout.strip()
     assert Path(script).is_file()
     assert Path(script).is_relative_to(base.parents[1])
+    page = Path(_run(command, "docs", "merge", cwd=tmp_path).stdout.strip())
+    assert page.is_relative_to(base.parents[1])
+    assert page.read_text() == (ROOT / "docs" / "merge.md").read_text()
+    assert (page.parent / "job.schema.json").is_file()
     (tmp_path / "job.yml").write_text("{model: 'models:/a.b.c/1', source: {table: a.b.c}, output: {table: a.b.d}}")
     planned = _run(command, "plan", "job.yml", cwd=tmp_path)
     assert planned.returncode == 2
