@@ -79,7 +79,7 @@ _PARAMETER = {"type": "string", "pattern": r"\$\{\w+\}"}
 _PAGE = re.compile(r"\bdocs/([\w-]+\.md)\b")
 _WIDTH = 88
 """Characters of code that a page shows without a scroll bar."""
-_SECTION = re.compile(r"^(Args|Raises):\n((?:    .*\n?|\n)+)", re.MULTILINE)
+_SECTION = re.compile(r"^(Args|Raises|Returns):\n((?:    .*\n?|\n)+)", re.MULTILINE)
 
 
 def main() -> None:
@@ -270,7 +270,9 @@ def _public(name: str, thing: Any) -> str:
 
 
 def _annotations(thing: type) -> dict[str, str]:
-    return {name: str(kind) for base in reversed(thing.__mro__) for name, kind in inspect.get_annotations(base).items()}
+    """The types of the public fields."""
+    kinds = [item for base in reversed(thing.__mro__) for item in inspect.get_annotations(base).items()]
+    return {name: str(kind) for name, kind in kinds if not name.startswith("_")}
 
 
 def _members(thing: type, wanted: Callable[[Any], bool]) -> list[tuple[str, Any]]:
@@ -310,10 +312,16 @@ def _sections(thing: Any) -> str:
 
 
 def _as_list(found: re.Match[str]) -> str:
+    entries = [_plain(entry) for entry in re.split(r"\n(?=\S)", textwrap.dedent(found[2]).strip())]
+    if found[1] == "Returns":
+        return f"Returns: {' '.join(entries)}\n\n"
     heading = {"Args": "Arguments:", "Raises": "Errors:"}[found[1]]
-    entries = re.split(r"\n(?=\S)", textwrap.dedent(found[2]).strip())
-    lines = [re.sub(r"^([\w, ]+): ", lambda names: f"- `{names[1]}`: ", _plain(entry)) for entry in entries]
-    return "\n".join([heading, "", *lines, "", ""])
+    return "\n".join([heading, "", *map(_entry, entries), "", ""])
+
+
+def _entry(text: str) -> str:
+    names, _, rest = text.partition(": ")
+    return f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {rest}"
 
 
 def _plain(text: str | None) -> str:

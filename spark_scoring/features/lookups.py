@@ -37,7 +37,7 @@ class FeatureLookup:
     lookback_window: dt.timedelta | None = None
     """How old that row may be, inclusive."""
     default_values: Mapping[str, Any] = field(default_factory=dict)
-    """Stands in for a null, by the feature's own name."""
+    """Values that take the place of a null, by the feature's own name."""
 
     def __post_init__(self) -> None:
         thing = f"lookup in {self.table_name}"
