@@ -83,6 +83,13 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     assert [found for page in pages for found in re.findall(fetched, page.read_text(encoding="utf-8"))] == []
 
 
+def test_the_readme_leads_to_files_that_are_there() -> None:
+    readme = (reference_pages.ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", readme)
+    assert "docs/concepts.md" in links
+    assert [link for link in links if not (reference_pages.ROOT / link).is_file()] == []
+
+
 def schema(name: str) -> Any:
     return fastjsonschema.compile(json.loads((reference_pages.DOCS / name).read_text(encoding="utf-8")))
 
