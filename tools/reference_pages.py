@@ -227,7 +227,7 @@ def codes() -> str:
 
 def texts() -> str:
     """The texts that the doctor explains."""
-    rows = [(f"`{text}`", cause, fix) for text, cause, fix in known_texts()]
+    rows = [(f"`` {text} ``" if "`" in text else f"`{text}`", cause, fix) for text, cause, fix in known_texts()]
     return table(["text", "cause", "fix"], *(tuple(map(_cell, row)) for row in rows))
 
 
