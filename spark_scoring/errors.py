@@ -215,9 +215,12 @@ class JobError(RequestError):
         return cls([Problem(f"--set {name}", cause, fix)])
 
     @classmethod
-    def undefined_parameter(cls, place: str, written: str, name: str) -> JobError:
-        fix = f"give --param {name}=VALUE (in Python: params={{{name!r}: ...}}), or set the environment variable {name}"
-        return cls([Problem(place, f"{written} has no value", fix)])
+    def undefined_parameter(cls, place: str, written: str, name: str, switch: str | None) -> JobError:
+        fix = f"give --param {name}=VALUE (in Python: params={{{name!r}: ...}})"
+        if switch is not None:
+            cause = f"{written} has no value: {switch} does not let jobs read the environment"
+            return cls([Problem(place, cause, fix)])
+        return cls([Problem(place, f"{written} has no value", f"{fix}, or set the environment variable {name}")])
 
     @classmethod
     def unused_parameter(cls, name: str, used: Sequence[str]) -> JobError:
