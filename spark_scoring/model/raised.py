@@ -47,7 +47,7 @@ def kind_of(error: BaseException) -> str:
 
 
 def _is_written(kind: type) -> bool:
-    place: object = sys.modules.get(kind.__module__)
+    place: object = sys.modules.get(getattr(kind, "__module__", ""))  # one that exec made may have none
     for name in kind.__qualname__.split("."):
         place = getattr(place, name, None)
     return place is kind

@@ -20,7 +20,8 @@ from spark_scoring.model.feature_spec import (
     feature_folder,
     read_feature_spec,
 )
-from spark_scoring.model.loaded import LoadedModel, ProcessEndError, loaded_model
+from spark_scoring.model.kept_process import ProcessEndError
+from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.raised import kind_and_line, kind_and_text, kind_of
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_ordered
 from spark_scoring.model.store import Copy

@@ -24,7 +24,8 @@ from pyspark.sql.types import DoubleType, StructField, StructType
 from spark_scoring import plan_job, plan_scoring, run_job
 from spark_scoring.engine.stage import ModelPlace
 from spark_scoring.errors import JobError, ModelError, RequestError
-from spark_scoring.model.loaded import LoadedModel, ProcessEndError
+from spark_scoring.model.kept_process import ProcessEndError
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import archive_of, cache_folder, digest_of
