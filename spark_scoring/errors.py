@@ -381,7 +381,7 @@ class ModelError(RequestError):
 
     @classmethod
     def no_cache(cls, folder: str | None, cause: str) -> ModelError:
-        fix = "set SPARK_SCORING_CACHE to a folder that can be written"
+        fix = "set SPARK_SCORING_CACHE to a folder of your own that can be written"
         return cls([Problem("model cache" if folder is None else f"model cache {folder}", cause, fix)])
 
     @classmethod
