@@ -245,7 +245,11 @@ def _check_paths(mlmodel: Path, root: Path) -> None:
         fields = yaml.safe_load(mlmodel.read_text(encoding="utf-8"))
         tops = [fields.get(top) for top in ("flavors", "saved_input_example_info")] if isinstance(fields, dict) else []
         texts = list(_texts(tops))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # MLflow may have more stack left, or another encoding
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # MLflow may have more stack left, or another encoding
         cause = f"its MLmodel file cannot be read: {kind_and_place(error)}"
         raise _RefusedError(cause, "log the model again, or update mlflow if a newer one wrote it") from error
     for name, text in texts:

@@ -81,7 +81,9 @@ def _cutter(setting: str | Mapping[str, Any]) -> Any:
     """What cuts rows into parts: ``GroupKFold``, or ``{class: GroupKFold, n_splits: 3}``."""
     given = {"class": setting} if isinstance(setting, str) else dict(setting)
     path = str(given.pop("class", "KFold"))
-    make = named(path if ":" in path or "." in path else f"sklearn.model_selection:{path}", "search: cv")
+    make = named(
+        path if ":" in path or "." in path else f"sklearn.model_selection:{path}", "search: cv", method="split"
+    )
     try:
         return make(**given)
     except Exception as error:  # its own code
@@ -126,10 +128,11 @@ def parameter_names(estimator: Any) -> set[str]:
     return {*estimator.get_params(deep=True), *(p.name for p in made if p.kind not in variadic)}
 
 
-def named(path: str, thing: str, folders: Sequence[str] = ()) -> Any:
+def named(path: str, thing: str, folders: Sequence[str] = (), *, method: str = "fit") -> Any:
     """The class or function of a dotted path; folders and the working directory are looked in, too.
 
-    Where the environment says which modules are allowed, only what is installed is.
+    Where the environment says which modules are allowed, only what is installed is, and only classes with the method:
+    packages hold functions that run a program which a parameter names.
 
     Raises:
         JobError: it is not allowed, cannot be imported, or is not to be called.
@@ -152,6 +155,8 @@ def named(path: str, thing: str, folders: Sequence[str] = ()) -> Any:
     home = str(getattr(found, "__module__", None))
     if allowed is not None and not _is_allowed(home, allowed):  # a module also has what it imports itself
         raise JobError.not_allowed(thing, f"it is of {home}", ESTIMATORS, allowed)
+    if allowed is not None and not (isinstance(found, type) and hasattr(found, method)):  # some run their parameters
+        raise JobError.not_allowed(thing, f"it is not a class with {method}", ESTIMATORS, allowed)
     return found
 
 

@@ -303,7 +303,7 @@ def saved(entries: str) -> Artifact:
 )
 def test_an_artifact_of_any_name_lies_in_the_folder(entries: str) -> None:
     """One that was called like an entry that holds no path was not looked at."""
-    with pytest.raises(ModelError, match="MLmodel has path: .* which is not in its folder"):
+    with pytest.raises(ModelError, match=r"MLmodel has path: .* which is not in its folder"):
         saved(entries).kept()
 
 
