@@ -566,11 +566,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _streams:
             app(args=list(arguments) if arguments is not None else None)
     except ScoringError as error:
-        console = SafeConsole(stderr=True, soft_wrap=True)
-        console.print(str(error), markup=False, highlight=False, style="red")
-        if error.__cause__ is not None:
-            _show_cause(console, error)
-        status = error.exit_status
+        status = _show_error(error)
+    except Exception as error:  # noqa: BLE001  Python would show its text, which may hold values of rows
+        unexpected = ScoringError.unexpected(_where(error), TRACEBACK)
+        unexpected.__cause__ = error
+        status = _show_error(unexpected)
     except SystemExit as ended:
         status = ended.code
     if arguments is None:
@@ -596,13 +596,33 @@ def _end_with(status: object) -> None:
     kept.keep_to_the_end()
 
 
-def _show_cause(console: SafeConsole, error: ScoringError) -> None:
+def _show_error(error: ScoringError) -> int:
+    """Its exit status."""
+    console = SafeConsole(stderr=True, soft_wrap=True)
+    console.print(str(error), markup=False, highlight=False, style="red")
+    if error.__cause__ is not None:
+        _show_cause(console, error, error.__cause__)
+    return error.exit_status
+
+
+def _where(error: Exception) -> str:
+    """The kind of an error, and the line of ours that it came through last."""
+    from spark_scoring.model.raised import kind_of
+
+    frames, here = traceback.extract_tb(error.__traceback__), Path(__file__).parent
+    last = next(frame for frame in reversed(frames) if Path(frame.filename).is_relative_to(here))
+    return f"{kind_of(error)} in {Path(last.filename).name} line {last.lineno}"
+
+
+def _show_cause(console: SafeConsole, error: ScoringError, cause: BaseException) -> None:
     """The chained error, where the environment asks for it: its text is not ours and may hold row values."""
     if os.environ.get(TRACEBACK):
         console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
-    else:
-        kind = type(error.__cause__).__name__
-        console.print(f"({kind} behind it; {TRACEBACK}=1 shows it, with whatever values its text holds)", style="dim")
+        return
+    from spark_scoring.model.raised import kind_of
+
+    text = f"({kind_of(cause)} behind it; {TRACEBACK}=1 shows it, with whatever values its text holds)"
+    console.print(text, style="dim")
 
 
 _LAST_SECONDS = 20.0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spark_scoring.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.kept_process import process_kept
 from spark_scoring.model.recorded import recorded, recorded_settings
@@ -38,6 +39,27 @@ _imports = threading.RLock()
 """Held while a model's own modules are in force: names mean one thing at a time in a process."""
 
 
+_given_up: list[threading.Thread] = []
+"""Threads in which a model's code goes on though nobody waits for it."""
+_LOOK_SECONDS = 1.0
+
+
+def give_up(thread: threading.Thread) -> None:
+    """A model's code in this thread is not waited for any longer."""
+    _given_up.append(thread)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    while not _imports.acquire(timeout=_LOOK_SECONDS):
+        if any(thread.is_alive() for thread in _given_up):
+            raise ModelError.process_hangs()
+    try:
+        yield
+    finally:
+        _imports.release()
+
+
 class OwnCode:
     """The modules that a model brings along, in force while its code runs and out of the way otherwise.
 
@@ -52,8 +74,13 @@ class OwnCode:
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Let names mean the model's own modules."""
-        with _imports:
+        """Let names mean the model's own modules.
+
+        Raises:
+            ModelError: a model that was given up has not returned; it would be waited for without end.
+
+        """
+        with _one_at_a_time():
             path = list(sys.path)
             aside = self._take_out()
             sys.modules.update(self._modules)

@@ -63,8 +63,10 @@ def server_of(uri: str) -> str:
 
 
 def named_server(uri: str) -> str | None:
-    """The server that an artifact URI names for itself: of ``mlflow-artifacts://host:port/path`` the host, of
-    ``dbfs://profile@databricks/path`` the workspace of the profile.
+    """The server that an artifact URI names for itself.
+
+    Of ``mlflow-artifacts://host:port/path`` it is the host, of ``dbfs://profile@databricks/path`` the workspace of the
+    profile.
     """
     match scheme_of(uri):
         case "mlflow-artifacts" if host := server_of(uri):

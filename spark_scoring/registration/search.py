@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering, JobError, Problem, first_line, near_fix
+from spark_scoring.model.raised import kind_of
 from spark_scoring.model.trust import ESTIMATORS, patterns_of
+from spark_scoring.redact import HIDDEN, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,7 @@ def search_around(estimator: Any, settings: Mapping[str, Any]) -> Any:
     try:
         return make(estimator, space, **given)
     except Exception as error:  # its own code
-        cause = f"{type(error).__name__}: {first_line(error)}"
+        cause = what_it_says(error, given)
         raise JobError([Problem(f"search: {path}", cause, "correct the fields of search")]) from error
 
 
@@ -87,7 +89,7 @@ def _cutter(setting: str | Mapping[str, Any]) -> Any:
     try:
         return make(**given)
     except Exception as error:  # its own code
-        cause = f"{type(error).__name__}: {first_line(error)}"
+        cause = what_it_says(error, given)
         raise JobError([Problem(f"search: cv {path}", cause, "correct its fields")]) from error
 
 
@@ -126,6 +128,15 @@ def parameter_names(estimator: Any) -> set[str]:
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     made = inspect.signature(type(estimator)).parameters.values()
     return {*estimator.get_params(deep=True), *(p.name for p in made if p.kind not in variadic)}
+
+
+def what_it_says(error: Exception, given: Mapping[str, Any]) -> str:
+    """What code that was called with these parameters raised; without the values of those that mean a secret."""
+    text = first_line(error)
+    for name, value in given.items():
+        if shown(name, value) == HIDDEN and str(value):
+            text = text.replace(str(value), HIDDEN)
+    return f"{kind_of(error)}: {text}"
 
 
 def named(path: str, thing: str, folders: Sequence[str] = (), *, method: str = "fit") -> Any:

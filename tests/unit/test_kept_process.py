@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +21,14 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
+from spark_scoring.cli import main
+from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.process import _KEPT_BYTES, _LastPrinted
+from spark_scoring.errors import ModelError, TimeLimitError
 from spark_scoring.model.kept_process import ProcessEndError, process_kept
+from spark_scoring.model.loaded import OwnCode
 from spark_scoring.model.raised import kind_of
+from spark_scoring.session import TRACEBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +142,55 @@ def test_of_what_a_process_prints_the_end_is_kept() -> None:
     text = printed.text()
     assert len(text) == _KEPT_BYTES
     assert text.endswith("xthe end\n")
+
+
+def test_a_model_that_was_given_up_is_not_waited_for_without_end() -> None:
+    """In a process that lives on, as a notebook's, each later job waited for it."""
+    own, going, end = OwnCode([]), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with own.in_force():
+            going.set()
+            while not end.is_set():
+                with contextlib.suppress(BaseException):
+                    end.wait(60)
+
+    with pytest.raises(TimeLimitError):
+        Deadline(0.5).of_model(hang)
+    try:
+        assert going.is_set()
+        with pytest.raises(ModelError, match="one that was given up, as its job's timeout was over, has not returned"):
+            Deadline(None).of_model(lambda: enter(own))
+    finally:
+        end.set()
+    Deadline(30).of_model(lambda: enter(own))
+
+
+def enter(own: OwnCode) -> None:
+    with own.in_force():
+        pass
+
+
+def test_what_the_command_does_not_expect_is_told_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python would show it, and it may hold values of rows."""
+    value = "4111111111111111"
+
+    def fail_with_value(*_: object) -> None:
+        raise type("Of4111", (KeyError,), {})(value)
+
+    monkeypatch.setattr("spark_scoring.validation.validate_file", fail_with_value)
+    with pytest.raises(SystemExit) as ended:
+        main(["validate", "job.yml"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert re.search(r"it failed in a way that it does not know: KeyError in cli\.py line \d+", told)
+    assert "4111" not in told
+    monkeypatch.setenv(TRACEBACK, "1")
+    with pytest.raises(SystemExit):
+        main(["validate", "job.yml"])
+    assert value in capsys.readouterr().err
 
 
 class Plain(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
