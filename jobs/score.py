@@ -5,4 +5,5 @@ import sys
 from spark_scoring.cli import main
 
 if __name__ == "__main__":
-    main(["score", *sys.argv[1:]])
+    sys.argv.insert(1, "score")
+    main()

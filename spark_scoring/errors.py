@@ -65,6 +65,11 @@ class ScoringError(Exception):
         lines += [f"{n:2}. " + str(p).replace("\n", "\n ") for n, p in enumerate(self.problems, start=1)]
         return "\n".join(lines)
 
+    @classmethod
+    def unexpected(cls, what: str, variable: str) -> ScoringError:
+        fix = f"{variable}=1 shows the error, with whatever values its text holds; please report it without them"
+        return cls([Problem("spark-scoring", f"it failed in a way that it does not know: {what}", fix)])
+
 
 class RequestError(ScoringError):
     """The request cannot be carried out as it stands; nothing was read or written."""
@@ -215,9 +220,12 @@ class JobError(RequestError):
         return cls([Problem(f"--set {name}", cause, fix)])
 
     @classmethod
-    def undefined_parameter(cls, place: str, written: str, name: str) -> JobError:
-        fix = f"give --param {name}=VALUE (in Python: params={{{name!r}: ...}}), or set the environment variable {name}"
-        return cls([Problem(place, f"{written} has no value", fix)])
+    def undefined_parameter(cls, place: str, written: str, name: str, switch: str | None) -> JobError:
+        fix = f"give --param {name}=VALUE (in Python: params={{{name!r}: ...}})"
+        if switch is not None:
+            cause = f"{written} has no value: {switch} does not let jobs read the environment"
+            return cls([Problem(place, cause, fix)])
+        return cls([Problem(place, f"{written} has no value", f"{fix}, or set the environment variable {name}")])
 
     @classmethod
     def unused_parameter(cls, name: str, used: Sequence[str]) -> JobError:
@@ -378,7 +386,7 @@ class ModelError(RequestError):
 
     @classmethod
     def no_cache(cls, folder: str | None, cause: str) -> ModelError:
-        fix = "set SPARK_SCORING_CACHE to a folder that can be written"
+        fix = "set SPARK_SCORING_CACHE to a folder of your own that can be written"
         return cls([Problem("model cache" if folder is None else f"model cache {folder}", cause, fix)])
 
     @classmethod
@@ -429,6 +437,11 @@ class ModelError(RequestError):
     def ends_process(cls, uri: str) -> ModelError:
         cause = "while it loads, it ends the process that loads it (sys.exit or os._exit)"
         return cls([Problem(f"model {uri!r}", cause, "let it raise an error instead, and log it again")])
+
+    @classmethod
+    def process_hangs(cls) -> ModelError:
+        cause = "one that was given up, as its job's timeout was over, has not returned, and models run one at a time"
+        return cls([Problem("models of this process", cause, "start a new process, and leave that model out")])
 
     @classmethod
     def not_allowed(cls, name: str, origin: str, patterns: Sequence[str]) -> ModelError:
@@ -595,6 +608,12 @@ class RegistrationError(RequestError):
     def types_change_predictions(cls, features: Sequence[str], difference: str) -> RegistrationError:
         cause = f"with this type of {listed(features)} the model predicts otherwise than with its own: {difference}"
         return cls([Problem("types", cause, "name a type that holds all its values, such as double")])
+
+    @classmethod
+    def secret_location(cls, place: str) -> RegistrationError:
+        cause = "it holds a secret, and MLflow shows it to whoever may look at the experiment"
+        fix = "leave the secret out: the storage's own variables (such as AWS_SECRET_ACCESS_KEY) or files have it"
+        return cls([Problem(f"artifact_location {place}", cause, fix)])
 
     @classmethod
     def run_elsewhere(cls, server: str) -> RegistrationError:

@@ -1,5 +1,6 @@
 """What a job file leaves open: ``${DAY}`` in names, ``:day`` in SQL. From ``--param``, else the environment.
 
+The environment of a shared cluster may hold secrets: where it restricts SQL, parameters are given and not looked for.
 A name takes the value's text. SQL takes the value as one literal, so that no value can be anything but a value.
 """
 
@@ -13,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import JobError
+from spark_scoring.model.trust import RESTRICT_SQL, is_restricted
 from spark_scoring.sql import text as text_literal
 
 if TYPE_CHECKING:
@@ -90,9 +92,16 @@ class Parameters:
 
     def _value(self, name: str, place: str, written: str) -> Value | None:
         self._used[name] = None
-        value = self._given[name] if name in self._given else os.environ.get(name)
+        if name in self._given:
+            return self._given[name]
+        try:
+            switch = RESTRICT_SQL if is_restricted() else None
+        except JobError as error:
+            self.errors.append(error)
+            return None
+        value = None if switch else os.environ.get(name)
         if value is None:
-            self.errors.append(JobError.undefined_parameter(place, written, name))
+            self.errors.append(JobError.undefined_parameter(place, written, name, switch))
         return value
 
 

@@ -35,8 +35,10 @@ _KNOWN = re.compile(
 _SECRET_NAME = re.compile(
     r"sig|token|secret|passw|passphrase|pwd|credential|key|auth|jwt|(?:^|[._-])(?:pass|pat|pw|code|sas)$"
 )
-_SURELY_SECRET = re.compile(r"secret|passw|passphrase|pwd|token|credential|(?:access|account|api|private|shared).?key")
-"""Of a setting or a member, whose name may as well be that of a column."""
+_SURELY_SECRET = re.compile(
+    r"secret|passw|passphrase|pwd|token(?!iz|_pattern)|credential|(?:access|account|api|private|shared).?key"
+)
+"""Of a setting or a member, whose name may as well be that of a column, or a parameter of a text's reader."""
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and those that turn the direction of a text."""
 
@@ -54,7 +56,10 @@ def redact(text: str) -> str:
 
 def shown(name: str, value: object) -> object:
     """A value as it may be told; hidden where its name means a secret."""
-    return HIDDEN if _SURELY_SECRET.search(name.lower()) else redact(value) if isinstance(value, str) else value
+    is_count = isinstance(value, int | float) and name.lower().endswith("tokens")
+    if _SURELY_SECRET.search(name.lower()) and not is_count:
+        return HIDDEN
+    return redact(value) if isinstance(value, str) else value
 
 
 def printable(text: str) -> str:

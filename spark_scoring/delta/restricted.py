@@ -6,11 +6,11 @@ is in the list below.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from spark_scoring.delta.functions import describe_function
 from spark_scoring.errors import JobError
+from spark_scoring.model.trust import RESTRICT_SQL, is_restricted
 from spark_scoring.parsing import NotPlainSqlError, read_plain
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-RESTRICT_SQL = "SPARK_SCORING_RESTRICT_SQL"
-"""A switch for every job of an environment: 1 or 0."""
-_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _NAMES = """
     abs acos acosh add_months aes_decrypt aes_encrypt aggregate and array array_append array_compact array_contains
     array_distinct array_except array_insert array_intersect array_join array_max array_min array_position
@@ -32,7 +29,7 @@ _NAMES = """
     current_timezone current_user date date_add date_diff date_format date_from_unix_date date_part date_sub
     date_trunc dateadd datediff datepart day dayname dayofmonth dayofweek dayofyear decimal decode degrees div double
     e element_at elt encode endswith equal_null exists exp expm1 extract factorial filter find_in_set flatten float
-    floor forall format_number format_string from_csv from_json from_unixtime from_utc_timestamp get get_json_object
+    floor forall format_number format_string from_unixtime from_utc_timestamp get get_json_object
     getbit greatest hash hex hll_sketch_estimate hll_union hour hypot if ifnull ilike in initcap
     input_file_block_length input_file_block_start input_file_name instr int is_valid_utf8 is_variant_null isnan
     isnotnull isnull json_array_length json_object_keys last_day lcase least left len length levenshtein like ln
@@ -59,7 +56,8 @@ _FUNCTIONS = frozenset(_NAMES.split())
 """Functions of Spark 3.5 to 4.1 that give a value for a row from the values of the row.
 
 Left out are those that call Java (``reflect``), that read files or ask servers (``from_avro``, ``from_protobuf``, XML),
-that raise errors with values in them (``raise_error``), and those over several rows.
+that raise errors with values in them (``raise_error``), and those over several rows. So are those that take a schema as
+text (``from_json``, ``from_csv``): a field of it may have a default, which is SQL that nobody has looked at.
 """
 _WORDS = frozenset(
     {"all", "any", "character", "dec", "distinct", "div", "else", "escape", "from", "in", "interval", "is", "numeric"}
@@ -70,21 +68,6 @@ _FORMATS = frozenset(["avro", "binaryfile", "csv", "delta", "json", "orc", "parq
 """Sources that are files at the job's path; others take SQL, addresses or names of classes in their options."""
 _READS_FILES = ("avroschemaurl", "rowvalidationxsdpath")
 """Options that name a further file."""
-
-
-def is_restricted() -> bool:
-    """Whether the environment restricts SQL.
-
-    Raises:
-        JobError: the switch is set to something that it does not know.
-
-    """
-    text = os.environ.get(RESTRICT_SQL)
-    if text is None:
-        return False
-    if text.strip().lower() not in _SWITCH:
-        raise JobError.bad_switch(RESTRICT_SQL, list(_SWITCH))
-    return _SWITCH[text.strip().lower()]
 
 
 def check_sql(spark: SparkSession, label: str, sql: str, columns: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from spark_scoring.errors import TimeLimitError
+from spark_scoring.model.loaded import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,6 +103,7 @@ class Deadline:
         thread.start()
         thread.join(self.left)
         if thread.is_alive():
+            give_up(thread)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
             raise TimeLimitError.of_model(self.limit)
         if raised:

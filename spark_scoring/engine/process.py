@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from dataclasses import asdict, dataclass
@@ -39,9 +40,12 @@ _LONGEST = 900.0
 """Seconds after which a model is given up."""
 _HOLDS = 30.0
 """Seconds for the sample's rows in other orders."""
+_KEPT_BYTES = 2**16
+"""Of what the process prints: its traceback is at the end."""
+_LAST_WORDS_SECONDS = 2.0
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT")
 _BOOT = """
-import importlib.util, json, sys
+import importlib.util, json, os, sys
 package, folders, task, result = json.loads(sys.argv[1])
 sys.path += [folder for folder in folders if folder not in sys.path]
 if package.endswith("__init__.py"):
@@ -52,8 +56,9 @@ else:
     sys.path.append(package)
 from spark_scoring.engine.process import answer
 answer(task, result)
+os._exit(0)
 """
-"""Finds this very package wherever it lies, without the other modules of its folder."""
+"""Finds this very package wherever it lies, without the other modules of its folder. Waits for no thread of a model."""
 
 
 @dataclass(frozen=True)
@@ -109,40 +114,61 @@ def _tried_apart(task: Task) -> Outcome:
         place, empty = Path(folder), Path(folder, "empty")
         empty.mkdir()
         (place / "task").write_bytes(pickle.dumps(task))
-        ended = _run(place, empty)
+        ended, told = _run(place, empty)
         seconds = time.perf_counter() - begin
         if (place / "result").is_file():
             found = json.loads((place / "result").read_text(encoding="utf-8"))
             findings = tuple(RehearsalFinding(**finding) for finding in found["findings"])
             return Outcome(**{**found, "findings": findings, "wrong": tuple(found["wrong"]), "seconds": seconds})
-        return Outcome(seconds, ended, text=(place / "log").read_text(encoding="utf-8", errors="replace"))
+        return Outcome(seconds, ended, text=told)
 
 
-def _run(place: Path, empty: Path) -> str:
-    """Run the process to its end; how it ended."""
+def _run(place: Path, empty: Path) -> tuple[str, str]:
+    """Run the process to its end; how it ended, and the last that it printed."""
     own = Path(__file__).parents[1]
     package = str(own / "__init__.py") if own.is_dir() else str(own.parent)  # of a zip the zip itself
     arguments = json.dumps([package, list(_installed()), str(place / "task"), str(place / "result")])
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  this interpreter, our own code
-            [sys.executable, "-c", _BOOT, arguments],
-            cwd=empty,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(_LONGEST)
-        except subprocess.TimeoutExpired:
-            return f"no end after {_LONGEST:g} s"
-        finally:
-            _end(process)
+    process = subprocess.Popen(  # noqa: S603  this interpreter, our own code
+        [sys.executable, "-c", _BOOT, arguments],
+        cwd=empty,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    printed = _LastPrinted(process)
+    try:
+        status = process.wait(_LONGEST)
+    except subprocess.TimeoutExpired:
+        return f"no end after {_LONGEST:g} s", printed.text()
+    finally:
+        _end(process)
     if status < 0:
-        return f"the end of its process by signal {-status} ({signal.Signals(-status).name})"
-    return f"the end of its process with exit status {status}"
+        return f"the end of its process by signal {-status} ({signal.Signals(-status).name})", printed.text()
+    return f"the end of its process with exit status {status}", printed.text()
+
+
+class _LastPrinted:
+    """The end of what a process prints, of which there may be any amount."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._end = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def text(self) -> str:
+        """Once the process is over; what it has started may print on."""
+        self._reader.join(_LAST_WORDS_SECONDS)
+        return self._end.decode("utf-8", errors="replace")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101  it is a pipe
+        with self._process.stdout as stream:
+            while part := os.read(stream.fileno(), _KEPT_BYTES):
+                self._end = (self._end + part)[-_KEPT_BYTES:]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import yaml
 
 from spark_scoring.errors import ModelError
+from spark_scoring.model.raised import kind_and_place
 from spark_scoring.model.types import Array, Map, Member, ModelType, Object
 
 if TYPE_CHECKING:
@@ -182,8 +183,8 @@ def read_feature_spec(folder: Path, uri: str) -> FeatureSpec:
     """
     try:
         fields = yaml.safe_load((folder / SPEC_FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError.bad_feature_spec(uri, f"it is not YAML: {' '.join(str(error).split())}") from error
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise ModelError.bad_feature_spec(uri, f"it is not YAML: {kind_and_place(error)}") from error
     if not (folder / RAW_MODEL / "MLmodel").is_file():
         raise ModelError.bad_feature_spec(uri, f"there is no {RAW_MODEL} beside it")
     try:

@@ -2,7 +2,7 @@
 
 Its own modules (``code_paths``) are in force only while its code runs, so that models whose modules have the same
 names do not get each other's. What it prints goes to standard error. The settings of libraries that its registration
-recorded hold for its calls.
+recorded hold for its calls. The process stays as it was (``model.kept_process``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import copy
 import importlib.machinery
 import logging
-import os
 import sys
 import threading
 import warnings
@@ -22,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spark_scoring.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
+from spark_scoring.model.kept_process import process_kept
 from spark_scoring.model.recorded import recorded, recorded_settings
 from spark_scoring.model.store import check_copy
 
@@ -36,6 +37,27 @@ _KEPT_MODELS = 2
 _PACKAGES = ("site-packages", "dist-packages")
 _imports = threading.RLock()
 """Held while a model's own modules are in force: names mean one thing at a time in a process."""
+
+
+_given_up: list[threading.Thread] = []
+"""Threads in which a model's code goes on though nobody waits for it."""
+_LOOK_SECONDS = 1.0
+
+
+def give_up(thread: threading.Thread) -> None:
+    """A model's code in this thread is not waited for any longer."""
+    _given_up.append(thread)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    while not _imports.acquire(timeout=_LOOK_SECONDS):
+        if any(thread.is_alive() for thread in _given_up):
+            raise ModelError.process_hangs()
+    try:
+        yield
+    finally:
+        _imports.release()
 
 
 class OwnCode:
@@ -52,8 +74,13 @@ class OwnCode:
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Let names mean the model's own modules."""
-        with _imports:
+        """Let names mean the model's own modules.
+
+        Raises:
+            ModelError: a model that was given up has not returned; it would be waited for without end.
+
+        """
+        with _one_at_a_time():
             path = list(sys.path)
             aside = self._take_out()
             sys.modules.update(self._modules)
@@ -129,30 +156,6 @@ def _lies_below(place: str, folders: list[str]) -> bool:
     return any(Path(place).is_relative_to(folder) for folder in folders)
 
 
-class ProcessEndError(Exception):
-    """A model's code would have ended the process; it is raised where it would have."""
-
-
-@contextlib.contextmanager
-def _no_exit() -> Iterator[None]:
-    """What ends a process raises here: a job must not end with status 0 and nothing done. Forked processes may end."""
-    own, real = os.getpid(), os._exit
-
-    def refuse(status: int) -> None:
-        if os.getpid() != own:
-            real(status)
-        raise SystemExit(status)
-
-    os._exit = refuse  # type: ignore[assignment]
-    try:
-        yield
-    except SystemExit as error:
-        cause = "the model ended the process"
-        raise ProcessEndError(cause).with_traceback(error.__traceback__) from error
-    finally:
-        os._exit = real
-
-
 class LoadedModel:
     """A model that can be called: its predict methods, on input of the signature's dtypes.
 
@@ -211,7 +214,7 @@ class LoadedModel:
     def running(self) -> Iterator[None]:
         """Where the model's code may run: its modules and settings hold, and what it prints is not a result."""
         quiet = contextlib.redirect_stdout(sys.stderr)
-        with self._code.in_force(), quiet, _settings_in_force(self._settings), _no_exit():
+        with self._code.in_force(), quiet, _settings_in_force(self._settings), process_kept():
             yield
 
     def call(self, method: str, data: Any, params: Mapping[str, Any] | None = None) -> Any:

@@ -46,8 +46,14 @@ def kind_of(error: BaseException) -> str:
     return next(kind.__name__ for kind in type(error).__mro__ if _is_written(kind))
 
 
+def kind_and_place(error: Exception) -> str:
+    """What a parser of a file raised, and in which line: its text may hold that line, and values."""
+    mark = getattr(error, "problem_mark", None)
+    return kind_of(error) if mark is None else f"{kind_of(error)} in line {mark.line + 1}"
+
+
 def _is_written(kind: type) -> bool:
-    place: object = sys.modules.get(kind.__module__)
+    place: object = sys.modules.get(getattr(kind, "__module__", ""))  # one that exec made may have none
     for name in kind.__qualname__.split("."):
         place = getattr(place, name, None)
     return place is kind

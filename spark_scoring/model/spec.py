@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spark_scoring.errors import Gathering, ModelError, first_line
+from spark_scoring.errors import Gathering, ModelError
 from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
 from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
@@ -20,8 +20,9 @@ from spark_scoring.model.feature_spec import (
     feature_folder,
     read_feature_spec,
 )
-from spark_scoring.model.loaded import LoadedModel, ProcessEndError, loaded_model
-from spark_scoring.model.raised import kind_and_line, kind_and_text, kind_of
+from spark_scoring.model.kept_process import ProcessEndError
+from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.raised import kind_and_line, kind_and_place, kind_and_text, kind_of
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_ordered
 from spark_scoring.model.store import Copy
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
@@ -268,7 +269,7 @@ def _mlmodel(pinned: PinnedModel) -> Model:
         mlmodel = Model.load(pinned.path)
         mlmodel.signature  # noqa: B018  parsed on access
     except Exception as error:  # a broken file raises what the YAML and signature parsers raise
-        raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+        raise ModelError.unreadable(pinned.uri, kind_and_place(error)) from error
     return mlmodel
 
 
@@ -299,7 +300,7 @@ def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
     try:
         return recorded_levels(mlmodel.metadata)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {error}") from error
+        raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {kind_of(error)}") from error
 
 
 def load_part(pinned: PinnedModel, part: Copy) -> LoadedModel:

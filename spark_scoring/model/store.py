@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spark_scoring.errors import ModelError
+from spark_scoring.model.raised import kind_and_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -239,27 +240,34 @@ def _sealed(folder: Path) -> str:
 
 def _check_paths(mlmodel: Path, root: Path) -> None:
     """Refuse an MLmodel that has MLflow load from outside of the folder."""
-    try:
-        fields = yaml.safe_load(mlmodel.read_bytes())
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return  # MLflow does not read it either, and says why
-    if not isinstance(fields, dict):
-        return
     depth = len(mlmodel.parent.relative_to(root).parts)
-    for top in ("flavors", "saved_input_example_info"):
-        for name, text in _texts(fields.get(top)):
-            if _leaves(depth, text):
-                cause = f"its MLmodel has {name}: {text}, which is not in its folder, so no digest is of it"
-                raise _RefusedError(cause, "log it again with all that it loads (code_paths, artifacts)")
+    try:
+        fields = yaml.safe_load(mlmodel.read_text(encoding="utf-8"))
+        tops = [fields.get(top) for top in ("flavors", "saved_input_example_info")] if isinstance(fields, dict) else []
+        texts = list(_texts(tops))
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # MLflow may have more stack left, or another encoding
+        cause = f"its MLmodel file cannot be read: {kind_and_place(error)}"
+        raise _RefusedError(cause, "log the model again, or update mlflow if a newer one wrote it") from error
+    for name, text in texts:
+        if _leaves(depth, text):
+            cause = f"its MLmodel has {name}: {text}, which is not in its folder, so no digest is of it"
+            raise _RefusedError(cause, "log it again with all that it loads (code_paths, artifacts)")
 
 
-def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every text below a value of an MLmodel that may be a path, with the name of its entry."""
+def _texts(value: Any, name: str = "", *, own_names: bool = False) -> Iterator[tuple[str, str]]:
+    """Every text below a value of an MLmodel that may be a path, with the name of its entry.
+
+    Names that the model's author gave (``own_names``) say nothing of what is below them.
+    """
     match value:
         case dict():
             for key, inner in value.items():
-                if key not in _NO_PATHS:
-                    yield from _texts(inner, str(key))
+                if own_names or key not in _NO_PATHS:
+                    yield from _texts(inner, str(key), own_names=key == "artifacts" and not own_names)
         case list():
             for inner in value:
                 yield from _texts(inner, name)
@@ -288,10 +296,11 @@ def _private_folder() -> Path:
         ModelError: it cannot be made, or another user made it.
 
     """
-    user = getattr(os, "getuid", lambda: 0)()
+    user = _user()
     folder = cache_folder() / f"user-{user}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _check_above(folder, user)
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()
@@ -305,6 +314,26 @@ def _private_folder() -> Path:
             return folder.resolve()
     except OSError as error:
         raise ModelError.no_cache(str(folder.parent), error.strerror or str(error)) from error
+
+
+def _user() -> int:
+    """0 where the platform has no users' numbers."""
+    return int(getattr(os, "getuid", lambda: 0)())
+
+
+def _check_above(folder: Path, user: int) -> None:
+    """Refuse a folder in the place of which somebody else can put another one, at any time.
+
+    Raises:
+        ModelError: names the folder above it that is another user's, or that all may write in.
+
+    """
+    for place in (folder.parent.resolve(), *folder.parent.resolve().parents) if hasattr(os, "getuid") else ():
+        found = place.stat()
+        if found.st_uid not in (0, user):
+            raise ModelError.no_cache(str(folder), f"{place} is another user's, who can put other models there")
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise ModelError.no_cache(str(folder), f"every user may write in {place}, and put other models there")
 
 
 def _entry(place: Path, key: Sequence[str]) -> Path:
@@ -407,6 +436,9 @@ def _hold(entry: Path) -> None:
     """Lock the copy that is in this place, until the process ends."""
     while True:
         number = os.open(entry, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        if os.fstat(number).st_uid != _user():
+            os.close(number)
+            raise PermissionError(errno.EPERM, "another user has put it there")
         _lock(number, shared=True)
         if os.path.samestat(os.fstat(number), entry.lstat()):
             break

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from spark_scoring.errors import ModelError
+from spark_scoring.errors import JobError, ModelError
 from spark_scoring.model.uris import is_plain_server, leads_elsewhere, server_of, without_user
 from spark_scoring.redact import redact
 
@@ -25,6 +25,9 @@ ESTIMATORS = "SPARK_SCORING_ALLOW_ESTIMATORS"
 """Packages and modules that training jobs may take estimators and searches from; not set: all."""
 REGISTRIES = "SPARK_SCORING_ALLOW_REGISTRIES"
 """Patterns of tracking servers and registries that a job may name besides the environment's own."""
+RESTRICT_SQL = "SPARK_SCORING_RESTRICT_SQL"
+"""A switch for every job of an environment: 1 or 0."""
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,18 @@ def patterns_of(variable: str) -> list[str] | None:
     if not patterns:
         raise ModelError.no_patterns(variable)
     return patterns
+
+
+def is_restricted() -> bool:
+    """Whether the environment restricts what SQL a job may have, and with it where its parameters come from.
+
+    Raises:
+        JobError: the switch is set to something that it does not know.
+
+    """
+    text = os.environ.get(RESTRICT_SQL)
+    if text is None:
+        return False
+    if text.strip().lower() not in _SWITCH:
+        raise JobError.bad_switch(RESTRICT_SQL, list(_SWITCH))
+    return _SWITCH[text.strip().lower()]

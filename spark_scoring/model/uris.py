@@ -63,9 +63,19 @@ def server_of(uri: str) -> str:
 
 
 def named_server(uri: str) -> str | None:
-    """The server that an artifact URI names for itself, as ``mlflow-artifacts://host:port/path`` does."""
-    host = server_of(uri) if scheme_of(uri) == "mlflow-artifacts" else ""
-    return f"mlflow-artifacts://{host}" if host else None
+    """The server that an artifact URI names for itself.
+
+    Of ``mlflow-artifacts://host:port/path`` it is the host, of ``dbfs://profile@databricks/path`` the workspace of the
+    profile.
+    """
+    match scheme_of(uri):
+        case "mlflow-artifacts" if host := server_of(uri):
+            return f"mlflow-artifacts://{host}"
+        case "dbfs" if authority := _authority(uri):
+            profile, at, host = authority.rpartition("@")
+            return f"{host}://{profile}" if at else host
+        case _:
+            return None
 
 
 def without_user(uri: str) -> str:

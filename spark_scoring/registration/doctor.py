@@ -27,7 +27,6 @@ from spark_scoring.errors import (
     RegistrationError,
     RequestError,
     ScoringError,
-    first_line,
     listed,
 )
 from spark_scoring.model.categories import own_levels
@@ -35,7 +34,7 @@ from spark_scoring.model.environment import environment_differences
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
 from spark_scoring.model.loaded import LoadedModel, loaded_model
-from spark_scoring.model.raised import kind_and_line, kind_and_text
+from spark_scoring.model.raised import kind_and_line, kind_and_place, kind_and_text
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_statistics
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
@@ -171,7 +170,7 @@ def _read(pinned: PinnedModel) -> _Files:
         mlmodel = Model.load(pinned.path)
         signature = mlmodel.signature
     except Exception as error:  # a broken file raises what the YAML and signature parsers raise
-        raise ModelError.unreadable(pinned.uri, f"{type(error).__name__}: {first_line(error)}") from error
+        raise ModelError.unreadable(pinned.uri, kind_and_place(error)) from error
     has_inputs = signature is not None and signature.inputs is not None
     takes, inputs = signature_inputs(signature) if has_inputs else ("frame", ())
     folder = feature_folder(pinned.path)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_scoring.errors import Gathering, JobError, Problem, SourceError, TrainingError, first_line
+from spark_scoring.errors import Gathering, JobError, Problem, SourceError, TrainingError
 from spark_scoring.model.raised import kind_of
-from spark_scoring.registration.search import named, parameter_names, search_around
+from spark_scoring.registration.search import named, parameter_names, search_around, what_it_says
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -153,7 +153,7 @@ def _estimator(job: TrainingJob) -> Any:
     try:
         estimator = make(**job.params)
     except Exception as error:  # its own code
-        raise JobError([Problem(thing, f"{type(error).__name__}: {first_line(error)}", "correct params")]) from error
+        raise JobError([Problem(thing, what_it_says(error, job.params), "correct params")]) from error
     if not hasattr(estimator, "fit"):
         cause = f"it gives a {type(estimator).__name__}, which has no fit"
         raise JobError([Problem(thing, cause, "name one that is fitted with fit(X, y)")])

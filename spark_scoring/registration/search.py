@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering, JobError, Problem, first_line, near_fix
+from spark_scoring.model.raised import kind_of
 from spark_scoring.model.trust import ESTIMATORS, patterns_of
+from spark_scoring.redact import HIDDEN, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,7 @@ def search_around(estimator: Any, settings: Mapping[str, Any]) -> Any:
     try:
         return make(estimator, space, **given)
     except Exception as error:  # its own code
-        cause = f"{type(error).__name__}: {first_line(error)}"
+        cause = what_it_says(error, given)
         raise JobError([Problem(f"search: {path}", cause, "correct the fields of search")]) from error
 
 
@@ -81,11 +83,13 @@ def _cutter(setting: str | Mapping[str, Any]) -> Any:
     """What cuts rows into parts: ``GroupKFold``, or ``{class: GroupKFold, n_splits: 3}``."""
     given = {"class": setting} if isinstance(setting, str) else dict(setting)
     path = str(given.pop("class", "KFold"))
-    make = named(path if ":" in path or "." in path else f"sklearn.model_selection:{path}", "search: cv")
+    make = named(
+        path if ":" in path or "." in path else f"sklearn.model_selection:{path}", "search: cv", method="split"
+    )
     try:
         return make(**given)
     except Exception as error:  # its own code
-        cause = f"{type(error).__name__}: {first_line(error)}"
+        cause = what_it_says(error, given)
         raise JobError([Problem(f"search: cv {path}", cause, "correct its fields")]) from error
 
 
@@ -126,10 +130,20 @@ def parameter_names(estimator: Any) -> set[str]:
     return {*estimator.get_params(deep=True), *(p.name for p in made if p.kind not in variadic)}
 
 
-def named(path: str, thing: str, folders: Sequence[str] = ()) -> Any:
+def what_it_says(error: Exception, given: Mapping[str, Any]) -> str:
+    """What code that was called with these parameters raised; without the values of those that mean a secret."""
+    text = first_line(error)
+    for name, value in given.items():
+        if shown(name, value) == HIDDEN and str(value):
+            text = text.replace(str(value), HIDDEN)
+    return f"{kind_of(error)}: {text}"
+
+
+def named(path: str, thing: str, folders: Sequence[str] = (), *, method: str = "fit") -> Any:
     """The class or function of a dotted path; folders and the working directory are looked in, too.
 
-    Where the environment says which modules are allowed, only what is installed is.
+    Where the environment says which modules are allowed, only what is installed is, and only classes with the method:
+    packages hold functions that run a program which a parameter names.
 
     Raises:
         JobError: it is not allowed, cannot be imported, or is not to be called.
@@ -152,6 +166,8 @@ def named(path: str, thing: str, folders: Sequence[str] = ()) -> Any:
     home = str(getattr(found, "__module__", None))
     if allowed is not None and not _is_allowed(home, allowed):  # a module also has what it imports itself
         raise JobError.not_allowed(thing, f"it is of {home}", ESTIMATORS, allowed)
+    if allowed is not None and not (isinstance(found, type) and hasattr(found, method)):  # some run their parameters
+        raise JobError.not_allowed(thing, f"it is not a class with {method}", ESTIMATORS, allowed)
     return found
 
 

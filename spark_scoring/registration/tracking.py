@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spark_scoring.errors import Problem, RegistrationError, ScoringError, VerificationError, first_line
 from spark_scoring.model.registry import mlflow_at, registry_name
 from spark_scoring.model.waiting import NoAnswer, answer_of
-from spark_scoring.redact import redact
+from spark_scoring.redact import redact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -130,9 +130,16 @@ def marked_if_refused(client: MlflowClient, run: ActiveRun, model_id: str | None
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_location: str | None = None) -> str:
-    """The experiment's id; it is made if it is not there, with its own place for artifacts if one is given."""
+    """The experiment's id; it is made if it is not there, with its own place for artifacts if one is given.
+
+    Raises:
+        RegistrationError: the place holds a secret.
+
+    """
     from mlflow.exceptions import MlflowException
 
+    if artifact_location is not None and redact(artifact_location) != artifact_location:
+        raise RegistrationError.secret_location(artifact_location)
     found = client.get_experiment_by_name(name)
     if found is None:
         place = artifact_location
@@ -154,7 +161,7 @@ def log_to_run(
     metrics: Mapping[str, float] | None,
     tags: Mapping[str, str] | None,
 ) -> None:
-    """Parameters, metrics and tags of the run.
+    """Parameters, metrics and tags of the run. Whoever may look at it sees them: secrets are not among them.
 
     Raises:
         RegistrationError: the run has other values for them, or a name or value is none that MLflow takes.
@@ -167,8 +174,8 @@ def log_to_run(
         client.log_batch(
             run.info.run_id,
             metrics=[Metric(key, float(number), moment, 0) for key, number in (metrics or {}).items()],
-            params=[Param(key, str(value)) for key, value in (params or {}).items()],
-            tags=[RunTag(key, str(value)) for key, value in (tags or {}).items()],
+            params=[Param(key, str(shown(key, value))) for key, value in (params or {}).items()],
+            tags=[RunTag(key, str(shown(key, value))) for key, value in (tags or {}).items()],
         )
 
 

@@ -17,6 +17,7 @@ from spark_scoring.engine.process import Where  # noqa: TC001  pydantic wants it
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import FeatureLookup, feature_client
 from spark_scoring.job import Fields, Job, Listed, SourceSettings
+from spark_scoring.model.registry import check_servers
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.flavors import flavor_of
@@ -156,10 +157,12 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
 
     Raises:
         RequestError: the job cannot run as it stands; nothing was trained.
+        ModelError: it names a server that the environment does not allow.
         TrainingError: the estimator could not be fitted; nothing was logged.
         RegistrationError, VerificationError: see ``register_model``.
 
     """
+    check_servers(f"models:/{job.name}", job.tracking_uri, job.registry_uri)  # what is logged there is loaded again
     problems = Gathering()
     source = fitting = None
     aliases = listed_aliases(job.alias)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +17,18 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.restricted import check_sql
+from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.engine.stage import collect_inputs
-from spark_scoring.errors import Gathering, JobError, PlanError, Problem, SourceError, first_line, near_fix
+from spark_scoring.errors import (
+    Gathering,
+    JobError,
+    PlanError,
+    Problem,
+    ScoringError,
+    SourceError,
+    first_line,
+    near_fix,
+)
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import DATA_TYPES, Category, Levels, ModelType
@@ -25,7 +36,7 @@ from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -151,12 +162,32 @@ def read_rows(
             inputs.append(Feature(name, _model_type(df, name, sql, source, type_)))
     problems.raise_all(PlanError)
     spec = ModelSpec("training", None, None, None, "", "", "python_function", tuple(inputs), "double")
-    found = collect_inputs(df, make_plan(spec, df.schema, Request(expressions=expressions)), keep)
+    plan = make_plan(spec, df.schema, Request(expressions=expressions))
+    with _without_values():
+        found = collect_inputs(df, plan, keep)
     if not found.kept.num_rows and not found.errors:
         raise SourceError([Problem("training rows", "there are none", "check the table and the condition (where)")])
     if found.errors:
         raise PlanError(_row_problems(found.errors, len(found.errors) + found.kept.num_rows))
     return TrainingRows(found.data, found.kept)
+
+
+@contextmanager
+def _without_values() -> Iterator[None]:
+    """What Spark raises while it reads rows may hold a row's values.
+
+    Raises:
+        SourceError: instead of that.
+
+    """
+    try:
+        yield
+    except ScoringError:
+        raise
+    except Exception as error:  # also what py4j raises
+        told = spark_failure(str(error))
+        cause = f"Spark failed: {told.text or type(error).__name__}"
+        raise SourceError([Problem("rows to train on", cause, told.fix)]) from error
 
 
 def spark_type(df: DataFrame, name: str, sql: str) -> DataType:
@@ -203,7 +234,8 @@ def _levels(df: DataFrame, name: str, sql: str) -> Levels:
         fix = f"cast it: {name}: {{sql: CAST(... AS STRING), type: category}}"
         raise JobError([Problem(f"feature {name!r}", f"{kind.upper()} values cannot be levels", fix)])
     column = F.expr(sql).alias("level")
-    rows = df.select(column).where(F.col("level").isNotNull()).distinct().limit(_MOST_LEVELS + 1).collect()
+    with _without_values():
+        rows = df.select(column).where(F.col("level").isNotNull()).distinct().limit(_MOST_LEVELS + 1).collect()
     values = sorted(row["level"] for row in rows)
     if len(values) > _MOST_LEVELS:
         cause = f"more than {_MOST_LEVELS:,} levels: it looks like an identifier"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from spark_scoring import RequestError, TrainingJob, plan_job, plan_scoring, run_training
-from spark_scoring.delta.restricted import _FUNCTIONS, RESTRICT_SQL, check_sql
+from spark_scoring.delta.restricted import _FUNCTIONS, check_sql
 from spark_scoring.errors import JobError
+from spark_scoring.model.trust import RESTRICT_SQL
 from spark_scoring.runs import roll_back
 from tests.needs import SPARK, session_variables, sql_functions
 
@@ -77,6 +78,8 @@ ATTEMPTS = {
     "soundex('a') = 'a'": "it calls soundex",
     "raise_error(note) IS NULL": "it calls raise_error",
     "from_xml(note, 'a INT') IS NULL": "it calls from_xml",
+    "from_json(note, 'a INT') IS NULL": "it calls from_json",
+    "from_csv(note, 'a INT') IS NULL": "it calls from_csv",
     "spark_catalog.default.f(x) > 1": "it calls spark_catalog.default.f",
     "system.builtin.abs(x) > 1": "it calls system.builtin.abs",
     "ai_query('m', note) = ''": "it calls ai_query",
@@ -113,6 +116,17 @@ def test_without_the_switch_it_does_what_spark_lets_it(clean: Place, marks: Any)
     assert marks() == "ran"
     assert clean.run({"mode": "overwrite"}, source={"where": "'${env:HOME}' LIKE '/%'"}).rows_in == 12
     assert clean.run({"mode": "overwrite"}, source={"where": "x IN (SELECT id FROM restricted_view)"}).rows_in == 3
+
+
+def test_sql_in_the_text_of_a_schema_is_refused(others: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field's default is SQL that Spark runs, and no check has seen it."""
+    metadata = r'{"CURRENT_DEFAULT": "1", "EXISTS_DEFAULT": "upper(\'a\')"}'
+    field = f'{{"name": "y", "type": "string", "nullable": true, "metadata": {metadata}}}'
+    sql = f"""from_json('{{}}', '{{"type": "struct", "fields": [{field}]}}').y"""
+    assert others.range(1).selectExpr(f"{sql} AS y").collect()[0].y == "A"
+    monkeypatch.setenv(RESTRICT_SQL, "1")
+    with pytest.raises(JobError, match="it calls from_json"):
+        check_sql(others, "here", f"{sql} = ''", ["x"])
 
 
 @sql_functions

@@ -21,15 +21,16 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 from pyspark.sql.types import DoubleType, StructField, StructType
 
-from spark_scoring import plan_job, plan_scoring, run_job
+from spark_scoring import TrainingJob, plan_job, plan_scoring, run_job, run_training
 from spark_scoring.engine.stage import ModelPlace
 from spark_scoring.errors import JobError, ModelError, RequestError
-from spark_scoring.model.loaded import LoadedModel, ProcessEndError
+from spark_scoring.model.kept_process import ProcessEndError
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import archive_of, cache_folder, digest_of
 from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, Door
-from spark_scoring.model.uris import hides_host
+from spark_scoring.model.uris import hides_host, named_server
 from spark_scoring.registration.search import named
 from spark_scoring.sql import literal, text
 from tests.models import line_rows, save_line
@@ -395,6 +396,78 @@ def test_a_training_job_takes_estimators_of_the_modules_that_are_allowed(
     with pytest.raises(JobError, match="code_paths is code of the job's own"):
         named("sklearn.linear_model:Ridge", "estimator", [str(tmp_path)])
     assert named("sklearn.linear_model.Ridge", "estimator") is named("sklearn.linear_model:Ridge", "estimator")
+    assert named("sklearn.model_selection:GroupKFold", "search: cv", method="split")
+
+
+def test_of_an_allowed_package_only_what_is_fitted_is_called(
+    spark: SparkSession, registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """scikit-learn has a function that runs a program: its parameter."""
+    mark = tmp_path / "ran"
+    fields = {
+        "name": "main.trust.line", "task": "regression", "source": save_rows(spark, tmp_path), "label": "x",
+        "features": ["x"], "estimator": "sklearn.utils._testing:assert_run_python_script_without_output",
+        "params": {"source_code": f"open({str(mark)!r}, 'w')"},
+    }  # fmt: skip
+    monkeypatch.setenv(ESTIMATORS, "sklearn, lightgbm")
+    with pytest.raises(RequestError, match="does not allow it: it is not a class with fit; it was not called"):
+        run_training(TrainingJob.from_dict(fields), spark)
+    assert not mark.exists()
+    monkeypatch.delenv(ESTIMATORS)
+    with pytest.raises(RequestError, match="which has no fit"):
+        run_training(TrainingJob.from_dict(fields), spark)
+    assert mark.exists()
+
+
+def test_a_training_job_logs_to_the_environments_servers(
+    spark: SparkSession, registry: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it has logged is loaded again: from a server of the job's own that could be anything."""
+    fields = {
+        "name": "main.trust.line", "task": "regression", "source": save_rows(spark, tmp_path), "label": "x",
+        "features": ["x"], "estimator": "sklearn.linear_model:LinearRegression",
+    }  # fmt: skip
+    monkeypatch.setenv(MODELS, "main.*")
+    for name in ("tracking_uri", "registry_uri"):
+        job = TrainingJob.from_dict({**fields, name: f"sqlite:///{tmp_path}/other.db"})
+        with pytest.raises(ModelError, match=rf"(?s)other\.db.*{REGISTRIES}"):
+            run_training(job, spark)
+    assert not (tmp_path / "other.db").exists()
+    assert run_training(TrainingJob.from_dict({**fields, "tracking_uri": registry}), spark).version
+
+
+def save_rows(spark: SparkSession, folder: Path) -> str:
+    """A table of x."""
+    spark.range(20).selectExpr("double(id) AS x").write.format("delta").save(str(folder / "rows"))
+    return str(folder / "rows")
+
+
+@pytest.mark.parametrize(
+    ("uri", "server"),
+    [
+        ("dbfs://mine@databricks/models/x", "databricks://mine"),
+        ("dbfs://scope:key@databricks/models/x", "databricks://scope:key"),
+        ("DBFS://mine@databricks/x", "databricks://mine"),
+        ("dbfs://databricks/x", "databricks"),
+        ("dbfs:/models/x", None),
+        ("s3://mine@databricks/x", None),
+        ("mlflow-artifacts://u@host:5000/x", "mlflow-artifacts://host:5000"),
+        ("mlflow-artifacts:/x", None),
+    ],
+)
+def test_a_uri_that_names_a_workspace_or_a_server_is_asked_there(
+    uri: str, server: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow asks the workspace of a profile that a dbfs URI names, whatever the environment's own is."""
+    assert named_server(uri) == server
+    monkeypatch.setenv(MODELS, "*")
+    door = Door()
+    if server is not None:
+        with pytest.raises(ModelError, match=REGISTRIES):
+            resolve_model(uri)
+        door.check_servers(uri, [server], [server])
+        monkeypatch.setenv(REGISTRIES, f"*{server.rpartition('@')[2]}")
+        door.check_servers(uri, [server], ["databricks-uc"])
 
 
 def test_no_secret_of_a_path_is_kept_or_shown(spark: SparkSession, tmp_path: Path) -> None:

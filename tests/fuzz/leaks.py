@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import random
+import sqlite3
 import string
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ import yaml
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
+from sklearn.linear_model import LinearRegression
 
 from spark_scoring import plan_job, plan_scoring, run_job
 from spark_scoring.cli import main
@@ -107,10 +109,10 @@ class Leaks:
     def ask(self, count: int) -> None:
         """Make so many requests."""
         kinds: list[Callable[[], None]] = [self._validate] * 12 + [self._broken] * 6 + [self._model] * 2
-        if self.spark is not None:
-            kinds = [self._job]
-        for _ in range(count):
-            self.random.choice(kinds)()
+        of_spark = [self._job, self._refused, self._register, self._repair]
+        for i in range(count):
+            kind = self.random.choice(kinds) if self.spark is None else of_spark[i % len(of_spark)]
+            kind()
             self.asked += 1
 
     def _secret(self) -> str:
@@ -260,3 +262,163 @@ class Leaks:
                 continue
             if isinstance(report, RunReport):
                 yield as_text(report.view()) + json.dumps(report.to_dict())
+
+    def _rows(self, place: Path, told: str) -> str:
+        """A table whose texts are easy to find."""
+        assert self.spark is not None
+        rows = [(float(i), f"{told}{'x' * i}") for i in range(6)]
+        self.spark.createDataFrame(rows, "x double, t string").write.format("delta").save(str(place / "in"))
+        return str(place / "in")
+
+    def _refused(self) -> None:
+        """A job whose rows Spark or the output's table refuses; then what it did before is looked at and taken back."""
+        assert self.spark is not None
+        told = self._secret()
+        place = self.folder / f"refused{self.asked}"
+        model, out = save_teller(str(place / "model"), told, "never"), str(place / "out")
+        fields: dict[str, Any] = {
+            "model": model,
+            "source": {"path": self._rows(place, told)},
+            "output": {"path": out, "keep": ["x", "t"]},
+            "rehearse": False,
+        }
+        self.spark.udf.register("tells", _tells, "double")
+        way = self.random.choice(sorted({*_BAD_SQL, *_BAD_TABLES, "replace_where", "key"}))
+        run_id = None
+        if way not in _BAD_SQL:  # a run of before, and a table that takes none of the rows
+            first = {**fields, "source": {**fields["source"], "where": "x < 0"}}
+            run_id = run_job(ScoringJob.from_dict(first), self.spark).run_id
+        if way in _BAD_TABLES:
+            self.spark.sql(_BAD_TABLES[way].format(f"delta.`{out}`"))
+        elif way == "replace_where":
+            fields["output"] |= {"mode": "overwrite", "replace_where": "t = 'a'"}
+        elif way == "key":
+            fields["output"] |= {"mode": "merge", "key": ["t"]}
+            fields["source"] = {"path": self._twice(place)}
+        elif self.random.random() < 0.5:
+            fields["source"]["where"] = f"{_BAD_SQL[way]} IS NOT NULL"
+        else:
+            fields["columns"] = {"x": f"double({_BAD_SQL[way]})"}
+        for text in self._told_of(ScoringJob.from_dict(fields)):
+            self._look(f"refused, {way}", [told], text)
+        file = place / "job.yml"
+        file.write_text(yaml.safe_dump(fields))
+        self._command(f"refused, {way}", [told], ["score", str(file), *self.random.choice([[], ["--quiet"]])])
+        if run_id is not None:
+            for command in (["history", out, "--json"], ["rollback", out, run_id[:8]], ["rollback", out, told]):
+                self._command(f"refused, {way}", [told] if told not in command else [], command)
+
+    def _twice(self, place: Path) -> str:
+        assert self.spark is not None
+        frame = self.spark.read.format("delta").load(str(place / "in"))
+        frame.union(frame).write.format("delta").save(str(place / "twice"))
+        return str(place / "twice")
+
+    def _register(self) -> None:
+        """A training job with secrets and values of rows where it has a place for them; what MLflow keeps of it."""
+        told, pick = self._secret(), self.random.choice
+        place = self.folder / f"register{self.asked}"
+        database = place / "mlflow.db"
+        place.mkdir()
+        fields: dict[str, Any] = {
+            "name": "main.leaks.line",
+            "task": "regression",
+            "source": {"path": self._rows(place, told)},
+            "features": ["x"],
+            "label": "x * 2",
+            "estimator": f"{__name__}:Keyed",
+            "params": {"api_key": told},
+            "tags": {"password": told, "origin": _URIS[2].format(told)},
+            "experiment": "leaks",
+            "artifact_location": str(place / "artifacts"),
+            "tracking_uri": f"sqlite:///{database}",
+            "registry_uri": f"sqlite:///{database}",
+            "pip_requirements": ["mlflow", "scikit-learn"],
+            "verify": "here",
+        }
+        bad = _BAD_SQL[pick(["cast", "raise", "assert"])]
+        fields |= pick(
+            [
+                {},
+                {},
+                {"params": {"api_key": told, "fails": "new"}},
+                {"params": {"api_key": told, "fails": "fit"}},
+                {"params": {"api_key": told, "solver": told}},
+                {"label": f"double({bad})"},
+                {"features": {"x": {"sql": f"double({bad})"}}},
+                {"validation": f"{bad} IS NULL"},
+                {"weights": f"double({bad})"},
+                {"order_by": [bad]},
+                {"task": "binary", "label": "t"},
+                {"tracking_uri": pick(_URIS).format(told)},
+                {"artifact_location": f"s3://AKID:{told}@bucket/x"},
+                {"source": {**fields["source"], "where": f"{bad} IS NULL"}},
+                {"source": {"path": pick(_PATHS).format(told)}},
+            ]
+        )
+        mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()  # makes it
+        file = place / "train.yml"
+        file.write_text(yaml.safe_dump(fields))
+        self._command(f"register {fields}", [told], ["register", str(file), *pick([[], ["--json"]])])
+        kept = "\n".join(sqlite3.connect(database).iterdump())
+        self._look(f"register {fields}, MLflow", [told], kept)
+
+    def _repair(self) -> None:
+        """A model that is registered again, from rows or with expressions that Spark refuses."""
+        told, pick = self._secret(), self.random.choice
+        place = self.folder / f"repair{self.asked}"
+        model = save_teller(str(place / "model"), told, pick(["never", "always", "sometimes", "loading"]))
+        database = f"sqlite:///{place}/mlflow.db"
+        mlflow.MlflowClient(database).search_experiments()
+        bad = _BAD_SQL[pick(["cast", "raise", "assert"])]
+        options = pick(
+            [
+                [],
+                ["--where", f"{bad} IS NULL"],
+                ["--column", f"x=double({bad})"],
+                ["--type", "t=double"],
+                ["--type", "x=long", "--column", f"x={bad}"],
+                ["--alias", "one/two"],
+            ]
+        )
+        example = pick([self._rows(place, told), pick(_PATHS).format(told)])
+        servers = pick([database, database, pick(_URIS).format(told)])
+        arguments = [model, "--example", example, "--name", "main.leaks.line", "--tracking-uri", servers, *options]
+        self._command(f"repair {arguments}", [told], ["repair", *arguments, "--registry-uri", database])
+        kept = "\n".join(sqlite3.connect(place / "mlflow.db").iterdump())
+        self._look("repair, MLflow", [told], kept)
+
+
+_BAD_SQL = {
+    "cast": "CAST(t AS INT)",
+    "date": "to_date(t, 'yyyy')",
+    "raise": "raise_error(t)",
+    "assert": "assert_true(x < 0, t)",
+    "map": "element_at(map('a', 1), t)",
+    "udf": "tells(t)",
+    "json": "from_json(t, 'a INT', map('mode', 'FAILFAST')).a",
+}
+"""What Spark raises on, with the value of a row in its text."""
+_BAD_TABLES = {
+    "check": "ALTER TABLE {} ADD CONSTRAINT short CHECK (length(t) < 5)",
+    "not null": "ALTER TABLE {} ADD CONSTRAINT none CHECK (t IS NULL)",
+}
+
+
+def _tells(text: str) -> float:
+    raise ValueError(text)
+
+
+class Keyed(LinearRegression):  # type: ignore[misc]
+    """Takes a key, and tells it."""
+
+    def __init__(self, api_key: str = "", fails: str = "", solver: str = "") -> None:
+        super().__init__()
+        self.api_key, self.fails, self.solver = api_key, fails, solver
+        if fails == "new":
+            raise ValueError(api_key)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        if self.fails == "fit":
+            raise ValueError(self.api_key + str(X))
+        return super().fit(X, y, sample_weight)

@@ -13,6 +13,7 @@ import pytest
 
 from spark_scoring import RequestError, RunError, TrainingJob, run_training, score_batch, training_frame
 from spark_scoring.cli import main
+from spark_scoring.registration.search import what_it_says
 from tests.models import TABLE, table_rows
 from tests.models import training_frame as features
 
@@ -195,6 +196,47 @@ def test_a_fit_that_raises_is_told_without_its_values(spark: SparkSession, field
     with pytest.raises(RunError, match="estimator LinearRegression: fit raised ValueError") as raised:
         run_training(TrainingJob.from_dict(text), spark)
     assert "late" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": {"price": {"sql": "double(raise_error(note))"}}},
+        {"features": {"price": {"sql": "CAST(note AS DOUBLE)", "type": "double"}}},
+        {"features": {"price": {"sql": "CAST(note AS INT)", "type": "category"}}},
+        {"order_by": ["assert_true(id < 0, note)"]},
+    ],
+)
+def test_rows_that_spark_refuses_are_told_without_their_values(
+    spark: SparkSession, fields: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    """Spark's own error came through, and its text has the value."""
+    with pytest.raises(RequestError, match=r"rows to train on: Spark failed: \[[A-Z_]+\]") as raised:
+        run_training(TrainingJob.from_dict({**fields, **changes}), spark)
+    assert "late" not in str(raised.value)
+    assert "'ok'" not in str(raised.value)
+
+
+def test_what_mlflow_keeps_of_a_job_has_no_secret(spark: SparkSession, fields: dict[str, Any]) -> None:
+    told = {"params": {**fields["params"], "access_token": "hunter2"}, "tags": {"password": "hunter2", "a": "b"}}
+    registered = run_training(TrainingJob.from_dict({**fields, **told}), spark)
+    run = mlflow.get_run(registered.run_id)
+    version = mlflow.MlflowClient().get_model_version(registered.name, registered.version)
+    kept = [run.data.params["access_token"], run.data.tags["password"], version.tags["password"]]
+    assert kept == ["***"] * 3
+    assert (run.data.params["n_estimators"], run.data.tags["a"], version.tags["a"]) == ("5", "b", "b")
+    place = {"experiment": "elsewhere", "artifact_location": "s3://AKID:hunter2@bucket/x"}
+    with pytest.raises(RequestError, match=r"artifact_location s3://\*\*\*@bucket/x: it holds a secret"):
+        run_training(TrainingJob.from_dict({**fields, **place}), spark)
+
+
+def test_a_constructor_that_raises_is_told_without_the_secret(spark: SparkSession, fields: dict[str, Any]) -> None:
+    wrong = {"estimator": "builtins:int", "params": {"password": "hunter2"}}
+    with pytest.raises(RequestError, match="'password' is an invalid keyword argument for int"):
+        run_training(TrainingJob.from_dict({**fields, **wrong}), spark)
+    assert (
+        what_it_says(ValueError("no hunter2 here, 5"), {"password": "hunter2", "n": 5}) == "ValueError: no *** here, 5"
+    )
 
 
 def test_nothing_is_trained_before_the_request_is_right(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_scoring.errors import ModelError, Problem
-from spark_scoring.redact import redact
+from spark_scoring.redact import HIDDEN, redact, shown
 
 TEMPLATES = (
     "s3a://AKIDEXAMPLE:{}@bucket/table",
@@ -108,3 +108,17 @@ def test_no_error_shows_a_secret() -> None:
     uri = "postgresql://me:hunter22222@db/mlflow"
     for error in (ModelError.registry_failed("models:/a/1", uri, f"no {uri}"), ModelError([Problem(uri, uri, uri)])):
         assert "hunter22222" not in str(error) + repr(error) + repr(error.problems)
+
+
+@pytest.mark.parametrize("name", ["password", "api_key", "clf__access_token", "Client_Secret", "hf_token"])
+def test_a_parameter_whose_name_means_a_secret_is_hidden(name: str) -> None:
+    assert (shown(name, "hunter2"), shown(name, 12345)) == (HIDDEN, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("token_pattern", r"(?u)\b\w+"), ("vect__tokenizer", "words"), ("max_tokens", 512), ("key", "x"), ("alpha", 0.5)],
+)
+def test_other_parameters_are_shown(name: str, value: object) -> None:
+    """Of readers of texts, and numbers of tokens."""
+    assert shown(name, value) == value

@@ -13,6 +13,7 @@ from pyspark.sql.types import StructType
 import spark_scoring as ss
 from spark_scoring.arguments import choices_of
 from spark_scoring.errors import JobError, RequestError
+from spark_scoring.model.trust import RESTRICT_SQL
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
 from spark_scoring.registration.register import request_problems
 
@@ -221,6 +222,26 @@ def test_parameters_fill_names_and_sql(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert found.source.where == "day = DATE '2026-11-25' AND note <> ':day' AND s = 'prod' AND a::int > (-5)"
     assert found.columns["x"] == "f(decode(X'69742773', 'UTF-8'))"
+
+
+def test_where_sql_is_restricted_no_parameter_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the secrets of the cluster, which a name or a filter would show."""
+    monkeypatch.setenv("PRIVATE_OF_TEST", "hunter2")
+    text = 'model: m\nsource: {table: "a.b", where: "note = :PRIVATE_OF_TEST"}\noutput: "out/${PRIVATE_OF_TEST}"'
+    assert "hunter2" in str(from_file(tmp_path, text).output.path)
+    monkeypatch.setenv(RESTRICT_SQL, "1")
+    with pytest.raises(JobError) as raised:
+        from_file(tmp_path, text)
+    assert [(p.thing, p.cause) for p in raised.value.problems] == [
+        ("source.where", f":PRIVATE_OF_TEST has no value: {RESTRICT_SQL} does not let jobs read the environment"),
+        ("output", f"${{PRIVATE_OF_TEST}} has no value: {RESTRICT_SQL} does not let jobs read the environment"),
+    ]
+    assert from_file(tmp_path, text, PRIVATE_OF_TEST="given").output.path == "out/given"
+    monkeypatch.setenv(RESTRICT_SQL, "perhaps")
+    with pytest.raises(JobError, match=f"{RESTRICT_SQL}: its value is not one"):
+        from_file(tmp_path, text)
 
 
 def test_every_parameter_that_is_wrong_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Artifact:
         self.times += 1
         model = folder / "model"
         (model / "inner").mkdir(parents=True)
-        (model / "MLmodel").write_text(f"flavors: {{}}\nname: {self.text}\n")
+        (model / "MLmodel").write_text(f"{'' if 'flavors' in self.text else 'flavors: {}'}\nname: {self.text}\n")
         (model / "inner" / "data").write_bytes(b"x" * self.size)
         return model
 
@@ -253,6 +253,78 @@ def test_a_cache_of_another_user_is_refused(cache: Path, tmp_path: Path) -> None
     cache.chmod(0o777)
     Artifact().kept("a")
     assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_others_may_exchange_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own part of it may be private: who owns what is above it can put another one in its place."""
+    shared = tmp_path / "shared"
+    (shared / "inner").mkdir(parents=True)
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(shared / "inner" / "cache"))
+    shared.chmod(0o777)
+    with pytest.raises(ModelError, match=r"every user may write in \S+/shared, and put other models there"):
+        Artifact().kept("a")
+    shared.chmod(0o1777)  # as /tmp: each may only rename what is theirs
+    Artifact().kept("a")
+    if os.getuid() == 0:
+        os.chown(shared, 4242, 4242)
+        with pytest.raises(ModelError, match=r"/shared is another user's, who can put other models there"):
+            Artifact().kept("a")
+        os.chown(shared, 0, 0)
+    (tmp_path / "link").symlink_to(shared)
+    shared.chmod(0o777)
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(tmp_path / "link"))
+    with pytest.raises(ModelError, match="every user may write"):
+        Artifact().kept("a")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make another user's copy")
+def test_a_copy_that_another_user_has_put_there_is_not_taken(cache: Path) -> None:
+    """As long as the folder was open to all."""
+    first, other = Artifact(), Artifact()
+    copy = first.kept("a")
+    entry = cache / Path(copy.folder).relative_to(cache).parts[0]
+    os.chown(entry, 4242, 4242)
+    assert known_copy(copy.digest) is None
+    assert other.kept("a") == copy
+    assert (other.times, entry.stat().st_uid) == (1, 0)
+
+
+def saved(entries: str) -> Artifact:
+    return Artifact(text=f"x\n{entries}")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "flavors: {python_function: {artifacts: {config: {path: /etc/hostname, uri: x}}}}",
+        "flavors: {python_function: {artifacts: {uri: {path: ../outside, uri: x}}}}",
+        "flavors: {python_function: {artifacts: {artifacts: {path: ../outside, uri: x}}}}",
+    ],
+)
+def test_an_artifact_of_any_name_lies_in_the_folder(entries: str) -> None:
+    """One that was called like an entry that holds no path was not looked at."""
+    with pytest.raises(ModelError, match=r"MLmodel has path: .* which is not in its folder"):
+        saved(entries).kept()
+
+
+def test_an_artifact_of_any_name_in_the_folder_is_taken() -> None:
+    entries = "flavors: {python_function: {artifacts: {config: {path: inner/data, uri: /from/here}}, config: {a: /x}}}"
+    saved(entries).kept()
+
+
+@pytest.mark.parametrize(
+    ("entries", "cause"),
+    [
+        ("a: {'4111111111111111': ]", "ParserError in line 3"),
+        ("flavors: " + "[" * 3000 + "]" * 3000, "RecursionError"),
+        ("a: \x01", "ReaderError"),
+    ],
+)
+def test_an_mlmodel_that_cannot_be_read_is_refused_without_its_text(entries: str, cause: str) -> None:
+    """Nobody has looked at its paths; MLflow may read it all the same."""
+    with pytest.raises(ModelError, match=rf"its MLmodel file cannot be read: {cause}; it was not loaded") as raised:
+        saved(entries).kept()
+    assert "4111" not in str(raised.value)
 
 
 def test_without_a_home_folder_the_cache_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,5 +55,5 @@ def test_a_training_job_is_known_by_its_estimator(capsys: pytest.CaptureFixture[
 def test_the_scripts_are_where_it_is_said(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("job-script", name) == 0
     script = Path(capsys.readouterr().out.strip())
-    assert f'main(["{name}"' in script.read_text(encoding="utf-8")
+    assert f'insert(1, "{name}")' in script.read_text(encoding="utf-8")
     assert run("job-script", "run") == 2
