@@ -257,14 +257,18 @@ def job_script(
 
     spark-scoring doctor runs:/0123456789abcdef0123456789abcdef/model --no-load
 
-    spark-scoring doctor --error "text that MLflow or Databricks printed\""""
+    spark-scoring doctor --error "text that MLflow, Spark or Databricks printed"
+
+    spark-scoring doctor --error - < log.txt"""
 )
 def doctor(
     model: Annotated[
         str | None, typer.Argument(metavar="URI", help="The model: models:/..., runs:/... or a folder.")
     ] = None,
     *,
-    error: Annotated[str | None, typer.Option("--error", metavar="TEXT", help="Explain an error text.")] = None,
+    error: Annotated[
+        str | None, typer.Option("--error", metavar="TEXT", help="Explain an error text; -: from standard input.")
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
     load: Annotated[bool, typer.Option("--load/--no-load", help="Load the model, which runs its code.")] = True,
     tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
@@ -274,16 +278,17 @@ def doctor(
     """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
-    from spark_scoring.session import require_spark
-
-    require_spark()
-    _keep_results_apart()
     if error is not None:
         from spark_scoring.registration.findings import Diagnosis
         from spark_scoring.registration.pasted import recognise
 
-        diagnosis = Diagnosis("this text", (recognise(error),), loaded=True)
+        text = sys.stdin.read() if error == "-" else error
+        diagnosis = Diagnosis("this text", (recognise(text),), loaded=True)
     else:
+        from spark_scoring.session import require_spark
+
+        require_spark()
+        _keep_results_apart()
         from spark_scoring.registration.doctor import check_model
 
         diagnosis = check_model(str(model), task=task, load=load, tracking_uri=tracking_uri, registry_uri=registry_uri)

@@ -345,7 +345,7 @@ class ModelError(RequestError):
         fix = (
             "log the model again with a signature: "
             "log_model(..., signature=infer_signature(X, model.predict(X)), input_example=X.head()); "
-            f"or have one made from a table with its features: {_repair(uri)}"
+            f"or have one made from a table with its features: {repair_command(uri)}"
         )
         cause = "it was logged without a signature, so its input types are unknown"
         return cls([Problem(f"model {uri!r}", cause, fix)])
@@ -361,13 +361,16 @@ class ModelError(RequestError):
         fix = (
             "log the model again with both halves: signature=infer_signature(X, model.predict(X)), "
             "or with input_example=X.head(), from which the outputs are inferred; "
-            f"or have them made from a table with its features: {_repair(uri)}"
+            f"or have them made from a table with its features: {repair_command(uri)}"
         )
         return cls([Problem(f"model {uri!r}", "its signature has only inputs, and no input example was saved", fix)])
 
     @classmethod
     def outputs_not_inferable(cls, uri: str, cause: str) -> ModelError:
-        fix = "log the model again with signature=infer_signature(X, model.predict(X))"
+        fix = (
+            "log the model again with signature=infer_signature(X, model.predict(X)); "
+            f"or have one made from a table with its features: {repair_command(uri)}"
+        )
         text = f"its signature has only inputs, and predicting on its saved input example failed: {cause}"
         return cls([Problem(f"model {uri!r}", text, fix)])
 
@@ -1464,7 +1467,7 @@ def first_line(error: Exception) -> str:
     return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
 
 
-def _repair(uri: str) -> str:
+def repair_command(uri: str) -> str:
     """The command that gives a model a whole signature; one that is not registered needs a name for it."""
     registered = uri.startswith("models:/") and not uri.startswith("models:/m-")
     return f"spark-scoring repair {shlex.quote(uri)} --example TABLE" + ("" if registered else " --name NAME")

@@ -181,4 +181,8 @@ def test_all_problems_of_a_request_come_at_once(registry: str, spark: SparkSessi
     with pytest.raises(RequestError) as raised:
         plan_job(wrong)
     things = [p.thing for p in raised.value.problems]
-    assert things == ["model 'models:/main.jobs.dealy/1'", "source main.gold.oders", "output /etc"]  # a job file's order
+    assert things == [
+        "model 'models:/main.jobs.dealy/1'",
+        "source main.gold.oders",
+        "output /etc",
+    ]  # a job file's order
