@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_scoring.redact import redact
+from spark_scoring.redact import redact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -124,10 +124,48 @@ class SessionError(RequestError):
         return cls([Problem("Delta", "delta-spark is not installed here", "pip install 'spark-scoring[local]'")])
 
     @classmethod
-    def no_java(cls) -> SessionError:
+    def no_java(cls, settings: Sequence[str] = ()) -> SessionError:
         cause = "the Java process of Spark did not start"
         fix = "install a Java 17 (or newer) runtime and set JAVA_HOME to it, or put its java on PATH"
+        if settings:
+            fix += f"; or look at the settings that it was started with (spark): {listed(settings)}"
         return cls([Problem("Spark", cause, fix)])
+
+    @classmethod
+    def settings_fail(cls, settings: Sequence[str]) -> SessionError:
+        cause = "the session could not be made with its settings"
+        return cls([Problem("spark", cause, f"look at the values of {listed(settings)}")])
+
+    @classmethod
+    def bad_setting(cls, key: str, cause: str, fix: str) -> SessionError:
+        return cls([Problem(f"spark: {key}", cause, fix)])
+
+    @classmethod
+    def restricted_settings(cls, settings: Sequence[str], switch: str) -> SessionError:
+        cause = f"it may load code, read files or ask servers: {switch} is set, which restricts what jobs may do"
+        fix = (
+            "leave it out, or let the administrator set it in spark-defaults.conf (docs/job-file.md says what is free)"
+        )
+        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
+
+    @classmethod
+    def too_late(cls, settings: Sequence[str]) -> SessionError:
+        cause = "Spark's Java process is up already, and it can only be started with it"
+        fix = "set it before the first session of this Python process: start a new process (in a notebook, the kernel)"
+        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
+
+    @classmethod
+    def other_settings(cls, settings: Mapping[str, str]) -> SessionError:
+        cause = "the Spark session was there before the job and has another value, which could change the result"
+        problems = []
+        for key, value in settings.items():
+            told = shown(key, value)
+            fix = (
+                f"where the session is made: spark-submit --conf {shlex.quote(f'{key}={told}')}, or in a notebook "
+                f"spark.conf.set({key!r}, {told!r}); or leave it out of the job"
+            )
+            problems.append(Problem(f"spark: {key}", cause, fix))
+        return cls(problems)
 
     @classmethod
     def no_delta_jars(cls, spark_version: str, package: str) -> SessionError:

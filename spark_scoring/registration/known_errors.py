@@ -126,7 +126,8 @@ def _not_there(found: re.Match[str], _: str) -> Finding:
 
 _MEMORY = (
     "on a cluster more spark.executor.memoryOverhead, fewer spark.executor.cores, or a smaller "
-    "spark.sql.execution.arrow.maxRecordsPerBatch; on one machine fewer tasks at once: a master of local[2]"
+    "spark.sql.execution.arrow.maxRecordsPerBatch; on one machine fewer tasks at once: spark-scoring score JOB.yml "
+    "--spark master='local[2]'"
 )
 
 KNOWN: tuple[KnownError, ...] = (
@@ -524,7 +525,8 @@ KNOWN: tuple[KnownError, ...] = (
             "memory",
             "Spark's Java process",
             "Java's memory was used up; on one machine the driver is the executor, too",
-            "more spark.driver.memory on one machine, more spark.executor.memory on a cluster; do not collect rows",
+            "on one machine spark-scoring score JOB.yml --spark driver.memory=8g, on a cluster spark.executor.memory; "
+            "do not collect rows",
         ),
     ),
     KnownError(

@@ -263,7 +263,7 @@ RECORDED = {
         "memory",
         "spark.executor.memoryOverhead",
     ),
-    "java.lang.OutOfMemoryError: Java heap space": ("memory", "spark.driver.memory"),
+    "java.lang.OutOfMemoryError: Java heap space": ("memory", "--spark driver.memory=8g"),
     # github.com/mlflow/mlflow/issues/17648
     "mlflow.exceptions.RestException: RESOURCE_DOES_NOT_EXIST: Node ID 527798313318634 does not exist.": (
         "not-found",
