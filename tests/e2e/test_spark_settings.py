@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from tests.place import Place
 
 SCORED = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import spark_scoring as ss
 
-file, secret = sys.argv[1:]
-params = {"SECRET": secret}
-first = ss.run_job(ss.ScoringJob.from_yaml(file, params=params))
+file, secret = sys.argv[1], os.environ["SECRET"]
+first = ss.run_job(file)
 spark = ss.get_session()
-lines = [Path(f"/proc/{p}/cmdline") for p in Path("/proc").iterdir() if p.name.isdigit()]
+lines = [p / "cmdline" for p in Path("/proc").iterdir() if p.name.isdigit()]
 shown = [line.read_bytes() for line in lines if line.exists()]
-java = [line for line in shown if b"org.apache.spark.deploy.SparkSubmit" in line and b"703m" in line]
+java = [line for line in shown if line.split(b"\\0")[0].endswith(b"java") and b"703m" in line]
 told = {
     "master": spark.sparkContext.master,
     "memory": spark._jvm.java.lang.Runtime.getRuntime().maxMemory() // 2**20,
@@ -36,7 +35,7 @@ told = {
     "storage": spark.sparkContext._jsc.hadoopConfiguration().get("fs.s3a.secret.key") == secret,
     "java": len(java),
     "seen": any(secret.encode() in line for line in java),
-    "notes": list(ss.plan_job(ss.ScoringJob.from_yaml(file, params=params)).scoring.notes),
+    "notes": list(ss.plan_job(file).scoring.notes),
     "rows": first.rows_out,
 }
 spark.stop()
@@ -62,10 +61,13 @@ def job_file(clean: Place, tmp_path: Path) -> Path:
     return file
 
 
-def test_a_new_session_has_the_job_s_settings_and_nobody_sees_a_secret(job_file: Path, tmp_path: Path) -> None:
+def test_a_new_session_has_the_job_s_settings_and_nobody_sees_a_secret(
+    job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2hunter2")
     text = job_file.read_text() + '  spark.master: local[1]\n  spark.hadoop.fs.s3a.secret.key: "${SECRET}"\n'
     job_file.write_text(text)
-    done = run_apart(SCORED, job_file, "hunter2hunter2", folder=tmp_path)
+    done = run_apart(SCORED, job_file, folder=tmp_path)
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["master"], told["ansi"], told["storage"]) == ("local[1]", "false", True)
     assert told["memory"] in range(600, 710)  # rounded by Java
