@@ -17,7 +17,7 @@ import time
 import traceback
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -29,12 +29,17 @@ from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pyspark.sql import SparkSession
+
+    from spark_scoring.job import ScoringJob
     from spark_scoring.job_plan import JobPlan
     from spark_scoring.registration.register import RegisteredModel
+    from spark_scoring.registration.training import TrainingJob
     from spark_scoring.report.run import RunReport
 
+_AJob = TypeVar("_AJob", "ScoringJob", "TrainingJob")
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -47,6 +52,11 @@ _Param = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="A value for ${NAME} in the job's names and :NAME in its SQL."),
 ]
+_Spark = Annotated[
+    list[str] | None,
+    typer.Option("--spark", metavar="KEY=VALUE", help="Set Spark's spark.KEY for a new local session: master, memory."),
+]
+_Warehouse = Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 _ShowModelError = Annotated[
     bool, typer.Option("--show-model-error", help="Show the model's first traceback, with whatever values it holds.")
@@ -83,7 +93,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
     registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
-    warehouse: Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")] = None,
+    warehouse: _Warehouse = None,
+    spark: _Spark = None,
+    verbose: _Verbose = False,
 ) -> None:
     """Write a job file for a model and a table, with comments. Reads no rows; loads the model, which runs its code."""
     if file is not None and file.exists() and not force:
@@ -92,11 +104,13 @@ def init(
 
     require_spark()
     _keep_results_apart()
+    wanted = _spark_settings(spark)
+    _launch(warehouse, wanted, verbose=verbose)
     from spark_scoring.pipeline import propose_job
 
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
     settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
-    file, text, told = propose_job(model, table, output, file, ask, settings)
+    file, text, told = propose_job(model, table, output, file, ask, settings, of_spark=wanted)
     if file.exists() and not force:
         raise JobError.file_exists(str(file))
     _write(file, text, "--file")
@@ -134,13 +148,14 @@ def plan(
     job: _JobFile,
     set_: _Set = None,
     param: _Param = None,
+    spark: _Spark = None,
     *,
     json_: _Json = False,
     html: _Html = None,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
-    planned = _planned(job, set_, param, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, spark, show_model_error=show_model_error)
     if html is not None:
         _write(html, planned.to_html(), "--html")
     if json_:
@@ -160,13 +175,14 @@ def preview(
     job: _JobFile,
     set_: _Set = None,
     param: _Param = None,
+    spark: _Spark = None,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to score.")] = 20,
     json_: _Json = False,
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
-    planned = _planned(job, set_, param, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, spark, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
     from spark_scoring.running import preview_rows
 
@@ -186,12 +202,15 @@ def preview(
 
     spark-scoring score delay.yml --param day=2026-11-25
 
+    spark-scoring score delay.yml --spark master='local[4]' --spark driver.memory=8g
+
     spark-scoring score delay.yml --continuous"""
 )
 def score(
     job: _JobFile,
     set_: _Set = None,
     param: _Param = None,
+    spark: _Spark = None,
     *,
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
@@ -203,7 +222,7 @@ def score(
     show_model_error: _ShowModelError = False,
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
-    planned = _planned(job, set_, param, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
+    planned = _planned(job, set_, param, spark, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
     from spark_scoring.pipeline import run_job
 
     if not (json_ or quiet):
@@ -289,14 +308,18 @@ def _shipped(folder: str, *endings: str) -> dict[str, Path]:
 
     spark-scoring doctor runs:/0123456789abcdef0123456789abcdef/model --no-load
 
-    spark-scoring doctor --error "text that MLflow or Databricks printed\""""
+    spark-scoring doctor --error "text that MLflow, Spark or Databricks printed"
+
+    spark-scoring doctor --error - < log.txt"""
 )
 def doctor(
     model: Annotated[
         str | None, typer.Argument(metavar="URI", help="The model: models:/..., runs:/... or a folder.")
     ] = None,
     *,
-    error: Annotated[str | None, typer.Option("--error", metavar="TEXT", help="Explain an error text.")] = None,
+    error: Annotated[
+        str | None, typer.Option("--error", metavar="TEXT", help="Explain an error text; -: from standard input.")
+    ] = None,
     task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
     load: Annotated[bool, typer.Option("--load/--no-load", help="Load the model, which runs its code.")] = True,
     tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
@@ -306,16 +329,17 @@ def doctor(
     """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
-    from spark_scoring.session import require_spark
-
-    require_spark()
-    _keep_results_apart()
     if error is not None:
         from spark_scoring.registration.findings import Diagnosis
         from spark_scoring.registration.pasted import recognise
 
-        diagnosis = Diagnosis("this text", (recognise(error),), loaded=True)
+        text = sys.stdin.read() if error == "-" else error
+        diagnosis = Diagnosis("this text", (recognise(text),), loaded=True)
     else:
+        from spark_scoring.session import require_spark
+
+        require_spark()
+        _keep_results_apart()
         from spark_scoring.registration.doctor import check_model
 
         diagnosis = check_model(str(model), task=task, load=load, tracking_uri=tracking_uri, registry_uri=registry_uri)
@@ -338,7 +362,9 @@ def register(
     job: Annotated[Path, typer.Argument(metavar="TRAIN.yml", help="The training job.")],
     set_: _Set = None,
     param: _Param = None,
+    spark: _Spark = None,
     *,
+    verbose: _Verbose = False,
     json_: _Json = False,
 ) -> None:
     """Train a model as a training job says, and register it once it predicts, loaded back, what it did in memory."""
@@ -349,7 +375,9 @@ def register(
     from spark_scoring.registration.training import TrainingJob, run_training
 
     training = TrainingJob.from_yaml(job, set_ or (), _values(param))
-    _show_registered(run_training(training, get_session(training.warehouse)), json_=json_)
+    training = _with_spark(training, spark)
+    _launch(training.warehouse, training.spark, verbose=verbose)
+    _show_registered(run_training(training, get_session(training.warehouse, training.spark)), json_=json_)
 
 
 @app.command(
@@ -361,7 +389,7 @@ def register(
 
     spark-scoring repair ./model --example /data/flights --name main.ml.delay --type seats=double"""
 )
-def repair(
+def repair(  # noqa: PLR0913  options
     model: Annotated[
         str, typer.Argument(metavar="URI", help="The model as it is: models:/..., runs:/... or a folder.")
     ],
@@ -377,19 +405,23 @@ def repair(
     alias: Annotated[list[str] | None, typer.Option("--alias", help="An alias for the new version.")] = None,
     tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
     registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
-    warehouse: Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")] = None,
+    warehouse: _Warehouse = None,
+    spark: _Spark = None,
+    verbose: _Verbose = False,
     json_: _Json = False,
 ) -> None:
     """Register a model again with a whole signature, as a new version; the old one stays as it is. Loads the model."""
-    from spark_scoring.session import get_session, require_spark
+    from spark_scoring.session import require_spark
 
     require_spark()
     _keep_results_apart()
+    settings = _spark_settings(spark)
+    _launch(warehouse, settings, verbose=verbose)
     from spark_scoring.delta.source import pin_source
     from spark_scoring.job import place_of
     from spark_scoring.registration.repair import repair_model
 
-    source = pin_source(get_session(warehouse), **place_of(example), where=where)
+    source = pin_source(_session(warehouse, settings), **place_of(example), where=where)
     registered = repair_model(
         model,
         source.frame,
@@ -423,7 +455,6 @@ def _pair(option: str, text: str, form: str = "feature=value", example: str = "a
 
 
 _Table = Annotated[str, typer.Argument(metavar="TABLE", help="The output's name, or its path (with a slash).")]
-_Warehouse = Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")]
 
 
 @app.command(
@@ -438,15 +469,19 @@ def history(
     *,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Commits to look at; default: all.")] = None,
     warehouse: _Warehouse = None,
+    spark: _Spark = None,
+    verbose: _Verbose = False,
     json_: _Json = False,
 ) -> None:
     """List the runs that a table has seen, newest first: models, rows, times, who."""
-    from spark_scoring.session import get_session, require_spark
+    from spark_scoring.session import require_spark
 
     require_spark()
+    settings = _spark_settings(spark)
+    _launch(warehouse, settings, verbose=verbose)
     from spark_scoring.runs import history_view, record_dict, run_history
 
-    records = run_history(table, get_session(warehouse), limit=limit)
+    records = run_history(table, _session(warehouse, settings), limit=limit)
     if json_:
         _echo(json.dumps([record_dict(record) for record in records], indent=2))
     else:
@@ -463,17 +498,21 @@ def rollback(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; its first eight characters will do.")],
     *,
     warehouse: _Warehouse = None,
+    spark: _Spark = None,
+    verbose: _Verbose = False,
     json_: _Json = False,
 ) -> None:
     """Take one run back: remove its rows, or put back what they replaced. Refused where others changed them since."""
     from dataclasses import asdict
 
-    from spark_scoring.session import get_session, require_spark
+    from spark_scoring.session import require_spark
 
     require_spark()
+    settings = _spark_settings(spark)
+    _launch(warehouse, settings, verbose=verbose)
     from spark_scoring.runs import roll_back
 
-    done = roll_back(table, run_id, get_session(warehouse))
+    done = roll_back(table, run_id, _session(warehouse, settings))
     if json_:
         _echo(json.dumps([asdict(step) for step in done], indent=2))
         return
@@ -523,6 +562,7 @@ def _planned(
     file: Path,
     settings: Sequence[str] | None,
     params: Sequence[str] | None,
+    spark: Sequence[str] | None,
     *,
     show_model_error: bool = False,
     verbose: bool = False,
@@ -530,25 +570,66 @@ def _planned(
 ) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
     from spark_scoring.job import ScoringJob
-    from spark_scoring.session import launch_early, require_spark, starts_jvm
+    from spark_scoring.session import require_spark
 
     _keep_results_apart()
     shown = ["show_model_error=true"] if show_model_error else []
-    job = ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params))
+    job = _with_spark(ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params)), spark)
     require_spark()
-    begin, console, log = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True), None
-    if starts_jvm() and not verbose:
-        log = _log_file()
-        launch_early(job.warehouse, log)
+    begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
+    _launch(job.warehouse, job.spark, verbose=verbose, quiet=quiet)
     from spark_scoring.pipeline import plan_job
 
     with console.status("planning: the model, Spark, the tables") if console.is_terminal else nullcontext():
         planned = plan_job(job)
     if not quiet:
-        where = "" if log is None else f"; what Spark prints is in {log}"
         seconds, version = time.perf_counter() - begin, planned.source.frame.sparkSession.version
-        console.print(f"planned in {seconds:.1f} s with Spark {version}{where}", style="dim", highlight=False)
+        console.print(f"planned in {seconds:.1f} s with Spark {version}", style="dim", highlight=False)
     return planned
+
+
+def _with_spark(job: _AJob, texts: Sequence[str] | None) -> _AJob:
+    """The job with the settings of ``--spark`` laid over its own."""
+    return job.model_copy(update={"spark": {**job.spark, **_spark_settings(texts)}})
+
+
+def _spark_settings(texts: Sequence[str] | None) -> dict[str, str]:
+    """Settings of ``--spark``, by their whole keys. Their values are not told."""
+    from spark_scoring.spark_settings import SettingError, spark_settings
+
+    settings: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RequestError([Problem(f"--spark {key}", "it has no value", "write --spark driver.memory=8g")])
+        try:
+            settings |= spark_settings({key: value})
+        except SettingError as error:
+            raise RequestError([Problem(f"--spark {error.key}", error.cause, error.fix)]) from None
+    return settings
+
+
+def _launch(warehouse: str | None, settings: Mapping[str, str], *, verbose: bool = False, quiet: bool = False) -> None:
+    """Start Spark's Java process, where none is, beside what the command does; what it prints goes into a file."""
+    from spark_scoring.session import launch_early, starts_jvm
+
+    if verbose or not starts_jvm():
+        return
+    log = _log_file()
+    launch_early(warehouse, log, settings)
+    if not quiet:
+        console = SafeConsole(stderr=True, soft_wrap=True)
+        console.print(f"what Spark prints is in {log}", style="dim", highlight=False)
+
+
+def _session(warehouse: str | None, settings: Mapping[str, str]) -> SparkSession:
+    """The session, and a line on each setting that it does not have."""
+    from spark_scoring.session import get_session, unheeded
+
+    spark = get_session(warehouse, settings)
+    for note in unheeded(spark, settings):
+        SafeConsole(stderr=True, soft_wrap=True).print(f"note: {note}", markup=False, highlight=False)
+    return spark
 
 
 def _log_file() -> Path:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_scoring.redact import redact
+from spark_scoring.redact import redact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -129,10 +129,48 @@ class SessionError(RequestError):
         return cls([Problem("Delta", "delta-spark is not installed here", "pip install 'spark-scoring[local]'")])
 
     @classmethod
-    def no_java(cls) -> SessionError:
+    def no_java(cls, settings: Sequence[str] = ()) -> SessionError:
         cause = "the Java process of Spark did not start"
         fix = "install a Java 17 (or newer) runtime and set JAVA_HOME to it, or put its java on PATH"
+        if settings:
+            fix += f"; or look at the settings that it was started with (spark): {listed(settings)}"
         return cls([Problem("Spark", cause, fix)])
+
+    @classmethod
+    def settings_fail(cls, settings: Sequence[str]) -> SessionError:
+        cause = "the session could not be made with its settings"
+        return cls([Problem("spark", cause, f"look at the values of {listed(settings)}")])
+
+    @classmethod
+    def bad_setting(cls, key: str, cause: str, fix: str) -> SessionError:
+        return cls([Problem(f"spark: {key}", cause, fix)])
+
+    @classmethod
+    def restricted_settings(cls, settings: Sequence[str], switch: str) -> SessionError:
+        cause = f"it may load code, read files or ask servers: {switch} is set, which restricts what jobs may do"
+        fix = (
+            "leave it out, or let the administrator set it in spark-defaults.conf (docs/job-file.md says what is free)"
+        )
+        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
+
+    @classmethod
+    def too_late(cls, settings: Sequence[str]) -> SessionError:
+        cause = "Spark's Java process is up already, and it can only be started with it"
+        fix = "set it before the first session of this Python process: start a new process (in a notebook, the kernel)"
+        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
+
+    @classmethod
+    def other_settings(cls, settings: Mapping[str, str]) -> SessionError:
+        cause = "the Spark session was there before the job and has another value, which could change the result"
+        problems = []
+        for key, value in settings.items():
+            told = shown(key, value)
+            fix = (
+                f"where the session is made: spark-submit --conf {shlex.quote(f'{key}={told}')}, or in a notebook "
+                f"spark.conf.set({key!r}, {told!r}); or leave it out of the job"
+            )
+            problems.append(Problem(f"spark: {key}", cause, fix))
+        return cls(problems)
 
     @classmethod
     def no_delta_jars(cls, spark_version: str, package: str) -> SessionError:
@@ -353,7 +391,7 @@ class ModelError(RequestError):
         fix = (
             "log the model again with a signature: "
             "log_model(..., signature=infer_signature(X, model.predict(X)), input_example=X.head()); "
-            f"or have one made from a table with its features: {_repair(uri)}"
+            f"or have one made from a table with its features: {repair_command(uri)}"
         )
         cause = "it was logged without a signature, so its input types are unknown"
         return cls([Problem(f"model {uri!r}", cause, fix)])
@@ -369,13 +407,16 @@ class ModelError(RequestError):
         fix = (
             "log the model again with both halves: signature=infer_signature(X, model.predict(X)), "
             "or with input_example=X.head(), from which the outputs are inferred; "
-            f"or have them made from a table with its features: {_repair(uri)}"
+            f"or have them made from a table with its features: {repair_command(uri)}"
         )
         return cls([Problem(f"model {uri!r}", "its signature has only inputs, and no input example was saved", fix)])
 
     @classmethod
     def outputs_not_inferable(cls, uri: str, cause: str) -> ModelError:
-        fix = "log the model again with signature=infer_signature(X, model.predict(X))"
+        fix = (
+            "log the model again with signature=infer_signature(X, model.predict(X)); "
+            f"or have one made from a table with its features: {repair_command(uri)}"
+        )
         text = f"its signature has only inputs, and predicting on its saved input example failed: {cause}"
         return cls([Problem(f"model {uri!r}", text, fix)])
 
@@ -1483,7 +1524,7 @@ def first_line(error: Exception) -> str:
     return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
 
 
-def _repair(uri: str) -> str:
+def repair_command(uri: str) -> str:
     """The command that gives a model a whole signature; one that is not registered needs a name for it."""
     registered = uri.startswith("models:/") and not uri.startswith("models:/m-")
     return f"spark-scoring repair {shlex.quote(uri)} --example TABLE" + ("" if registered else " --name NAME")

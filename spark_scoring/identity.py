@@ -62,6 +62,8 @@ class Question:
     output: StructType | None = None
     calls: tuple[FunctionCall, ...] = ()
     """Feature functions, which are expressions over the columns, too."""
+    settings: tuple[str, ...] = ()
+    """Settings of the session that the job sets for them."""
 
     @property
     def is_any(self) -> bool:
@@ -127,6 +129,7 @@ def find_identity(
     output: StructType,
     output_id: str | None,
     unpinned: str | None = None,
+    settings: Sequence[str] = (),
 ) -> Identity:
     """What a job's expressions add to the identity of its runs. Runs no job of its own; EXPLAIN may list Delta's files.
 
@@ -139,6 +142,8 @@ def find_identity(
         output: the columns that the run writes.
         output_id: Delta's id of the output; None where it does not exist yet.
         unpinned: why each run reads other rows, where the source is so.
+        settings: the session's that the job sets and that could change what an expression gives. Others of its
+            settings, such as a master or memory, do not count: they change how fast it is.
 
     """
     places = tuple(table for expression in expressions for table in expression.tables)
@@ -158,6 +163,7 @@ def find_identity(
         on_output=on_output,
         output=output,
         calls=() if lookups is None else tuple(step for step in lookups.steps if isinstance(step, FunctionCall)),
+        settings=tuple(sorted(settings)),
     )
     found = Identity(tuple(dict.fromkeys(places)), question, tuple(dict.fromkeys(reasons)), places=len(places))
     return replace(found, planned=ask(spark, question, len(places))) if question.is_any else found
@@ -190,6 +196,7 @@ def ask(spark: SparkSession, question: Question, places: int) -> Answer:
     if causes:
         return Answer(causes=tuple(causes))
     rules = [setting(spark, key) for key in _SESSION_RULES]
+    rules += [f"{key}={setting(spark, key)}" for key in question.settings if key not in _SESSION_RULES]
     decisive = [_IDS.sub("#", plan.analyzed), _IDS.sub("#", plan.optimized), sorted(bodies.definitions), known, rules]
     meaning = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     named = (f"session variable {name}" for name in variables)

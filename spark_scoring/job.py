@@ -28,6 +28,7 @@ from spark_scoring.job_problems import problems_of, refuse
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
+from spark_scoring.spark_settings import SettingError, spark_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,23 @@ def _listed(value: object) -> object:
 
 Listed = BeforeValidator(_listed)
 """Of a field that takes a list of names: one name will do."""
+
+
+def _of_spark(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return spark_settings(value)
+    except SettingError as error:
+        refuse(f"{error.key}: {error.cause}", error.fix)
+
+
+SparkSettings = Annotated[
+    dict[str, str],
+    BeforeValidator(_of_spark),
+    Field(description="settings of Spark's, such as {spark.driver.memory: 8g}", repr=False),
+]
+"""Settings of a local session that the job starts, by their whole keys."""
 _NAMES = 'names of columns, such as [id, day]; one that is not text to YAML in quotes, such as "1"'
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
@@ -413,6 +431,9 @@ class ScoringJob(Job):
     """MLflow's registry; default: MLflow's own setting."""
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
+    spark: SparkSettings = Field(default={})
+    """Settings of a session that the job starts; ``{driver.memory: 8g}`` is ``{spark.driver.memory: 8g}``. Where a
+    session exists, those that could change a result must be as in it, and the others are told to have no effect."""
 
     @field_validator("expect_digest")
     @classmethod
@@ -557,6 +578,9 @@ def _lay_over(fields: dict[str, Any], text: str) -> None:
     names = path.strip().split(".")
     if not equals or not all(names):
         raise JobError.bad_setting(text)
+    if names[0] == "spark" and names[1:]:  # whose keys have dots of their own
+        fields["spark"] = _with_spark(fields.get("spark"), path.strip())
+        names = ["spark", path.strip()]
     for name in names[:-1]:
         inner = fields.get(name)
         if isinstance(inner, str) and path.strip().startswith("policy."):  # a preset stays where a part is set
@@ -568,3 +592,12 @@ def _lay_over(fields: dict[str, Any], text: str) -> None:
         fields[names[-1]] = yaml.load(value, Loader=_Loader)  # noqa: S506  a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError.bad_setting(text) from error
+
+
+def _with_spark(settings: object, key: str) -> dict[str, object]:
+    """Settings of Spark's with whole keys where they can be read, ready for one more."""
+    try:
+        whole: dict[str, object] = dict(spark_settings(settings)) if isinstance(settings, Mapping) else {}
+    except SettingError:  # is told when the whole job is read
+        return {str(name): value for name, value in settings.items()} if isinstance(settings, Mapping) else {}
+    return {name: value for name, value in whole.items() if name != key}

@@ -47,7 +47,8 @@ from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
 from spark_scoring.proposal import job_text, propose
 from spark_scoring.running import carry_out, check_output, written_schema
-from spark_scoring.session import get_session, launch_early
+from spark_scoring.session import get_session, launch_early, unheeded
+from spark_scoring.spark_settings import decides
 
 if TYPE_CHECKING:
     import threading
@@ -240,8 +241,12 @@ def propose_job(
     file: Path | None,
     ask: Ask | None,
     settings: Mapping[str, str | None],
+    *,
+    of_spark: Mapping[str, str],
 ) -> tuple[Path, str, list[str]]:
     """A job file's path and text for a model and a table, and what to tell of it. Reads no rows, writes nothing.
+
+    The settings of Spark's are of this session alone: they may hold secrets, and are not written.
 
     Raises:
         RequestError: with every problem of the model and the table.
@@ -249,13 +254,14 @@ def propose_job(
     """
     given = {name: value for name, value in settings.items() if value is not None}
     uris = {name: given.get(name) for name in ("tracking_uri", "registry_uri")}
-    spark = get_session(given.get("warehouse"))
     problems = Gathering()
     source = spec = None
     with problems.attempt():
-        source = pin_source(spark, **place_of(table))
-    with problems.attempt():
         spec = read_spec(resolve_model(model, **uris))
+    spark = get_session(given.get("warehouse"), of_spark)
+    told = unheeded(spark, of_spark)
+    with problems.attempt():
+        source = pin_source(spark, **place_of(table))
     if source is None or spec is None:
         raise RequestError(problems.problems)
     columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
@@ -267,7 +273,7 @@ def propose_job(
     if file is None:
         last = (spec.name or place_of(table)["table"] or "job").rpartition(".")[2]
         file = Path(re.sub(r"[^\w-]+", "_", last) + ".yml")
-    return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), proposal.told()
+    return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
 
 
 def plan_job(
@@ -291,12 +297,12 @@ def plan_job(
     job = job_of(job, spark, params)
     deadline = Deadline(job.seconds)
     if spark is None:
-        launch_early(job.warehouse)
+        launch_early(job.warehouse, settings=job.spark)
     problems = Gathering()
     spec = None
     with problems.attempt():
         spec = deadline.of_model(partial(read_spec, _pinned_model(job)))
-    spark = spark or get_session(job.warehouse)
+    spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
         plan = _planned(job, spark, spec, problems, deadline)
     return replace(plan, planned_in=deadline.spent)
@@ -308,6 +314,8 @@ def _planned(
     """The plan of a job with its model, which is None where it has a problem."""
     source = target = quarantine = None
     with problems.attempt():
+        unheeded(spark, job.spark)
+    with problems.attempt():
         source = pin_source(spark, **job.source.model_dump())
     with problems.attempt():
         place = {"table": job.output.table, "path": job.output.path}
@@ -315,7 +323,7 @@ def _planned(
         target = inspect_target(spark, writing, **place)
         if job.bad_rows == "quarantine":
             quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
-    if source is None or target is None or spec is None:
+    if source is None or target is None or spec is None or problems.problems:
         raise RequestError(problems.problems)
     plan = _plan_between(job, source, target, quarantine, spec, deadline)
     return replace(plan, increments=plan_increments(plan, job))
@@ -399,7 +407,9 @@ def _plan_between(
         raise RequestError([*problems.problems, *_hints(source)])
     tables = lookups.tables if lookups is not None else ()
     of_tables = [note for table in tables for note in table.notes]
-    notes = dict.fromkeys(note for note in (source.ref.note, source.note, target.ref.note, *of_tables) if note)
+    of_session = unheeded(frame.sparkSession, job.spark)
+    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables)
+    notes = dict.fromkeys(note for note in told if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
     if client is not None:
@@ -433,7 +443,7 @@ def _plan_between(
         changes_apart = check_output(plan, quarantine) if quarantine is not None else ()
         plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
     problems.raise_all()
-    return _identified(plan, frame.schema, list(written.values()), by_batches=job.increments is not None)
+    return _identified(plan, frame.schema, list(written.values()), job)
 
 
 def _hints(source: PinnedSource) -> Sequence[Problem]:
@@ -469,13 +479,13 @@ def _fits(frame: DataFrame, sql: str) -> bool:
     return True
 
 
-def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql], *, by_batches: bool) -> JobPlan:
+def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql], job: ScoringJob) -> JobPlan:
     """The plan with what its expressions add to the identity of its runs.
 
     A micro-batch is known by its number, whatever the expressions mean: of an incremental job only the tables count.
     """
     expressions = [*([] if plan.source.filter is None else [plan.source.filter]), *written]
-    if by_batches:
+    if job.increments is not None:
         tables = dict.fromkeys(table for expression in expressions for table in expression.tables)
         return replace(plan, identity=Identity(tuple(tables)))
     identity = find_identity(
@@ -487,6 +497,7 @@ def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql]
         output=written_schema(plan),
         output_id=plan.target.table_id,
         unpinned=plan.source.unpinned,
+        settings=tuple(key for key in job.spark if decides(key)),
     )
     notes = identity.notes
     if identity.causes and plan.target.writing.mode == "append":

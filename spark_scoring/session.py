@@ -1,8 +1,9 @@
 """The Spark session of a job: the one that is there, else a local one with Delta.
 
-A session that exists (Databricks, spark-submit, a notebook, Spark Connect) is taken as it is. A local one
-gets Delta's jars from Maven (cached by Ivy), this interpreter for its workers, and a warehouse folder whose
-Delta tables are registered by name, so that they survive restarts.
+A session that exists (Databricks, spark-submit, a notebook, Spark Connect) is taken as it is; ``unheeded`` says which
+of a job's settings it does not have. A local one gets the job's settings, Delta's jars from Maven (cached by Ivy), this
+interpreter for its workers, and a warehouse folder whose Delta tables are registered by name, so that they survive
+restarts.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.delta.names import register_warehouse
 from spark_scoring.errors import SessionError
+from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, RESTRICT_SQL, is_restricted
+from spark_scoring.spark_settings import SettingError, at_launch, decides, not_harmless, spark_settings
 from spark_scoring.spark_versions import delta_package
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyspark.sql import SparkSession
 
 _Settings = dict[str, bool | float | int | str | None]
@@ -39,18 +44,26 @@ _LOCAL_SETTINGS = {
 }
 
 
-def get_session(warehouse: str | Path | None = None) -> SparkSession:
+_PACKAGES = "spark.jars.packages"
+
+
+def get_session(
+    warehouse: str | Path | None = None, settings: Mapping[str, str | float | bool] | None = None
+) -> SparkSession:
     """The active session, untouched; else the runtime's; else a new local one with Delta.
 
     Args:
         warehouse: folder of a new local session's tables; default: ``$SPARK_SCORING_WAREHOUSE``, else
             ``spark-warehouse`` below the working directory. Of no effect where a session exists.
+        settings: Spark's, of a new local session, such as ``{"spark.driver.memory": "8g"}``; a job's ``spark``. Of no
+            effect where a session exists.
 
     Raises:
-        SessionError: pyspark or Java is missing, or the session does not know Delta.
+        SessionError: pyspark or Java is missing, the session does not know Delta, or a setting cannot be.
 
     """
     require_spark()
+    wanted = _checked(settings)
     from pyspark.sql import SparkSession
 
     active = SparkSession.getActiveSession()
@@ -58,26 +71,34 @@ def get_session(warehouse: str | Path | None = None) -> SparkSession:
         return active
     if not _is_local():
         return SparkSession.builder.getOrCreate()
-    return _local_session(_folder(warehouse))
+    return _local_session(_folder(warehouse), wanted)
 
 
-def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -> None:
+def launch_early(
+    warehouse: str | Path | None = None,
+    log: Path | None = None,
+    settings: Mapping[str, str | float | bool] | None = None,
+) -> None:
     """Start the JVM of a new local session in the background: a model can be loaded while it comes up.
 
     Does nothing where ``starts_jvm`` says no. What goes wrong comes again from ``get_session``, which waits for it.
 
     Args:
-        warehouse: as of ``get_session``, which must be called with the same one.
+        warehouse, settings: as of ``get_session``, which must be called with the same ones.
         log: file for whatever the JVM prints, its own words and those of its workers; default: standard error.
 
+    Raises:
+        SessionError: a setting cannot be.
+
     """
+    wanted = _checked(settings)
     if not starts_jvm():
         return
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
 
-    settings, begun = _new_settings(_folder(warehouse)), threading.Event()
-    conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in settings.items()])
+    launched, begun = _new_settings(_folder(warehouse), at_launch(wanted)), threading.Event()
+    conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in launched.items()])
 
     def launch() -> None:
         with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
@@ -105,6 +126,52 @@ def starts_jvm() -> bool:
     return SparkContext._gateway is None and not is_launching  # noqa: SLF001
 
 
+def unheeded(spark: SparkSession, settings: Mapping[str, str | float | bool]) -> list[str]:
+    """What to tell of a job's settings that a session does not have; empty where it has them all.
+
+    Raises:
+        SessionError: such a setting could change what is written.
+
+    """
+    from spark_scoring.delta.settings import setting
+
+    wanted = _checked(settings)
+    missed = [key for key, value in wanted.items() if not _has(key, value, setting(spark, key))]
+    if deciding := [key for key in missed if decides(key)]:
+        raise SessionError.other_settings({key: wanted[key] for key in deciding})
+    if not missed:
+        return []
+    named = ", ".join(missed)
+    return [f"the Spark session was there before the job, so that these settings have no effect (spark): {named}"]
+
+
+def _has(key: str, wanted: str, found: str | None) -> bool:
+    if found is None:
+        return False
+    if key in (_PACKAGES, "spark.jars"):  # to which Spark adds others, and makes paths whole
+        names = ({Path(part.strip()).name for part in text.split(",")} for text in (wanted, found))
+        return next(names) <= next(names)
+    return wanted == found
+
+
+def _checked(settings: Mapping[str, str | float | bool] | None) -> dict[str, str]:
+    """Settings as Spark takes them, each of which may be set here."""
+    try:
+        wanted = spark_settings(dict(settings or {}))
+    except SettingError as error:
+        raise SessionError.bad_setting(error.key, error.cause, error.fix) from None
+    refused = not_harmless(wanted)
+    if refused and (switch := _restriction()) is not None:
+        raise SessionError.restricted_settings(refused, switch)
+    return wanted
+
+
+def _restriction() -> str | None:
+    """The environment variable by which jobs of this environment are restricted, if one is set."""
+    lists = (name for name in (MODELS, REGISTRIES, ESTIMATORS) if name in os.environ)
+    return RESTRICT_SQL if is_restricted() else next(lists, None)
+
+
 def require_spark() -> None:
     """Refuse to go on without pyspark, which the base install does not bring.
 
@@ -125,18 +192,24 @@ def _folder(warehouse: str | Path | None) -> Path:
     return Path(warehouse or os.environ.get("SPARK_SCORING_WAREHOUSE") or "spark-warehouse")
 
 
-def _local_session(warehouse: Path) -> SparkSession:
-    from pyspark.errors import PySparkRuntimeError
+def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException, PySparkRuntimeError
     from pyspark.sql import SparkSession
 
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, _settings(warehouse))
         else:
-            builder = SparkSession.builder.config(map=_new_settings(warehouse))
-        spark = builder.appName("spark_scoring").getOrCreate()
+            _launch(_new_settings(warehouse, at_launch(wanted)), wanted)
+            builder = SparkSession.builder.config(map=_new_settings(warehouse, wanted))
+        spark = builder.appName(wanted.get("spark.app.name", "spark_scoring")).getOrCreate()
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
-        raise SessionError.no_java() from error
+        raise SessionError.no_java(sorted(at_launch(wanted))) from error
+    except (PySparkException, Py4JError) as error:
+        if wanted:
+            raise SessionError.settings_fail(sorted(wanted)) from error
+        raise
     _keep_jars_from_workers(spark)
     if not os.environ.get(TRACEBACK):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error
@@ -156,7 +229,42 @@ def _settings(warehouse: Path) -> _Settings:
     }
 
 
-def _new_settings(warehouse: Path) -> _Settings:
+def _launch(launched: _Settings, wanted: Mapping[str, str]) -> None:
+    """Spark's Java process, unless it is up: one that is up must have what it can only be started with.
+
+    The session's other settings come later: the command line of the process is seen by every user of the machine.
+    """
+    from pyspark import SparkConf, SparkContext
+
+    conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in launched.items()])
+    SparkContext._ensure_initialized(conf=conf)  # noqa: SLF001  there is no public way to start the JVM alone
+    has = SparkConf()
+    missed = [key for key, value in at_launch(wanted).items() if not _has(key, value, has.get(key, None))]
+    if missed:
+        raise SessionError.too_late(missed)
+    _check_values(wanted)
+
+
+def _check_values(wanted: Mapping[str, str]) -> None:
+    """Let Spark read the values of its SQL settings: in a session with a wrong one, PySpark's errors never end."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+    from pyspark.errors import PySparkException
+
+    conf = SparkContext._jvm.org.apache.spark.sql.internal.SQLConf()  # type: ignore[union-attr]  # noqa: SLF001
+
+    def is_wrong(key: str) -> bool:
+        try:
+            conf.setConfString(key, wanted[key])
+        except (PySparkException, Py4JError):
+            return True
+        return False
+
+    if wrong := [key for key in wanted if key.startswith("spark.sql.") and is_wrong(key)]:
+        raise SessionError.settings_fail(wrong)
+
+
+def _new_settings(warehouse: Path, wanted: Mapping[str, str]) -> _Settings:
     """Of a session whose JVM we start."""
     try:
         from delta import configure_spark_with_delta_pip
@@ -165,7 +273,9 @@ def _new_settings(warehouse: Path) -> _Settings:
     from pyspark.sql import SparkSession
 
     packages = configure_spark_with_delta_pip(SparkSession.builder)._options  # noqa: SLF001  as a builder tells nothing
-    return {**_settings(warehouse), **packages, "spark.master": "local[*]", "spark.driver.memory": _driver_memory()}
+    own = {**_settings(warehouse), **packages, "spark.master": "local[*]", "spark.driver.memory": _driver_memory()}
+    both = ",".join(str(part) for part in (own.get(_PACKAGES), wanted.get(_PACKAGES)) if part)
+    return {**own, **wanted, _PACKAGES: both}
 
 
 def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSession.Builder:

@@ -58,6 +58,9 @@ model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, cat
 model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, stage: pandas
 model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, rehearse: "no"
 model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, expect_digest: abc
+model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, spark: "local[4]"
+model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, spark: {master: "yarn"}
+model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, spark: {sql.extensions: a.b.C}
 model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, incremental: {changes: folow}
 model: models:/main.shop.orders/1, source: shop.orders, output: {table: a.b, mode: overwrite}, incremental: true
 model: models:/main.shop.orders/1, source: shop.orders, output: shop.scores, incremental: {interval: 0}

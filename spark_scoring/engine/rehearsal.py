@@ -21,7 +21,7 @@ from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.stage import log_model_error, spark_type_of
 from spark_scoring.engine.trial import Given, Rows, rehearse
-from spark_scoring.errors import PlanError, Problem, RequestError, RunError
+from spark_scoring.errors import PlanError, Problem, RequestError, RunError, repair_command
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.recorded import recorded, recorded_statistics
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
@@ -76,7 +76,10 @@ def rehearsed(
     found = rehearse_plan(plan, policy=policy, show_model_error=show_model_error)
     errors = [f for f in found.findings if f.is_error and not (allowed and f.code in BATCH_CODES)]
     if errors and policy.is_strict:
-        raise PlanError([Problem(f"model {plan.model.uri!r}", f.cause, f.fix) for f in errors])
+        repair = {"results": f"; where the signature alone is wrong: {repair_command(plan.model.uri)}"}
+        raise PlanError(
+            [Problem(f"model {plan.model.uri!r}", f.cause, f"{f.fix}{repair.get(f.code, '')}") for f in errors]
+        )
     returns = tuple(replace(r, by_index=r.by_index and r.method not in found.by_position) for r in plan.returns)
     tried = replace(plan, returns=returns, proven=found.rows > 0, rehearsal=found)
     return with_notes(tried, [f"rehearsal: {f.cause}" for f in found.findings])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.errors import Problem, listed
+from spark_scoring.errors import Problem, listed, repair_command
 from spark_scoring.model.types import Array, Map, ModelType, Object
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ def input_problems(model: ModelSpec, inputs: Sequence[Feature]) -> list[Problem]
     names = [feature.name for feature in inputs]
     problems = []
     if not all(names):
-        fix = f"log it with a pandas DataFrame as its example; or {_again(model)}"
+        fix = f"log it with a pandas DataFrame as its example{_or_repair(model)}"
         problems.append(Problem(thing, "its signature has inputs without a name", fix))
     if len(set(names)) < len(names):
-        problems.append(Problem(thing, "its signature names an input twice", "log it again with distinct names"))
+        fix = f"log it again with distinct names{_or_repair(model)}"
+        problems.append(Problem(thing, "its signature names an input twice", fix))
     if model.documents:
         cause = f"its first step takes texts, one for each row, and its signature has {len(names)} inputs"
         fix = (
@@ -35,8 +36,9 @@ def input_problems(model: ModelSpec, inputs: Sequence[Feature]) -> list[Problem]
     return problems
 
 
-def _again(model: ModelSpec) -> str:
-    return f"spark-scoring repair {model.uri} --example <table with its features>"
+def _or_repair(model: ModelSpec) -> str:
+    """A repair takes the names from the trained model, so one without names has none."""
+    return f"; or have its signature made from a table: {repair_command(model.uri)}" if model.own_names else ""
 
 
 def own_name_problems(model: ModelSpec, names: Sequence[str]) -> list[Problem]:
@@ -46,7 +48,10 @@ def own_name_problems(model: ModelSpec, names: Sequence[str]) -> list[Problem]:
         return []
     if sorted(names) == sorted(own):
         cause = "its signature lists the features in another order than the trained model holds them"
-        fix = "log it again with the columns in the order of training; some libraries score a reordered frame wrong"
+        fix = (
+            "log it again with the columns in the order of training, as some libraries score a reordered frame wrong"
+            f"{_or_repair(model)}"
+        )
         return [Problem(thing, cause, fix)]
     foreign, missing = [n for n in names if n not in own], [n for n in own if n not in names]
     if model.selects or (len(foreign) == len(names) and len(own) == len(names)):
@@ -54,11 +59,11 @@ def own_name_problems(model: ModelSpec, names: Sequence[str]) -> list[Problem]:
     problems = []
     if foreign:
         cause = f"its signature has inputs that it was not trained on: {listed(foreign)} (trained on {listed(own)})"
-        fix = f"log it again without them, with the very frame that fit() was given; or {_again(model)}"
+        fix = f"log it again without them, with the very frame that fit() was given{_or_repair(model)}"
         problems.append(Problem(thing, cause, fix))
     if missing:
         cause = f"it was trained on features that its signature does not name: {listed(missing)}"
-        fix = f"log it again with the very frame that fit() was given; or {_again(model)}"
+        fix = f"log it again with the very frame that fit() was given{_or_repair(model)}"
         problems.append(Problem(thing, cause, fix))
     return problems
 

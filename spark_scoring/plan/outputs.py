@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from spark_scoring.errors import Problem
+from spark_scoring.errors import Problem, repair_command
 from spark_scoring.model.types import ANY, Array, Map, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ def method_problems(model: ModelSpec, methods: Sequence[str]) -> list[Problem]:
     if len(set(methods)) < len(methods):
         problems.append(Problem("predict", "a method is named twice", "name each method once"))
     if refusal := _output_refusal(model.output):
-        fix = "log it with an example that shows what one row's result is: signature=infer_signature(X, result)"
+        fix = (
+            "log it with an example that shows what one row's result is: signature=infer_signature(X, result); "
+            f"or have its signature made from a table: {repair_command(model.uri)}"
+        )
         problems.append(Problem(f"model {model.uri!r}", refusal, fix))
     return problems
 

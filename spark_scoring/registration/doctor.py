@@ -28,6 +28,7 @@ from spark_scoring.errors import (
     RequestError,
     ScoringError,
     listed,
+    repair_command,
 )
 from spark_scoring.model.categories import own_levels
 from spark_scoring.model.environment import environment_differences
@@ -89,7 +90,6 @@ _REHEARSED = {
     "late": "not-rehearsed",
 }
 """A rehearsal's finding -> the doctor's code."""
-_SIGN_AGAIN = "register it again: register_model(model, X, task=...), or spark-scoring repair URI --example TABLE"
 
 
 def check_model(
@@ -137,6 +137,11 @@ class _Files:
     """Whether the inputs are columns, each with a name."""
     record: Mapping[str, Any]
     flavor: str
+
+    @property
+    def again(self) -> str:
+        """What gives the model a whole signature."""
+        return f"register it again: register_model(model, X, task=...), or {repair_command(redact(self.pinned.uri))}"
 
 
 def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: bool, where: Where) -> Diagnosis:
@@ -193,16 +198,16 @@ def _signature_findings(files: _Files) -> Iterator[Finding]:
     signature = files.signature
     if signature is None:
         cause = "scoring cannot know what the model takes and returns, and Unity Catalog refuses to register it"
-        yield Finding("no-signature", "signature", cause, _SIGN_AGAIN)
+        yield Finding("no-signature", "signature", cause, files.again)
         return
     if signature.inputs is None:
-        yield Finding("no-inputs", "signature", "it says what the model returns, not what it takes", _SIGN_AGAIN)
+        yield Finding("no-inputs", "signature", "it says what the model returns, not what it takes", files.again)
     if signature.outputs is None:
         cause = "the outputs were not recorded: no predictions were given to infer_signature, or no output_schema"
-        yield Finding("only-inputs", "signature", cause, _SIGN_AGAIN)
+        yield Finding("only-inputs", "signature", cause, files.again)
     elif is_untyped(output_model_type(signature.outputs)):
         cause = "the predictions had a type that MLflow does not know"
-        yield Finding("any-type", "output", cause, _SIGN_AGAIN, str(signature.outputs))
+        yield Finding("any-type", "output", cause, files.again, str(signature.outputs))
 
 
 def _input_findings(files: _Files) -> Iterator[Finding]:
@@ -212,7 +217,7 @@ def _input_findings(files: _Files) -> Iterator[Finding]:
         cause = (
             "a column of the example had a type that MLflow does not know (Decimal, mixed objects), and took all along"
         )
-        fix = f"make every column of the example a number, text or time; {_SIGN_AGAIN}"
+        fix = f"make every column of the example a number, text or time; {files.again}"
         yield Finding("any-type", f"input {listed(untyped)}".strip(), cause, fix)
     numbers = [feature for feature in files.inputs if feature.type in _INTEGERS]
     seen = [f for f in numbers if not f.required or _nulls(files, f.name)]
@@ -360,7 +365,7 @@ def _loaded_findings(
     raw = loaded.raw
     names = [feature.name for feature in files.inputs] if files.is_frame else []
     found = [
-        *_trained_findings(list(own_feature_names(raw, names)) if raw is not None else [], names),
+        *_trained_findings(list(own_feature_names(raw, names)) if raw is not None else [], names, files.again),
         *_category_findings(files, raw, names),
     ]
     yield from found
@@ -378,7 +383,7 @@ def _scored_folder(files: _Files) -> Path:
     return Path(files.pinned.path) if folder is None else folder / RAW_MODEL
 
 
-def _trained_findings(own: list[str], names: list[str]) -> Iterator[Finding]:
+def _trained_findings(own: list[str], names: list[str], again: str) -> Iterator[Finding]:
     if not own or not names or own == names:
         return
     foreign, missing = [n for n in names if n not in own], [n for n in own if n not in names]
@@ -386,14 +391,14 @@ def _trained_findings(own: list[str], names: list[str]) -> Iterator[Finding]:
         return  # trained on a bare matrix, whose columns the library numbers
     if foreign:
         cause = "the model was not trained on it: a lookup key, an identifier or the label was left in the example"
-        fix = f"leave it out of the frame that is logged (exclude_columns of the training set); {_SIGN_AGAIN}"
+        fix = f"leave it out of the frame that is logged (exclude_columns of the training set); {again}"
         yield Finding("foreign-input", f"input {listed(foreign)}", cause, fix, f"trained on {listed(own)}")
     if missing:
         cause = "the model was trained on it, and the signature does not name it"
-        yield Finding("missing-input", f"feature {listed(missing)}", cause, _SIGN_AGAIN)
+        yield Finding("missing-input", f"feature {listed(missing)}", cause, again)
     if not foreign and not missing:
         cause = "LightGBM scores a reordered frame silently wrong, scikit-learn and XGBoost refuse it"
-        yield Finding("input-order", "signature", cause, _SIGN_AGAIN, f"trained on {listed(own)}")
+        yield Finding("input-order", "signature", cause, again, f"trained on {listed(own)}")
 
 
 def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Finding]:
@@ -483,7 +488,7 @@ def _prediction_findings(
         return
     signature = files.signature
     if plan is None and signature is not None and signature.outputs is not None:
-        yield from _output_findings(output_model_type(signature.outputs), predictions, len(data))
+        yield from _output_findings(output_model_type(signature.outputs), predictions, len(data), files.again)
     if task is not None:
         yield from _task_findings(task, predictions, loaded.raw)
 
@@ -506,14 +511,14 @@ def _model_input(spec: ModelSpec, example: Any) -> Any:
     return build_input(*packed_lanes(plan, given))
 
 
-def _output_findings(declared: ModelType, predictions: Any, rows: int) -> Iterator[Finding]:
+def _output_findings(declared: ModelType, predictions: Any, rows: int, again: str) -> Iterator[Finding]:
     if is_untyped(declared):
         return
     try:
         check_returned(declared, predictions, rows)
     except ModelOutputError:
         cause = f"the signature says {declared}, the model returned {described(predictions)} for the example"
-        yield Finding("outputs-differ", "output schema", cause, _SIGN_AGAIN)
+        yield Finding("outputs-differ", "output schema", cause, again)
 
 
 def _task_findings(task: str, predictions: Any, raw: Any) -> Iterator[Finding]:

@@ -51,6 +51,12 @@ CODES: dict[str, tuple[Severity, str]] = {
     "no-flavor": ("error", "MLflow has no flavor for a model of its class, and none was given"),
     "not-registrable": ("error", "the frame or the model cannot be registered as they stand"),
     "spark-ml": ("note", "a Spark ML model, which only Spark itself can score"),
+    "unknown-category": ("error", "a row has a category that training did not know"),
+    "session": ("error", "Spark does not start, or the session does not offer what the code asks of it"),
+    "libraries": ("error", "two libraries, or Spark and a library, do not go together"),
+    "memory": ("error", "a process had too little memory"),
+    "access": ("error", "the registry or the catalog does not let the user do it"),
+    "not-found": ("error", "the registry that was asked has no such model, version or run"),
 }
 """Every code with its severity and meaning, the source of ``docs/errors.md``."""
 

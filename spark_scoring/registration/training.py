@@ -6,6 +6,7 @@ in both, and the frame has only types that a signature can say.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta  # noqa: TC003  pydantic wants it when the class is made
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from spark_scoring.delta.source import pin_source
 from spark_scoring.engine.process import Where  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import FeatureLookup, feature_client
-from spark_scoring.job import Fields, Job, Listed, SourceSettings
+from spark_scoring.job import Fields, Job, Listed, SourceSettings, SparkSettings
 from spark_scoring.model.registry import check_servers
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
 from spark_scoring.registration.fitting import fitting_of
@@ -27,6 +28,7 @@ from spark_scoring.registration.saving import missing_paths
 from spark_scoring.registration.tasks import Task  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.registration.tracking import ask_registry, experiment_id, in_our_words, logging_at
 from spark_scoring.registration.training_rows import columns_beside, examples_of, read_rows, spark_type
+from spark_scoring.session import unheeded
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -150,6 +152,8 @@ class TrainingJob(Job):
     """MLflow's registry; default: MLflow's own setting."""
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
+    spark: SparkSettings = Field(default={})
+    """Settings of a session that the job starts, as in a scoring job."""
 
 
 def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
@@ -165,6 +169,9 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
     check_servers(f"models:/{job.name}", job.tracking_uri, job.registry_uri)  # what is logged there is loaded again
     problems = Gathering()
     source = fitting = None
+    notes: list[str] = []
+    with problems.attempt():
+        notes = unheeded(spark, job.spark)
     aliases = listed_aliases(job.alias)
     problems.problems += missing_paths("code_paths", job.code_paths)
     with problems.attempt():
@@ -205,10 +212,12 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
     }
     if training_set is None:
         settings["tags"] = {"training_data": source.ref.text, **settings["tags"]}
-        return register_model(fitted.model, train.X, **settings)
-    client = feature_client(model_registry_uri=job.registry_uri)
-    settings |= {"training_set": training_set, "training_data": source.ref.text}
-    return log_model_with_feature_engineering(client, fitted.model, train.X, **settings)
+        registered = register_model(fitted.model, train.X, **settings)
+    else:
+        client = feature_client(model_registry_uri=job.registry_uri)
+        settings |= {"training_set": training_set, "training_data": source.ref.text}
+        registered = log_model_with_feature_engineering(client, fitted.model, train.X, **settings)
+    return replace(registered, notes=(*notes, *registered.notes))
 
 
 def _examples(job: TrainingJob, frame: DataFrame) -> tuple[Examples, NDArray[np.bool_], Any]:

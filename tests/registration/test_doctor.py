@@ -25,10 +25,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import spark_scoring
-from spark_scoring import RequestError
 from spark_scoring.cli import main
 from spark_scoring.registration.findings import CODES
-from spark_scoring.registration.pasted import EXAMPLES, recognise
+from spark_scoring.registration.pasted import EXAMPLES
 from tests.registering import PINS, check_model, register_model
 
 if TYPE_CHECKING:
@@ -412,77 +411,9 @@ def test_a_module_that_only_this_process_finds(
 
 
 def test_every_code_is_found_somewhere_in_these_tests() -> None:
-    text = Path(__file__).read_text(encoding="utf-8")
+    here = Path(__file__)
+    text = "".join(file.read_text(encoding="utf-8") for file in (here, here.with_name("test_pasted.py")))
     assert [code for code in CODES if f'"{code}"' not in text and code != "spark-ml"] == []
-
-
-# --- pasted texts ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "part"),
-    [
-        (EXAMPLES[0] + ". All models in the Unity Catalog must be logged", "only-inputs", "give output_schema"),
-        (EXAMPLES[1], "no-signature", "give both output_schema and infer_input_example=True"),
-        (EXAMPLES[2], "only-inputs", "inferred without predictions"),
-        ("TypeError: " + EXAMPLES[3], "no-flavor", "flavor=mlflow.sklearn"),
-        (EXAMPLES[4], "object-column", "casts DECIMAL to DOUBLE (verdict: rounds)"),
-        (EXAMPLES[5], "dtype-differs", "of DECIMAL rounds to the nearest number"),
-        (EXAMPLES[6], "dtype-differs", "exact: true is 1, false is 0"),
-        (EXAMPLES[7], "dtype-differs", "of BIGINT rounds above 2^53"),
-        (EXAMPLES[8], "dtype-differs", "rounds to the nearest float; checked for overflow"),
-        (EXAMPLES[9], "dtype-differs", "any other value makes a bad row"),
-    ],
-)
-def test_a_pasted_text_is_explained(text: str, code: str, part: str) -> None:
-    finding = recognise(text)
-    assert finding.code == code
-    assert part in f"{finding.cause} {finding.fix}"
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("Incompatible input types for column my price. Can not safely convert category to <U0.", "category-as-text"),
-        ("ValueError: Input X contains NaN.", "example-fails"),
-    ],
-)
-def test_texts_with_odd_words_in_them(text: str, code: str) -> None:
-    assert recognise(text).code == code
-
-
-def test_a_text_that_only_looks_alike_is_not_explained() -> None:
-    with pytest.raises(RequestError):
-        recognise("My dashboard contains NaN values")
-
-
-def test_the_column_of_a_pasted_text_is_named_over_line_breaks() -> None:
-    text = "MlflowException: Incompatible input types for column dep delay.\n Can not safely convert int64 to\nfloat32."
-    assert recognise(text).thing == "column dep delay"
-
-
-@pytest.mark.parametrize("text", EXAMPLES)
-def test_every_known_text_is_recognised(text: str) -> None:
-    assert recognise(f"some stack trace\n{text}\nmore of it").fix
-
-
-@pytest.mark.parametrize(
-    ("given", "code", "thing"),
-    [
-        ({"a": [1.0], "n": [1.5]}, "dtype-differs", "column n"),
-        ({"a": ["x"], "n": [1]}, "dtype-differs", "column a"),
-        ({"a": [1.0]}, "missing-input", "feature ['n']"),
-    ],
-)
-def test_mlflows_own_texts_are_recognised(given: Any, code: str, thing: str, tmp_path: Path) -> None:
-    """Raised by the installed MLflow, so that a reworded one shows."""
-    frame = pd.DataFrame({"a": [1.0, 2.0], "n": [1, 2]})
-    model = LinearRegression().fit(frame, [1.0, 2.0])
-    uri = saved(tmp_path / "model", model, signature=signed(frame, np.array([1.0, 2.0])))
-    with pytest.raises(mlflow.MlflowException) as raised:
-        mlflow.pyfunc.load_model(uri).predict(pd.DataFrame(given))
-    finding = recognise(str(raised.value))
-    assert (finding.code, finding.thing) == (code, thing)
 
 
 def run(*arguments: str) -> int:
@@ -505,11 +436,6 @@ def test_the_command_line_explains_and_fails_on_errors(tmp_path: Path, capsys: p
     assert "this text is none that the doctor knows" in capsys.readouterr().err
     assert run("doctor") == 2
     assert run("doctor", str(tmp_path / "nowhere")) == 2
-
-
-def test_an_unknown_text_is_said_to_be_unknown() -> None:
-    with pytest.raises(RequestError, match="none that the doctor knows"):
-        recognise("Segmentation fault")
 
 
 TOLD = "password=hunter2 of customer 4711"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -12,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import AnyType
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
-from spark_scoring import RequestError, score_batch
+from spark_scoring import RequestError, plan_scoring, score_batch
 from spark_scoring.cli import main
 from spark_scoring.errors import ModelError
 from spark_scoring.model.registry import resolve_model
@@ -176,3 +180,63 @@ def test_what_the_old_model_raises_is_told_without_its_text(
     assert "4711" not in str(raised.value)
     assert "hunter2" not in str(raised.value)
     assert "ValueError" in str(raised.value)
+
+
+def whole(frame: pd.DataFrame = X, outputs: Any = Y) -> ModelSignature:
+    return infer_signature(frame, np.asarray(outputs, "float64"))
+
+
+def inputs_twice() -> ModelSignature:
+    return ModelSignature(Schema([ColSpec("double", name) for name in ("a", "a", "b")]), whole().outputs)
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "no signature": {},
+    "only inputs": {"signature": ModelSignature(inputs=whole().inputs)},
+    "only inputs, and an example that fails": {
+        "signature": ModelSignature(inputs=whole().inputs),
+        "input_example": X.rename(columns=str.upper),
+    },
+    "another order": {"signature": whole(X[["b", "a"]])},
+    "a foreign input": {"signature": whole(X.assign(id=1))},
+    "a missing input": {"signature": whole(X[["a"]])},
+    "an input twice": {"signature": inputs_twice()},
+    "outputs of any type": {"signature": ModelSignature(whole().inputs, Schema([ColSpec(AnyType())]))},
+    "outputs of another type": {"signature": ModelSignature(whole().inputs, Schema([ColSpec("string")]))},
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_each_refusal_that_a_repair_answers_names_the_command(
+    kind: str, registry: str, table: DataFrame, tmp_path: Path
+) -> None:
+    """Of a registered model and of a folder; the plan's refusal and the doctor's finding.
+
+    tests/spark/test_registry.py types such commands.
+    """
+    name = f"main.repair.{kind.replace(' ', '_').replace(',', '')}"
+    model, folder = LinearRegression().fit(X, Y), tmp_path / "a model"
+    registered = log(model, name, **BROKEN[kind])
+    mlflow.sklearn.save_model(model, folder, pip_requirements=PINS, **BROKEN[kind])
+    for uri in (registered, str(folder)):
+        with pytest.raises(RequestError) as raised:
+            plan_scoring(uri, table)
+        told = [str(raised.value), *(finding.fix for finding in check_model(uri).findings)]
+        commands = {found[1] for text in told for found in re.finditer(r"spark-scoring (repair [^;\n]*)", text)}
+        assert len(commands) == 1
+        command, *words = shlex.split(commands.pop())
+        assert (command, words) == (
+            "repair",
+            [uri, "--example", "TABLE", *(["--name", "NAME"] if "/a " in uri else [])],
+        )
+        repaired = repair_model(uri, table, name=name)
+        scored = score_batch(table, repaired.uri).orderBy("id").toPandas()
+        np.testing.assert_allclose(scored["prediction"], Y, rtol=1e-5)
+
+
+def test_a_refusal_that_no_repair_answers_names_none(registry: str, table: DataFrame) -> None:
+    bare = LinearRegression().fit(X.to_numpy(), Y)
+    nameless = ModelSignature(Schema([ColSpec("double"), ColSpec("double")]), whole().outputs)
+    with pytest.raises(RequestError, match="inputs without a name") as raised:
+        plan_scoring(log(bare, "main.repair.nameless", signature=nameless), table)
+    assert "spark-scoring repair" not in str(raised.value)
