@@ -10,23 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
-    from spark_scoring.errors import (
-        PlanError,
-        RegistrationError,
-        RequestError,
-        RunError,
-        ScoringError,
-        VerificationError,
+    from spark_scoring.delta.errors import (
+        BadRowsError,
+        CommitError,
+        DuplicateKeyError,
+        FeatureTableError,
+        HistoryError,
+        RollbackFailedError,
+        SessionError,
+        SourceError,
+        StreamError,
+        TableNameError,
     )
+    from spark_scoring.engine.errors import ModelFailedError, ModelOutputError, OutputError, PolicyError, TimeLimitError
+    from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
+    from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
     from spark_scoring.features.client import FeatureFunction, FeatureLookup, feature_client
     from spark_scoring.features.local_client import LocalFeatureClient
     from spark_scoring.job import ScoringJob
     from spark_scoring.job_plan import JobPlan
+    from spark_scoring.job_problems import JobError
+    from spark_scoring.model.errors import ModelError
     from spark_scoring.pipeline import plan_job, plan_scoring, run_job, score_batch
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
     from spark_scoring.registration.doctor import check_model
+    from spark_scoring.registration.errors import RegistrationError, TrainingError, VerificationError
     from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
     from spark_scoring.registration.findings import Diagnosis, Finding
     from spark_scoring.registration.register import RegisteredModel, register_model
@@ -40,27 +49,45 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BadRowsError": "delta.errors",
+    "CommitError": "delta.errors",
     "Diagnosis": "registration.findings",
+    "DuplicateKeyError": "delta.errors",
     "FeatureFunction": "features.client",
     "FeatureLookup": "features.client",
     "FeaturePolicy": "plan.policy",
+    "FeatureTableError": "delta.errors",
     "Fill": "plan.policy",
     "Finding": "registration.findings",
+    "HistoryError": "delta.errors",
+    "JobError": "job_problems",
     "JobPlan": "job_plan",
     "LocalFeatureClient": "features.local_client",
+    "ModelError": "model.errors",
+    "ModelFailedError": "engine.errors",
+    "ModelOutputError": "engine.errors",
+    "OutputError": "engine.errors",
     "PlanError": "errors",
+    "PolicyError": "engine.errors",
     "PreparedFeatures": "engine.pandas_casts",
     "RegisteredModel": "registration.register",
-    "RegistrationError": "errors",
+    "RegistrationError": "registration.errors",
     "RequestError": "errors",
+    "RollbackFailedError": "delta.errors",
     "RunError": "errors",
     "RunRecord": "runs",
     "RunReport": "report.run",
     "ScoringError": "errors",
     "ScoringJob": "job",
     "ScoringPlan": "plan.planner",
+    "SessionError": "delta.errors",
+    "SourceError": "delta.errors",
+    "StreamError": "delta.errors",
+    "TableNameError": "delta.errors",
+    "TimeLimitError": "engine.errors",
+    "TrainingError": "registration.errors",
     "TrainingJob": "registration.training",
-    "VerificationError": "errors",
+    "VerificationError": "registration.errors",
     "check_model": "registration.doctor",
     "feature_client": "features.client",
     "get_session": "session",
@@ -79,25 +106,43 @@ _HOMES = {
 }
 
 __all__ = [
+    "BadRowsError",
+    "CommitError",
     "Diagnosis",
+    "DuplicateKeyError",
     "FeatureFunction",
     "FeatureLookup",
     "FeaturePolicy",
+    "FeatureTableError",
     "Fill",
     "Finding",
+    "HistoryError",
+    "JobError",
     "JobPlan",
     "LocalFeatureClient",
+    "ModelError",
+    "ModelFailedError",
+    "ModelOutputError",
+    "OutputError",
     "PlanError",
+    "PolicyError",
     "PreparedFeatures",
     "RegisteredModel",
     "RegistrationError",
     "RequestError",
+    "RollbackFailedError",
     "RunError",
     "RunRecord",
     "RunReport",
     "ScoringError",
     "ScoringJob",
     "ScoringPlan",
+    "SessionError",
+    "SourceError",
+    "StreamError",
+    "TableNameError",
+    "TimeLimitError",
+    "TrainingError",
     "TrainingJob",
     "VerificationError",
     "__version__",

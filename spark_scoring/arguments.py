@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.types import StructType
 
-from spark_scoring.errors import JobError, RequestError
+from spark_scoring.errors import RequestError
 from spark_scoring.job import ScoringJob
 from spark_scoring.job_plan import JobPlan
+from spark_scoring.job_problems import JobError
 
 if TYPE_CHECKING:
     from spark_scoring.parameters import Value

@@ -23,7 +23,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spark_scoring import __version__
-from spark_scoring.errors import JobError, Problem, RequestError, ScoringError, near_fix
+from spark_scoring.errors import Problem, RequestError, ScoringError, near_fix
+from spark_scoring.job_problems import JobError
 from spark_scoring.redact import printable, redact
 from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import StreamingQueryException
 
+from spark_scoring.delta.errors import StreamError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.settings import session_settings
 from spark_scoring.delta.sink import inspect_again
@@ -41,7 +42,6 @@ from spark_scoring.delta.stream import (
     streams_beside,
     without_source,
 )
-from spark_scoring.errors import StreamError
 from spark_scoring.job_plan import Increments
 from spark_scoring.running import carry_out, report_of, report_of_nothing
 

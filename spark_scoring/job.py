@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from spark_scoring.errors import JobError, Problem
-from spark_scoring.job_problems import problems_of, refuse
+from spark_scoring.errors import Problem
+from spark_scoring.job_problems import JobError, problems_of, refuse
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, get_
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from spark_scoring.errors import Problem, near_fix
+from spark_scoring.errors import Problem, RequestError, listed, near_fix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +39,93 @@ _KINDS = (
     (list | tuple, "a list"),
     (dict, "a mapping"),
 )
+
+
+class JobError(RequestError):
+    """The job file or a setting of it is wrong."""
+
+    title = "the job is not valid"
+
+    @classmethod
+    def unreadable(cls, path: str, cause: str) -> JobError:
+        fix = "give the path of a job file; spark-scoring init MODEL TABLE writes one"
+        return cls([Problem(f"job file {path}", cause, fix)])
+
+    @classmethod
+    def not_yaml(cls, path: str, cause: str) -> JobError:
+        return cls([Problem(f"job file {path}", f"it is not YAML: {cause}", "correct the file at that place")])
+
+    @classmethod
+    def no_fields(cls, path: str) -> JobError:
+        fix = "write model: ..., source: ... and output: ... into it; spark-scoring init MODEL TABLE does"
+        return cls([Problem(f"job file {path}", "it holds no fields", fix)])
+
+    @classmethod
+    def not_allowed(cls, thing: str, why: str, origin: str, patterns: Sequence[str]) -> JobError:
+        cause = f"{origin} does not allow it{why and f': {why}'}; it was not called"
+        return cls([Problem(thing, cause, f"take one of {listed(patterns)}, or ask whoever set them")])
+
+    @classmethod
+    def file_exists(cls, file: str) -> JobError:
+        return cls(
+            [Problem(f"job file {file}", "it is there already", "give another --file, or --force to write over it")]
+        )
+
+    @classmethod
+    def frozen(cls, name: str) -> JobError:
+        fix = f"make another: ScoringJob.from_dict({{**job.model_dump(by_alias=True), {name!r}: ...}})"
+        return cls([Problem(name, "a job does not change once it is made", fix)])
+
+    @classmethod
+    def restricted(cls, thing: str, cause: str, switch: str) -> JobError:
+        fix = (
+            "write it with columns and Spark's own functions alone, or let a view or a table have what it computes; "
+            "spark-scoring docs trust --show says what is allowed"
+        )
+        return cls([Problem(thing, f"{cause}: {switch} does not allow it", fix)])
+
+    @classmethod
+    def bad_switch(cls, switch: str, known: Sequence[str]) -> JobError:
+        return cls([Problem(switch, "its value is not one that it knows", f"set it to one of {listed(known)}")])
+
+    @classmethod
+    def bad_setting(cls, text: str) -> JobError:
+        """The value is not told: it may be a secret, whatever the field is called."""
+        name, equals, _ = text.partition("=")
+        cause = "its value is not YAML" if equals and name.strip(". ") else "not of the form field=value"
+        fix = "write --set field=value, such as --set source.table=main.gold.flights; a text with marks in quotes"
+        return cls([Problem(f"--set {name}", cause, fix)])
+
+    @classmethod
+    def undefined_parameter(cls, place: str, written: str, name: str, switch: str | None) -> JobError:
+        fix = f"give --param {name}=VALUE (in Python: params={{{name!r}: ...}})"
+        if switch is not None:
+            cause = f"{written} has no value: {switch} does not let jobs read the environment"
+            return cls([Problem(place, cause, fix)])
+        return cls([Problem(place, f"{written} has no value", f"{fix}, or set the environment variable {name}")])
+
+    @classmethod
+    def unused_parameter(cls, name: str, used: Sequence[str]) -> JobError:
+        fix = (
+            near_fix(name, used, what="its parameters")
+            or f"write :{name} in SQL, without quotes, or ${{{name}}} in names; or leave it out"
+        )
+        return cls([Problem(f"parameter {name}", "the job has no place for it", fix)])
+
+    @classmethod
+    def variable_in_sql(cls, place: str, name: str) -> JobError:
+        cause = f"${{{name}}} would become a part of the SQL, whatever its text is"
+        return cls([Problem(place, cause, f"write :{name}, without quotes around it: SQL then takes it as a value")])
+
+    @classmethod
+    def bad_parameter(cls, name: str, cause: str) -> JobError:
+        fix = "give text, a number, true or false, a date (2026-11-25) or a time (2026-11-25T10:00:00, UTC)"
+        return cls([Problem(f"parameter {name}", cause, fix)])
+
+    @classmethod
+    def bad_levels(cls, feature: str, cause: str) -> JobError:
+        fix = f"write categories: {{{feature}: [<the values in the order of training>]}}"
+        return cls([Problem(f"categories: {feature}", cause, fix)])
 
 
 def refuse(cause: str, fix: str) -> NoReturn:

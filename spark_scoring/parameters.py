@@ -13,7 +13,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import JobError
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.trust import RESTRICT_SQL, is_restricted
 from spark_scoring.sql import text as text_literal
 

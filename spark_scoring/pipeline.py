@@ -15,25 +15,18 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
 
 from spark_scoring.arguments import check_frame, check_order, choices_of, job_of
+from spark_scoring.delta.errors import SourceError, StreamError
 from spark_scoring.delta.names import with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import StageName, check_kept, score_frame
-from spark_scoring.errors import (
-    Gathering,
-    JobError,
-    OutputError,
-    Problem,
-    RequestError,
-    SourceError,
-    StreamError,
-    first_line,
-)
+from spark_scoring.errors import Gathering, Problem, RequestError, first_line
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
@@ -41,6 +34,7 @@ from spark_scoring.identity import Identity, find_identity
 from spark_scoring.incremental import plan_increments, score_increments
 from spark_scoring.job import place_of
 from spark_scoring.job_plan import LINEAGE, JobPlan
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec

@@ -15,6 +15,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Observation
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError, FeatureTableError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.names import without_file_scheme
@@ -23,21 +24,11 @@ from spark_scoring.delta.sink import Rows, check_target, inspect_again
 from spark_scoring.delta.source import check_as_planned, read_again
 from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.delta.tables import describe_table, is_delta, read_version
+from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, OutputError, TimeLimitError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_tasks
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import (
-    BadRowsError,
-    CommitError,
-    DuplicateKeyError,
-    FeatureTableError,
-    Gathering,
-    ManyBadRowsError,
-    ModelFailedError,
-    OutputError,
-    RunError,
-    TimeLimitError,
-)
+from spark_scoring.errors import Gathering, RunError
 from spark_scoring.features.delegate import score_with_client
 from spark_scoring.features.join import add_features, check_keys, schema_with_features
 from spark_scoring.job_plan import LINEAGE, allowed_text

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.delta.errors import HistoryError
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.rollback import RolledBack
 from spark_scoring.delta.rollback import roll_back as take_back
 from spark_scoring.delta.tables import is_delta
-from spark_scoring.errors import HistoryError
 from spark_scoring.job import place_of
 from spark_scoring.screen import Shown
 from spark_scoring.session import get_session

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spark_scoring.delta.errors import SessionError
 from spark_scoring.delta.names import register_warehouse
-from spark_scoring.errors import SessionError
 from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, RESTRICT_SQL, is_restricted
 from spark_scoring.spark_settings import SettingError, at_launch, decides, not_harmless, spark_settings
 from spark_scoring.spark_versions import delta_package

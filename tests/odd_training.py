@@ -38,9 +38,10 @@ from xgboost import XGBRegressor
 import spark_scoring as ss
 from spark_scoring.engine.rehearsal import cast_example, packed_lanes
 from spark_scoring.engine.worker import Scorer
-from spark_scoring.errors import RegistrationError, ScoringError, VerificationError
+from spark_scoring.errors import ScoringError
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.plan.policy import Policy
+from spark_scoring.registration.errors import RegistrationError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,6 @@ import yaml
 from typer.cli import get_docs_for_click
 
 import spark_scoring as ss
-from spark_scoring import errors
 from spark_scoring.cli import app
 from spark_scoring.job import FeatureSettings, IncrementalSettings, OutputSettings, ScoringJob, SourceSettings
 from spark_scoring.job_problems import taken
@@ -211,12 +210,17 @@ def commands() -> str:
 
 def classes() -> str:
     """The errors by what they derive from, with the exit status of the command line."""
-    found = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, errors.ScoringError)]
+    found = [getattr(ss, name) for name in ss.__all__ if name.endswith("Error")]
     rows = [
         (f"`{each.__name__}`", f"`{each.__bases__[0].__name__}`", str(each.exit_status), _plain(inspect.getdoc(each)))
-        for each in found
+        for each in sorted(found, key=_line_of_descent)
     ]
     return table(["error", "is a", "exit status", "meaning"], *(tuple(map(_cell, row)) for row in rows))
+
+
+def _line_of_descent(error: type) -> list[str]:
+    """By which an error comes after what it derives from."""
+    return [each.__name__ for each in reversed(error.__mro__)]
 
 
 def codes() -> str:

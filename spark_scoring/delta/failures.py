@@ -6,19 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError
 from spark_scoring.delta.spark_errors import spark_failure
-from spark_scoring.errors import (
-    BadRowsError,
-    CommitError,
-    DuplicateKeyError,
-    ManyBadRowsError,
-    ModelFailedError,
-    ModelOutputError,
-    Problem,
-    RequestError,
-    RunError,
-    TimeLimitError,
-)
+from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, ModelOutputError, TimeLimitError
+from spark_scoring.errors import Problem, RequestError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import FeatureTableError
 from spark_scoring.delta.filled import filled_columns
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
 from spark_scoring.delta.settings import writing_settings
@@ -29,7 +30,7 @@ from spark_scoring.delta.stored import (
     schema_of_new_table,
 )
 from spark_scoring.delta.tables import describe_table, history, read_version, save_over, tables_near
-from spark_scoring.errors import FeatureTableError, first_line
+from spark_scoring.errors import first_line
 from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.spark_versions import merge_adding_columns
 from spark_scoring.sql import literal, quote, unformatted

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.settings import is_on, setting
 from spark_scoring.delta.spark_errors import spark_failure
-from spark_scoring.errors import SourceError, first_line
+from spark_scoring.errors import first_line
 from spark_scoring.redact import redact
 from spark_scoring.spark_versions import condition_of
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spark_scoring.errors import TableNameError
+from spark_scoring.delta.errors import TableNameError
 from spark_scoring.redact import redact
 from spark_scoring.sql import literal, quote
 

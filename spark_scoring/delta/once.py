@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import CommitError
 from spark_scoring.delta.failures import is_conflict
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit, read_commits
 from spark_scoring.delta.sink import write
-from spark_scoring.errors import CommitError
 from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 
+from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.names import TableRef
 from spark_scoring.delta.settings import is_on
 from spark_scoring.delta.tables import describe_table, history
-from spark_scoring.errors import SourceError
 from spark_scoring.parsing import UnreadableSqlError, read_names
 from spark_scoring.redact import redact
 from spark_scoring.sql import quote

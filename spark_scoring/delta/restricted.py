@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spark_scoring.delta.functions import describe_function
-from spark_scoring.errors import JobError
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.trust import RESTRICT_SQL, is_restricted
 from spark_scoring.parsing import NotPlainSqlError, read_plain
 

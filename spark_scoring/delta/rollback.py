@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import HistoryError, RollbackFailedError
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
 from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import writing_settings
 from spark_scoring.delta.sink import METADATA_SETTING
 from spark_scoring.delta.tables import is_delta, read_version, save_over
-from spark_scoring.errors import HistoryError, RollbackFailedError
 from spark_scoring.sql import literal, quote
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive, writing_settings
 from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
 from spark_scoring.delta.tables import describe_table, save_over
-from spark_scoring.errors import Gathering, OutputError, first_line
+from spark_scoring.engine.errors import OutputError
+from spark_scoring.errors import Gathering, first_line
 from spark_scoring.spark_versions import merge_adding_columns
 from spark_scoring.sql import literal, quote, unformatted
 

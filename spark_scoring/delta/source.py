@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.formats import Reading, check_reads_all, format_at, list_files, read_format
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
 from spark_scoring.delta.restricted import check_reading, check_sql
 from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.delta.tables import VIEW, describe_table, history, read_version, tables_near
-from spark_scoring.errors import JobError, Problem, SourceError, first_line
+from spark_scoring.errors import Problem, first_line
+from spark_scoring.job_problems import JobError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

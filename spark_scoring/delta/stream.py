@@ -11,12 +11,12 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import SourceError, StreamError
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, without_file_scheme
 from spark_scoring.delta.once import rows_of_stream
 from spark_scoring.delta.sink import CHECKPOINTS
 from spark_scoring.delta.tables import describe_table, read_version
-from spark_scoring.errors import SourceError, StreamError
 from spark_scoring.sql import free_prefix, quote
 
 if TYPE_CHECKING:

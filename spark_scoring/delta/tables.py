@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
 
-from spark_scoring.errors import SessionError, SourceError, first_line
+from spark_scoring.delta.errors import SessionError, SourceError
+from spark_scoring.errors import first_line
 from spark_scoring.spark_versions import condition_of, delta_package, overwrites_by_name
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from spark_scoring.errors import TimeLimitError
+from spark_scoring.engine.errors import TimeLimitError
 from spark_scoring.model.loaded import give_up
 
 if TYPE_CHECKING:

@@ -23,9 +23,11 @@ from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import NullType, Row, StructField, StructType
 
 from spark_scoring.engine.casts import LANE_TYPES
+from spark_scoring.engine.errors import PolicyError
 from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, NUMPY_TYPES, WorkerPlan, build_input, objects
-from spark_scoring.errors import Gathering, JobError, PlanError, PolicyError, Problem
+from spark_scoring.errors import Gathering, PlanError, Problem
 from spark_scoring.job import checked_policy
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import ModelSpec, signature_inputs
 from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneOf, Tensor

@@ -21,7 +21,8 @@ from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.stage import log_model_error, spark_type_of
 from spark_scoring.engine.trial import Given, Rows, rehearse
-from spark_scoring.errors import PlanError, Problem, RequestError, RunError, repair_command
+from spark_scoring.errors import PlanError, Problem, RequestError, RunError
+from spark_scoring.model.errors import repair_command
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.recorded import recorded, recorded_statistics
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from spark_scoring.engine.errors import ModelOutputError
 from spark_scoring.engine.inputs import NUMPY_TYPES, objects
-from spark_scoring.errors import ModelOutputError
 from spark_scoring.model.types import INTEGER_RANGES, Array, Map, ModelType, Object, Tensor
 
 if TYPE_CHECKING:

@@ -41,10 +41,11 @@ from pyspark.sql.types import (
 )
 
 from spark_scoring.engine.casts import extend, prepare
+from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.engine.results import arrow_type
 from spark_scoring.engine.worker import Scorer
-from spark_scoring.errors import Gathering, OutputError
+from spark_scoring.errors import Gathering
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.store import Copy, archive_of
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spark_scoring.engine.errors import ModelOutputError
 from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, WorkerPlan, build_input
 from spark_scoring.engine.results import index_order, normalise
-from spark_scoring.errors import ModelOutputError, RunError
+from spark_scoring.errors import RunError
 from spark_scoring.model.raised import kind_and_line
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.rehearsal import Rehearsal, RehearsalFinding

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, ModelOutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import empty_fields, normalise
-from spark_scoring.errors import ManyBadRowsError, ModelFailedError, ModelOutputError
 from spark_scoring.model.raised import kind_and_line
 from spark_scoring.plan.reasons import MODEL, reason_text
 

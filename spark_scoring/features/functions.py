@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import ParseException
 
+from spark_scoring.delta.errors import FeatureTableError
 from spark_scoring.delta.functions import function_exists
 from spark_scoring.delta.names import split_name
-from spark_scoring.errors import FeatureTableError
 from spark_scoring.model.feature_spec import FunctionDefinition
 from spark_scoring.spark_versions import has_sql_functions
 from spark_scoring.sql import quote

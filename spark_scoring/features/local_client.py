@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import FeatureTableError
 from spark_scoring.delta.feature_tables import (
     check_rows,
     create_feature_table,
@@ -20,13 +21,15 @@ from spark_scoring.delta.feature_tables import (
 )
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.stored import schema_of_new_table
+from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import FeatureTableError, Gathering, ModelError, OutputError
+from spark_scoring.errors import Gathering
 from spark_scoring.features.functions import recorded_definition
 from spark_scoring.features.join import add_features
 from spark_scoring.features.lookups import FeatureFunction, FeatureLookup
 from spark_scoring.features.planning import plan_features
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.feature_model import log_feature_model, log_plain_model
 from spark_scoring.model.feature_spec import (
     FeatureSpec,

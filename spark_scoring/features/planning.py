@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 
+from spark_scoring.delta.errors import FeatureTableError
 from spark_scoring.delta.feature_tables import find_feature_table
 from spark_scoring.delta.settings import is_case_sensitive
-from spark_scoring.errors import FeatureTableError, Gathering, listed
+from spark_scoring.errors import Gathering, listed
 from spark_scoring.features.functions import known_name, recorded_definition
 from spark_scoring.features.join import schema_with_features
 from spark_scoring.plan.lookups import FunctionCall, TableLookup, lookup_tables, plan_lookups

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import ModelError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.feature_spec import (
     FOLDER,
     RAW_MODEL,

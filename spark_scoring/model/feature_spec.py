@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
-from spark_scoring.errors import ModelError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.raised import kind_and_place
 from spark_scoring.model.types import Array, Map, Member, ModelType, Object
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.errors import ModelError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.kept_process import process_kept
 from spark_scoring.model.recorded import recorded, recorded_settings

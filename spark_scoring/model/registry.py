@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from spark_scoring.errors import ModelError, first_line
+from spark_scoring.errors import first_line
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.store import Copy, digest_of, kept_copy, known_copy
 from spark_scoring.model.trust import Door
 from spark_scoring.model.uris import (

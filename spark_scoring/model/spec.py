@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from spark_scoring.errors import Gathering, ModelError
+from spark_scoring.errors import Gathering
 from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, environment_differences
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,

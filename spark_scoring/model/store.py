@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spark_scoring.errors import ModelError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.raised import kind_and_place
 
 if TYPE_CHECKING:

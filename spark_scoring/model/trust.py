@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from spark_scoring.errors import JobError, ModelError
+from spark_scoring.job_problems import JobError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.uris import is_plain_server, leads_elsewhere, server_of, without_user
 from spark_scoring.redact import redact
 

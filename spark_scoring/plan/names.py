@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.errors import Problem, listed, repair_command
+from spark_scoring.errors import Problem, listed
+from spark_scoring.model.errors import repair_command
 from spark_scoring.model.types import Array, Map, ModelType, Object
 
 if TYPE_CHECKING:

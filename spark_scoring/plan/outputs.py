@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from spark_scoring.errors import Problem, repair_command
+from spark_scoring.errors import Problem
+from spark_scoring.model.errors import repair_command
 from spark_scoring.model.types import ANY, Array, Map, ModelType, Object, Tensor
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from packaging.requirements import InvalidRequirement, Requirement
 
+from spark_scoring.engine.errors import ModelOutputError
 from spark_scoring.engine.inputs import build_input
 from spark_scoring.engine.pandas_casts import frame_columns
 from spark_scoring.engine.process import Task, tried
@@ -21,17 +22,10 @@ from spark_scoring.engine.rehearsal import (
     rehearsal_rows,
     with_levels_in_place,
 )
-from spark_scoring.errors import (
-    ModelOutputError,
-    Problem,
-    RegistrationError,
-    RequestError,
-    ScoringError,
-    listed,
-    repair_command,
-)
+from spark_scoring.errors import Problem, RequestError, ScoringError, listed
 from spark_scoring.model.categories import own_levels
 from spark_scoring.model.environment import environment_differences
+from spark_scoring.model.errors import repair_command
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
 from spark_scoring.model.loaded import LoadedModel, loaded_model
@@ -47,6 +41,7 @@ from spark_scoring.model.spec import (
 from spark_scoring.model.types import ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import prepare_candidate
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
 from spark_scoring.registration.frame import is_category, type_refusal, zone_of
 from spark_scoring.registration.tasks import (
@@ -169,7 +164,7 @@ def _check_pinned(pinned: PinnedModel, example: Any, *, task: str | None, load: 
 def _read(pinned: PinnedModel) -> _Files:
     from mlflow.models import Model
 
-    from spark_scoring.errors import ModelError
+    from spark_scoring.model.errors import ModelError
 
     try:
         mlmodel = Model.load(pinned.path)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.pandas_casts import inferred_type
-from spark_scoring.errors import Gathering, Problem, RegistrationError, listed
+from spark_scoring.errors import Gathering, Problem, listed
 from spark_scoring.registration.candidate import prepare_candidate
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.flavors import flavor_module
 from spark_scoring.registration.frame import input_schema
 from spark_scoring.registration.register import (

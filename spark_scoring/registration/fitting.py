@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_scoring.errors import Gathering, JobError, Problem, SourceError, TrainingError
+from spark_scoring.delta.errors import SourceError
+from spark_scoring.errors import Gathering, Problem
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.raised import kind_of
+from spark_scoring.registration.errors import TrainingError
 from spark_scoring.registration.search import named, parameter_names, search_around, what_it_says
 
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.errors import Problem, RegistrationError, column_fix, listed, near_fix
+from spark_scoring.errors import Problem, listed, near_fix
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.estimators import library, takes_documents, walk
 from spark_scoring.model.spec import model_type
 from spark_scoring.model.types import is_untyped
+from spark_scoring.registration.errors import RegistrationError, column_fix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

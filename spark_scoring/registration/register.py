@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.engine.process import Where
-from spark_scoring.errors import Gathering, Problem, RegistrationError, VerificationError, first_line
+from spark_scoring.errors import Gathering, Problem, first_line
 from spark_scoring.model.recorded import RECORDED
 from spark_scoring.model.registry import pin_model, registry_name
 from spark_scoring.redact import redact, shown
 from spark_scoring.registration.candidate import prepare_candidate
+from spark_scoring.registration.errors import RegistrationError, VerificationError
 from spark_scoring.registration.flavors import flavor_module, model_keyword
 from spark_scoring.registration.saving import environment_problems, not_saved
 from spark_scoring.registration.tracking import (

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import Gathering, RegistrationError
+from spark_scoring.errors import Gathering
 from spark_scoring.model.categories import own_levels, recorded_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.raised import kind_of
@@ -17,6 +17,7 @@ from spark_scoring.model.spec import load_part, native_flavor, signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import Candidate
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.flavors import algorithm_of
 from spark_scoring.registration.frame import input_schema
 from spark_scoring.registration.record import training_record

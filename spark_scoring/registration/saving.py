@@ -7,8 +7,9 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import Problem, RegistrationError, listed, near_fix
+from spark_scoring.errors import Problem, listed, near_fix
 from spark_scoring.model.raised import chain_of
+from spark_scoring.registration.errors import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

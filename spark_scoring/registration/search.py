@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.errors import Gathering, JobError, Problem, first_line, near_fix
+from spark_scoring.errors import Gathering, Problem, first_line, near_fix
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.raised import kind_of
 from spark_scoring.model.trust import ESTIMATORS, patterns_of
 from spark_scoring.redact import HIDDEN, shown

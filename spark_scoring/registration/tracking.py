@@ -10,10 +10,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from spark_scoring.errors import Problem, RegistrationError, ScoringError, VerificationError, first_line
+from spark_scoring.errors import Problem, ScoringError, first_line
 from spark_scoring.model.registry import mlflow_at, registry_name
 from spark_scoring.model.waiting import NoAnswer, answer_of
 from spark_scoring.redact import redact, shown
+from spark_scoring.registration.errors import RegistrationError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,19 +16,12 @@ import pandas as pd
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.engine.stage import collect_inputs
-from spark_scoring.errors import (
-    Gathering,
-    JobError,
-    PlanError,
-    Problem,
-    ScoringError,
-    SourceError,
-    first_line,
-    near_fix,
-)
+from spark_scoring.errors import Gathering, PlanError, Problem, ScoringError, first_line, near_fix
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import DATA_TYPES, Category, Levels, ModelType

@@ -18,13 +18,14 @@ from spark_scoring.engine.process import Task, module_place, tried
 from spark_scoring.engine.rehearsal import cast_example, example_frame, packed_lanes, plan_of_example, rehearsal_rows
 from spark_scoring.engine.results import normalise
 from spark_scoring.engine.trial import Rows, Sample
-from spark_scoring.errors import Problem, RegistrationError, RequestError, RunError, VerificationError, listed
+from spark_scoring.errors import Problem, RequestError, RunError, listed
 from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.raised import kind_of
 from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import Copy, digest_of
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
+from spark_scoring.registration.errors import RegistrationError, VerificationError
 from spark_scoring.registration.flavors import flavor_module, model_keyword
 from spark_scoring.registration.saving import not_saved
 from spark_scoring.registration.tasks import described, prediction_columns

@@ -13,7 +13,8 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from spark_scoring import ScoringJob
-from spark_scoring.errors import JobError, RequestError, RunError
+from spark_scoring.errors import RequestError, RunError
+from spark_scoring.job_problems import JobError
 from spark_scoring.screen import as_text
 from tests.models import line_rows
 from tests.place import BAD, GOOD, ROWS, Place

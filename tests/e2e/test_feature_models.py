@@ -23,8 +23,11 @@ from spark_scoring import (
     run_job,
     score_batch,
 )
-from spark_scoring.errors import FeatureTableError, ModelError, OutputError, RequestError, RunError
+from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.engine.errors import OutputError
+from spark_scoring.errors import RequestError, RunError
 from spark_scoring.features.delegate import Delegation
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import resolve_model
 from tests import needs
 from tests.features import FLIGHTS, PLANES, WEATHER, Airline, create_tables, flight_rows, model_frame, train

@@ -9,7 +9,7 @@ import pytest
 
 from spark_scoring import roll_back, run_history
 from spark_scoring.cli import main
-from spark_scoring.errors import HistoryError
+from spark_scoring.delta.errors import HistoryError
 from tests.models import line_rows
 from tests.place import GOOD, ROWS
 

@@ -20,7 +20,8 @@ from mlflow import MlflowClient
 from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
-from spark_scoring.errors import JobError, RequestError, RunError
+from spark_scoring.errors import RequestError, RunError
+from spark_scoring.job_problems import JobError
 from tests.models import line_rows, save_line
 from tests.needs import PYTHON_PATH
 from tests.place import BAD, ROWS, Place

@@ -12,7 +12,8 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 from pyspark.errors import AnalysisException
 
-from spark_scoring.errors import JobError, RequestError, RunError
+from spark_scoring.errors import RequestError, RunError
+from spark_scoring.job_problems import JobError
 from tests.models import line_rows
 from tests.place import ROWS, Place
 

@@ -14,7 +14,7 @@ import pytest
 
 from spark_scoring import RequestError, TrainingJob, plan_job, plan_scoring, run_training
 from spark_scoring.delta.restricted import _FUNCTIONS, check_sql
-from spark_scoring.errors import JobError
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.trust import RESTRICT_SQL
 from spark_scoring.runs import roll_back
 from tests.needs import SPARK, session_variables, sql_functions

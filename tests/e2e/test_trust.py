@@ -23,7 +23,9 @@ from pyspark.sql.types import DoubleType, StructField, StructType
 
 from spark_scoring import TrainingJob, plan_job, plan_scoring, run_job, run_training
 from spark_scoring.engine.stage import ModelPlace
-from spark_scoring.errors import JobError, ModelError, RequestError
+from spark_scoring.errors import RequestError
+from spark_scoring.job_problems import JobError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.kept_process import ProcessEndError
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.registry import resolve_model

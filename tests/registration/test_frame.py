@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from spark_scoring.errors import RegistrationError
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.frame import checked_example, checked_inputs, input_schema, integer_columns
 
 DAY = dt.date(2026, 1, 31)

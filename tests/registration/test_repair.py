@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression
 
 from spark_scoring import RequestError, plan_scoring, score_batch
 from spark_scoring.cli import main
-from spark_scoring.errors import ModelError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import resolve_model
 from tests.registering import check_model, register_model, repair_model
 

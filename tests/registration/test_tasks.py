@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spark_scoring.errors import ModelOutputError, RegistrationError
+from spark_scoring.engine.errors import ModelOutputError
 from spark_scoring.model.types import Tensor
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.tasks import check_count, check_returned, known_task, output_schema, output_type
 
 F64 = np.array([0.25, 0.5, 0.75])

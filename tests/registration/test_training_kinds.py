@@ -26,8 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spark_scoring import LocalFeatureClient, RequestError, RunError, TrainingJob, run_training, score_batch
-from spark_scoring.errors import JobError, RegistrationError
+from spark_scoring.job_problems import JobError
 from spark_scoring.registration import training
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.tasks import output_type
 from spark_scoring.registration.training_rows import Examples

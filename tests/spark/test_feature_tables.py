@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from spark_scoring import FeatureFunction, FeatureLookup, LocalFeatureClient, feature_client
-from spark_scoring.errors import FeatureTableError, RequestError
+from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.errors import RequestError
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.feature_spec import FeatureSpec, FunctionColumn, FunctionDefinition, SourceColumn

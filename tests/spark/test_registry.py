@@ -18,11 +18,12 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
 from spark_scoring.cli import main
-from spark_scoring.errors import ModelError, RegistrationError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import all_versions, resolve_model
 from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import cache_folder, digest_of
 from spark_scoring.model.trust import Door
+from spark_scoring.registration.errors import RegistrationError
 from tests.models import register, save_line
 from tests.registering import repair_model
 from tests.registration.conftest import server  # noqa: F401  a fixture

@@ -30,7 +30,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import spark_scoring as ss
-from spark_scoring.errors import OutputError, PlanError, RequestError, RunError
+from spark_scoring.engine.errors import OutputError
+from spark_scoring.errors import PlanError, RequestError, RunError
 from tests.registering import register_model
 from tests.wild import ONE_NUMBER, columns, save_python, save_sklearn, save_with_code, scored
 

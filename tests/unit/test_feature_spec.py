@@ -21,8 +21,10 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
+from spark_scoring.delta.errors import FeatureTableError
 from spark_scoring.delta.feature_tables import constraint_keys
-from spark_scoring.errors import FeatureTableError, ModelError, PlanError
+from spark_scoring.errors import PlanError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,
     SPEC_FILE,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from spark_scoring.errors import JobError
 from spark_scoring.job import ScoringJob
+from spark_scoring.job_problems import JobError
 from spark_scoring.plan.policy import FeaturePolicy, Fill
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from spark_scoring.cli import main
+from spark_scoring.engine.errors import TimeLimitError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.process import _KEPT_BYTES, _LastPrinted
-from spark_scoring.errors import ModelError, TimeLimitError
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.kept_process import ProcessEndError, process_kept
 from spark_scoring.model.loaded import OwnCode
 from spark_scoring.model.raised import kind_of

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_scoring.errors import ModelError, Problem
+from spark_scoring.errors import Problem
+from spark_scoring.model.errors import ModelError
 from spark_scoring.redact import HIDDEN, redact, shown
 
 TEMPLATES = (

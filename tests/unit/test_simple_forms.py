@@ -12,7 +12,8 @@ from pyspark.sql.types import StructType
 
 import spark_scoring as ss
 from spark_scoring.arguments import choices_of
-from spark_scoring.errors import JobError, RequestError
+from spark_scoring.errors import RequestError
+from spark_scoring.job_problems import JobError
 from spark_scoring.model.trust import RESTRICT_SQL
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
 from spark_scoring.registration.register import request_problems

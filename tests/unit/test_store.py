@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from spark_scoring.errors import ModelError
 from spark_scoring.model import store
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.store import Copy, cache_folder, check_copy, digest_of, kept_copy, known_copy
 
 ROOT = Path(__file__).parents[2]

@@ -15,10 +15,11 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from spark_scoring.cli import main
-from spark_scoring.errors import ModelError, RegistrationError
 from spark_scoring.model import waiting
+from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.registration.doctor import check_model
+from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.register import register_model
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
+from spark_scoring.engine.errors import ModelFailedError, ModelOutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.worker import Scored, Scorer
-from spark_scoring.errors import ModelFailedError, ModelOutputError
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.plan.outputs import Returned
 

@@ -1,0 +1,588 @@
+"""Errors of tables: names, sessions, sources, streams, feature tables, keys and commits."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from spark_scoring.errors import SHOWN, Problem, RequestError, RunError, listed, near_fix
+from spark_scoring.redact import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class SessionError(RequestError):
+    """No usable Spark session."""
+
+    @classmethod
+    def no_pyspark(cls) -> SessionError:
+        return cls([Problem("Spark", "pyspark is not installed here", "pip install 'spark-scoring[local]'")])
+
+    @classmethod
+    def no_delta_package(cls) -> SessionError:
+        return cls([Problem("Delta", "delta-spark is not installed here", "pip install 'spark-scoring[local]'")])
+
+    @classmethod
+    def no_java(cls, settings: Sequence[str] = ()) -> SessionError:
+        cause = "the Java process of Spark did not start"
+        fix = "install a Java 17 (or newer) runtime and set JAVA_HOME to it, or put its java on PATH"
+        if settings:
+            fix += f"; or look at the settings that it was started with (spark): {listed(settings)}"
+        return cls([Problem("Spark", cause, fix)])
+
+    @classmethod
+    def settings_fail(cls, settings: Sequence[str]) -> SessionError:
+        cause = "the session could not be made with its settings"
+        return cls([Problem("spark", cause, f"look at the values of {listed(settings)}")])
+
+    @classmethod
+    def bad_setting(cls, key: str, cause: str, fix: str) -> SessionError:
+        return cls([Problem(f"spark: {key}", cause, fix)])
+
+    @classmethod
+    def restricted_settings(cls, settings: Sequence[str], switch: str) -> SessionError:
+        cause = f"it may load code, read files or ask servers: {switch} is set, which restricts what jobs may do"
+        fix = (
+            "leave it out, or let the administrator set it in spark-defaults.conf (docs/job-file.md says what is free)"
+        )
+        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
+
+    @classmethod
+    def too_late(cls, settings: Sequence[str]) -> SessionError:
+        cause = "Spark's Java process is up already, and it can only be started with it"
+        fix = "set it before the first session of this Python process: start a new process (in a notebook, the kernel)"
+        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
+
+    @classmethod
+    def other_settings(cls, settings: Mapping[str, str]) -> SessionError:
+        cause = "the Spark session was there before the job and has another value, which could change the result"
+        problems = []
+        for key, value in settings.items():
+            told = shown(key, value)
+            fix = (
+                f"where the session is made: spark-submit --conf {shlex.quote(f'{key}={told}')}, or in a notebook "
+                f"spark.conf.set({key!r}, {told!r}); or leave it out of the job"
+            )
+            problems.append(Problem(f"spark: {key}", cause, fix))
+        return cls(problems)
+
+    @classmethod
+    def no_delta_jars(cls, spark_version: str, package: str) -> SessionError:
+        fix = (
+            f"spark-submit --packages {package} ..., "
+            "with Delta's spark.sql.extensions and spark.sql.catalog.spark_catalog settings on a cluster; "
+            "spark-defaults.conf can hold all three"
+        )
+        return cls([Problem("Delta", f"the Spark {spark_version} session was started without Delta", fix)])
+
+
+class TableNameError(RequestError):
+    """A name that is not a table's name here."""
+
+    @classmethod
+    def malformed(cls, name: str) -> TableNameError:
+        fix = "write table, schema.table or catalog.schema.table; parts with other characters in `backticks`"
+        return cls([Problem(f"table {name!r}", "not a table name of one to three parts", fix)])
+
+    @classmethod
+    def unknown_catalog(cls, name: str, catalog: str) -> TableNameError:
+        fix = "SHOW CATALOGS lists those that exist and that you may use"
+        return cls([Problem(f"table {name!r}", f"this session knows no catalog {catalog!r}", fix)])
+
+    @classmethod
+    def unusual(cls, name: str) -> TableNameError:
+        cause = "Spark's own catalog takes names of plain letters (a-z), digits and underscores only"
+        fix = "give it such a name; a job's source and output may have a path instead, of any characters"
+        return cls([Problem(f"table {name!r}", cause, fix)])
+
+
+class SourceError(RequestError):
+    """The source cannot be read."""
+
+    @classmethod
+    def missing(cls, text: str, near: Sequence[str] = ()) -> SourceError:
+        fix = near_fix(text, near, what="tables here") or "check the name or path"
+        return cls([Problem(f"source {text}", "no such table", fix)])
+
+    @classmethod
+    def no_path(cls, text: str) -> SourceError:
+        return cls([Problem(f"source {text}", "there is nothing at this path", "check the path")])
+
+    @classmethod
+    def needs_format(cls, text: str, found: str) -> SourceError:
+        cause = "it is not a Delta table" + (f": its files look like {found}" if found else "")
+        fix = f"say how to read it: source.format: {found or 'parquet (or csv, json, orc, ...)'}"
+        return cls([Problem(f"source {text}", cause, fix)])
+
+    @classmethod
+    def not_read(cls, text: str, kind: str, cause: str) -> SourceError:
+        fix = "check source.path, source.format, source.schema and source.options" if kind != "view" else "fix the view"
+        return cls([Problem(f"source {text}", f"Spark cannot read it as {kind}: {cause}", fix)])
+
+    @classmethod
+    def no_versions(cls, text: str, kind: str) -> SourceError:
+        cause = f"it is {_kind_text(kind)} and not a Delta table, so it has no versions"
+        return cls([Problem(f"source {text}", cause, "leave source.version and source.timestamp out")])
+
+    @classmethod
+    def files_of_delta(cls, text: str, table: str) -> SourceError:
+        cause = f"they are files of a Delta table, {table}, and some of them may hold rows that it has no more"
+        return cls([Problem(f"source {text}", cause, "give the table's path, and leave source.format out")])
+
+    @classmethod
+    def drops_rows(cls, text: str) -> SourceError:
+        cause = "its option mode: DROPMALFORMED leaves rows out without a word"
+        fix = "leave it out, so that such a row stops the run; mode: PERMISSIVE makes nulls of its values"
+        return cls([Problem(f"source {text}", cause, fix)])
+
+    @classmethod
+    def loses_files(cls, setting: str) -> SourceError:
+        cause = "the session passes over files that it cannot read, so that their rows would be lost without a word"
+        return cls([Problem(setting, cause, f"set it to false: spark.conf.set({setting!r}, 'false')")])
+
+    @classmethod
+    def files_changed(cls, text: str) -> SourceError:
+        cause = "some of its files were removed or written anew after the job was planned"
+        return cls([Problem(f"source {text}", cause, "plan and run again, when nobody writes to it")])
+
+    @classmethod
+    def guess(cls, text: str, hint: str) -> SourceError:
+        return cls([Problem(f"source {text}", "its columns have no names of their own", hint)])
+
+    @classmethod
+    def only_delta_is_incremental(cls, text: str, kind: str) -> SourceError:
+        cause = f"it is {_kind_text(kind)}, and an incremental job reads what is new in a Delta table"
+        fix = "leave incremental out, or write its rows to a Delta table first"
+        return cls([Problem(f"source {text}", cause, fix)])
+
+    @classmethod
+    def no_storage(cls, text: str, cause: str) -> SourceError:
+        fix = "check the path's scheme, the credentials, and that the session has the storage's jars"
+        return cls([Problem(f"table {text}", f"its storage cannot be asked: {cause}", fix)])
+
+    @classmethod
+    def no_version(cls, text: str, asked: str, oldest: int, newest: int) -> SourceError:
+        fix = f"versions {oldest} to {newest} are in its history"
+        return cls([Problem(f"source {text}", f"it has no {asked}", fix)])
+
+    @classmethod
+    def unreadable(cls, text: str, version: int, cause: str) -> SourceError:
+        return cls(
+            [Problem(f"source {text}", f"its version {version} cannot be read: {cause}", "give a newer version")]
+        )
+
+    @classmethod
+    def no_change_feed(cls, text: str, sql: str) -> SourceError:
+        fix = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), which records from then on"
+        return cls([Problem(f"source {text}", "it has no change data feed, which the job reads", fix)])
+
+    @classmethod
+    def columns_changed(cls, text: str, columns: Sequence[str]) -> SourceError:
+        cause = f"its columns {listed(columns)} are gone or of another type since the job was planned"
+        return cls([Problem(f"source {text}", cause, "run again: the job is then planned on the columns that it has")])
+
+    @classmethod
+    def bad_filter(cls, text: str, where: str, cause: str) -> SourceError:
+        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", "correct the expression")])
+
+    @classmethod
+    def bad_expression(cls, feature: str, expression: str, cause: str) -> SourceError:
+        thing = f"columns: {feature}"
+        return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "correct the expression")])
+
+
+class StreamError(RequestError):
+    """What an incremental job keeps of how far it has come cannot be used."""
+
+    @classmethod
+    def no_checkpoint_home(cls, output: str) -> StreamError:
+        cause = f"the folder of the output {output} is its catalog's own, so the checkpoint cannot be kept in it"
+        fix = "say where, such as incremental: {checkpoint: /Volumes/main/ml/checkpoints}"
+        return cls([Problem("incremental.checkpoint", cause, fix)])
+
+    @classmethod
+    def checkpoint_in_table(cls, folder: str) -> StreamError:
+        cause = f"{folder} lies in the folder of a table, whose VACUUM would delete it"
+        return cls([Problem("incremental.checkpoint", cause, "leave it out, or give a folder of its own")])
+
+    @classmethod
+    def bad_checkpoint(cls, folder: str) -> StreamError:
+        cause = "its files cannot be read as those of a stream from a Delta table"
+        return cls([Problem(f"checkpoint {folder}", cause, "force: true begins a new one and scores everything")])
+
+    @classmethod
+    def would_double(cls, output: str, folder: str) -> StreamError:
+        cause = (
+            f"the output {output} holds rows of this job, but its checkpoint is gone: everything would be added again"
+        )
+        fix = "bring the checkpoint back, or replace those rows: force: true; mode: merge needs neither"
+        return cls([Problem(f"checkpoint {folder}", cause, fix)])
+
+    @staticmethod
+    def _harm(*, adds: bool) -> str:
+        """What scoring a source from its beginning does to an output."""
+        return "; all its rows would be added again" if adds else "; predictions of rows that are gone would stay"
+
+    @staticmethod
+    def _anew(*, adds: bool) -> str:
+        """How a source is scored from its beginning all the same."""
+        if adds:
+            return "force: true, for one run, puts the source's rows in the place of the job's; or give a new output"
+        return (
+            "force: true, for one run, scores everything again and leaves predictions of rows that are gone; "
+            "changes: follow deletes those, with the source's change data feed"
+        )
+
+    @classmethod
+    def other_source(cls, source: str, *, adds: bool) -> StreamError:
+        cause = (
+            "it is not the table that this job has read so far: that one was dropped and created again, or replaced, "
+            f"or the job now names another one{cls._harm(adds=adds)}"
+        )
+        return cls([Problem(f"source {source}", cause, cls._anew(adds=adds))])
+
+    @classmethod
+    def replaced(cls, source: str, version: int, operation: str, *, adds: bool) -> StreamError:
+        cause = (
+            f"its version {version} ({operation}) put rows in the place of others, some of which this job may have "
+            f"scored{cls._harm(adds=adds)}"
+        )
+        return cls([Problem(f"source {source}", cause, cls._anew(adds=adds))])
+
+    @classmethod
+    def columns_altered(cls, source: str, version: int, operation: str) -> StreamError:
+        cause = f"its version {version} ({operation}) altered columns in a way that a stream does not read over"
+        fix = "force: true, for one run, scores everything again and goes on from there"
+        return cls([Problem(f"source {source}", cause, fix)])
+
+    @classmethod
+    def changed(cls, source: str) -> StreamError:
+        cause = "rows that were scored have been updated, deleted or overwritten in it, and changes: refuse stops"
+        fix = "changes: follow, with mode: merge, scores them again; changes: ignore leaves their predictions as is"
+        return cls([Problem(f"source {source}", cause, fix)])
+
+    @classmethod
+    def would_pass_over(cls, source: str, sql: str | None, passed: Sequence[tuple[int, int | None]]) -> StreamError:
+        """``sql``: the source's quoted name, where it has no change data feed yet; ``passed``: versions and rows."""
+        rows = sum(rows or 0 for _, rows in passed)
+        at_least = "at least " if any(rows is None for _, rows in passed) else ""
+        versions = listed([str(version) for version, _ in passed])
+        cause = (
+            f"{len(passed)} of its commits insert rows beside those that they update or delete (versions {versions}; "
+            f"{at_least}{rows:,} rows inserted): changes: ignore would lose them, as it reads no change data feed"
+        )
+        turn_on = f"ALTER TABLE {sql} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), then " if sql else ""
+        fix = f"{turn_on}force: true, for one run, scores everything again and reads the feed from then on"
+        return cls([Problem(f"source {source}", cause, fix)])
+
+    @classmethod
+    def output_restored(cls, output: str) -> StreamError:
+        cause = "it no longer holds all that this job has written: it was restored to an older version, or made again"
+        fix = "force: true, for one run, scores everything again and replaces the rows of this job"
+        return cls([Problem(f"output {output}", cause, fix)])
+
+    @classmethod
+    def not_incremental(cls) -> StreamError:
+        cause = "only an incremental job keeps going"
+        return cls([Problem("continuous", cause, "set incremental: true, or run the job without it")])
+
+
+class FeatureTableError(RequestError):
+    """A feature table, or a lookup in it, is not as it must be."""
+
+    title = "the features cannot be looked up"
+
+    @classmethod
+    def missing(cls, name: str, near: Sequence[str]) -> FeatureTableError:
+        fix = near_fix(name, near, what="tables here") or "check the name, or create it: feature_client().create_table"
+        return cls([Problem(f"feature table {name}", "no such table", fix)])
+
+    @classmethod
+    def not_delta(cls, name: str, found: str) -> FeatureTableError:
+        cause = f"it is {found}, which has no version to pin"
+        return cls([Problem(f"feature table {name}", cause, "make it a Delta table")])
+
+    @classmethod
+    def exists(cls, name: str) -> FeatureTableError:
+        return cls(
+            [Problem(f"feature table {name}", "it exists already", "write to it: write_table(name=..., df=...)")]
+        )
+
+    @classmethod
+    def failed(cls, name: str, cause: str) -> FeatureTableError:
+        return cls([Problem(f"feature table {name}", f"Spark refused it: {cause}", "correct what it names")])
+
+    @classmethod
+    def needs_mapping(cls, name: str, names: Sequence[str]) -> FeatureTableError:
+        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
+        fix = "rename them, or let the table map columns: tags={'delta.columnMapping.mode': 'name'}"
+        return cls([Problem(f"feature table {name}", cause, fix)])
+
+    @classmethod
+    def cannot_add(cls, name: str, sql: str, names: Sequence[str]) -> FeatureTableError:
+        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
+        fix = (
+            "rename them, or let the table map columns: "
+            f"ALTER TABLE {sql} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+        )
+        return cls([Problem(f"feature table {name}", cause, fix)])
+
+    @classmethod
+    def no_schema(cls, name: str) -> FeatureTableError:
+        return cls([Problem(f"feature table {name}", "neither df nor schema says what columns it has", "give one")])
+
+    @classmethod
+    def no_keys(cls, name: str) -> FeatureTableError:
+        fix = "create it through create_table, or set its property spark_scoring.primary_keys to a JSON list of names"
+        return cls([Problem(f"feature table {name}", "nothing says which columns are its primary keys", fix)])
+
+    @classmethod
+    def other_keys(cls, name: str, now: str, then: str) -> FeatureTableError:
+        cause = f"its keys are now {now}; when the model was logged they were {then}"
+        return cls([Problem(f"feature table {name}", cause, "give it those keys again, or log the model again")])
+
+    @classmethod
+    def empty_key(cls, name: str) -> FeatureTableError:
+        fix = "give primary_keys, with the time among them or not"
+        return cls([Problem(f"feature table {name}", "primary_keys names no column beside the time", fix)])
+
+    @classmethod
+    def lacks_columns(cls, name: str, lacking: Sequence[str], columns: Sequence[str]) -> FeatureTableError:
+        fix = near_fix(lacking[0], columns, what="columns") or "give a DataFrame with columns"
+        return cls([Problem(f"feature table {name}", f"the rows lack its columns {listed(lacking)}", fix)])
+
+    @classmethod
+    def columns_twice(cls, name: str, columns: Sequence[str]) -> FeatureTableError:
+        cause = f"columns of the rows have one name: {listed(columns)}"
+        return cls([Problem(f"feature table {name}", cause, "rename all but one; a table's names know no case")])
+
+    @classmethod
+    def types_differ(cls, name: str, columns: Sequence[tuple[str, str, str]]) -> FeatureTableError:
+        shown = "; ".join(f"{column}: rows have {ours}, the table {theirs}" for column, ours, theirs in columns)
+        return cls(
+            [Problem(f"feature table {name}", f"columns of another type: {shown}", "cast them in the DataFrame")]
+        )
+
+    @classmethod
+    def null_keys(cls, name: str, keys: Sequence[str], blank: Sequence[str] = ()) -> FeatureTableError:
+        empty = f", or are {_empty_in(blank)}" if blank else ""
+        cause = f"rows have a null in its keys ({listed(keys)}){empty}"
+        return cls([Problem(f"feature table {name}", cause, "leave them out: a null key is never found")])
+
+    @classmethod
+    def duplicate_keys(cls, name: str, keys: Sequence[str]) -> FeatureTableError:
+        cause = f"several rows have the same key ({listed(keys)}), so that a lookup would multiply rows"
+        return cls([Problem(f"feature table {name}", cause, "keep one row for each key; nothing was written")])
+
+    @classmethod
+    def bad_mode(cls, mode: str) -> FeatureTableError:
+        return cls([Problem(f"write_table mode {mode!r}", "no such mode", "give merge or overwrite")])
+
+    @classmethod
+    def streaming(cls, thing: str) -> FeatureTableError:
+        return cls([Problem(thing, "it is a streaming DataFrame", "give a batch DataFrame, or use foreachBatch")])
+
+    @classmethod
+    def no_column(cls, name: str, columns: Sequence[str], *, setting: str) -> FeatureTableError:
+        fix = near_fix(name, columns, what="columns") or "leave it out"
+        return cls([Problem(f"{setting}: {name}", "there is no such column", fix)])
+
+    @classmethod
+    def name_twice(cls, name: str, *, in_table: bool) -> FeatureTableError:
+        cause = (
+            "a looked-up column and one of df have this name" if in_table else "two looked-up columns have this name"
+        )
+        fix = f"rename it: rename_outputs={{<feature>: <new name>}}{', or drop it from df' if in_table else ''}"
+        return cls([Problem(f"column {name}", cause, fix)])
+
+    @classmethod
+    def not_a_lookup(cls, kind: str) -> FeatureTableError:
+        fix = "give spark_scoring.FeatureLookup and FeatureFunction"
+        return cls([Problem("feature_lookups", f"a {kind} is not a lookup", fix)])
+
+    @classmethod
+    def bad_default(cls, feature: str, type_: str) -> FeatureTableError:
+        fix = f"log the model again with a default of type {type_}"
+        return cls([Problem(f"default of feature {feature!r}", f"it does not fit {type_}", fix)])
+
+    @classmethod
+    def bad_function(cls, function: str, feature: str, cause: str) -> FeatureTableError:
+        fix = "create it in this session (CREATE FUNCTION), correct its inputs, or give the table the column itself"
+        return cls([Problem(f"feature function {function} ({feature})", f"it cannot be called: {cause}", fix)])
+
+    @classmethod
+    def no_sql_functions(cls, function: str, feature: str, spark_version: str) -> FeatureTableError:
+        cause = f"it is made of SQL, and Spark {spark_version} has no such functions"
+        fix = "score with Spark 4.0 or newer, or on Databricks; or give the table the column itself"
+        return cls([Problem(f"feature function {function} ({feature})", cause, fix)])
+
+    @classmethod
+    def bad_lookup(cls, thing: str, cause: str, fix: str) -> FeatureTableError:
+        return cls([Problem(thing, cause, fix)])
+
+
+class HistoryError(RequestError):
+    """A table's runs cannot be shown, or one of them cannot be taken back; nothing was changed."""
+
+    @classmethod
+    def no_table(cls, text: str) -> HistoryError:
+        return cls([Problem(f"table {text}", "there is no such Delta table", "check the name or path")])
+
+    @classmethod
+    def no_run(cls, text: str, run_id: str, runs: Sequence[str], *, ambiguous: bool) -> HistoryError:
+        cause = "more than one run's id begins so" if ambiguous else "the table's history holds no such run"
+        fix = f"give eight or more characters of one of its runs: {listed(runs)}" if runs else "it has no run of ours"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def already(cls, text: str, run_id: str) -> HistoryError:
+        return cls([Problem(f"run {run_id} of {text}", "it was rolled back before", "there is nothing to do")])
+
+    @classmethod
+    def touched(cls, text: str, run_id: str) -> HistoryError:
+        cause = "others changed, removed or replaced rows of it since"
+        fix = "look at the table's history; DELETE or RESTORE by hand if you know what is right"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def built_upon(cls, text: str, run_id: str, later: Sequence[str]) -> HistoryError:
+        cause = f"what it replaced cannot be put back without losing what came later: {listed(later)}"
+        fix = "roll those back first, the newest first, or RESTORE by hand if they may go"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+
+class RollbackFailedError(RunError):
+    """A run could not be taken back."""
+
+    @classmethod
+    def refused(cls, text: str, run_id: str, kind: str) -> RollbackFailedError:
+        cause = f"Spark failed with {kind}; the table is as it was"
+        fix = "see the chained error; where older files were vacuumed, what a run replaced cannot be put back"
+        return cls([Problem(f"run {run_id} of {text}", cause, fix)])
+
+    @classmethod
+    def overtaken(cls, text: str, version: int, others: int) -> RollbackFailedError:
+        cause = f"version {version} took the run back, but with it {others} commits that others made meanwhile"
+        fix = f"RESTORE TABLE ... TO VERSION AS OF {version - 1} brings them back"
+        return cls([Problem(f"output {text}", cause, fix)])
+
+
+class DuplicateKeyError(RunError):
+    """Rows that a merge cannot tell apart."""
+
+    @classmethod
+    def not_unique(
+        cls, key: Sequence[str], nulls: int, repeated: int, rows: int, blank: Sequence[str] = ()
+    ) -> DuplicateKeyError:
+        thing = f"key {', '.join(key)}"
+        found = []
+        if nulls:
+            fix = "leave them out: source.where, or give another key"
+            empty = f", or {_empty_in(blank)}" if blank else ""
+            cause = f"it is null in {nulls:,} rows{empty}; nothing was committed"
+            found.append(Problem(thing, cause, fix))
+        if repeated:
+            cause = (
+                f"{repeated:,} of its values occur in more than one row, {rows:,} rows in all; nothing was committed"
+            )
+            found.append(Problem(thing, cause, "add the column that tells the rows apart, or leave all but one out"))
+        return cls(found)
+
+
+class BadRowsError(RunError):
+    """Rows that cannot be scored, more of them than the job allows."""
+
+    @classmethod
+    def too_many(cls, bad: int, rows: int, allowed: str, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
+        cause = f"{bad:,} of {rows:,} rows cannot be scored, max_bad_rows allows {allowed} ({_reasons(reasons)})"
+        fix = "fix the rows, or raise max_bad_rows"
+        return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+    @classmethod
+    def all_of_them(cls, rows: int, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
+        cause = f"none of the {rows:,} rows can be scored ({_reasons(reasons)}); nothing was committed"
+        fix = "look at the first reason: its column is likely another one than the model was trained on (see columns)"
+        return cls([Problem("bad rows", cause, fix)])
+
+    @classmethod
+    def first(cls, reasons: str) -> BadRowsError:
+        fix = "fix the rows, or take bad_rows: keep or quarantine"
+        cause = f"a row cannot be scored ({reasons}), and bad_rows is fail"
+        return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
+
+
+def _empty_in(blank: Sequence[str]) -> str:
+    """Of key columns in which Delta stores an empty value as null."""
+    return f"empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
+
+
+def _reasons(reasons: Sequence[tuple[str, int]]) -> str:
+    return "; ".join(f"{text} in {n:,}" for text, n in reasons[:SHOWN])
+
+
+def _untold(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems without the words that nothing was committed."""
+    return [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
+
+
+class CommitError(RunError):
+    """The predictions were not committed, or not as many rows as were read."""
+
+    @classmethod
+    def rows_differ(cls, text: str, rows_in: int, rows_out: int, version: int) -> CommitError:
+        cause = f"{rows_in} rows were read, {rows_out} written in its version {version}"
+        undo = f"RESTORE TABLE ... TO VERSION AS OF {version - 1}" if version else "drop the table"
+        fix = f"inspect it, then {undo}; a where with rand() or now() does this"
+        return cls([Problem(f"output {text}", cause, fix)])
+
+    @classmethod
+    def counted(cls, text: str, rows_in: int, rows: int) -> CommitError:
+        cause = f"{rows_in} rows were read, but {rows} when they were scored; nothing was committed"
+        return cls([Problem(f"output {text}", cause, "a where with rand() or now() does this")])
+
+    @classmethod
+    def parts_differ(cls, text: str, rows: int, quarantine: str, quarantined: int, rows_in: int) -> CommitError:
+        cause = f"{rows_in} rows were read; {rows} are in the output and {quarantined} in {quarantine}"
+        return cls([Problem(f"output {text}", cause, "roll the run back (spark-scoring rollback) and run again")])
+
+    @classmethod
+    def quarantined_only(cls, problems: Sequence[Problem], quarantine: str, version: int) -> CommitError:
+        cause = f"its version {version} has the bad rows of this run, whose output was not written"
+        more = Problem(f"quarantine {quarantine}", cause, "run again: the next run replaces them")
+        return cls([*_untold(problems), more])
+
+    @classmethod
+    def unseen(cls, problems: Sequence[Problem], text: str, kind: str) -> CommitError:
+        cause = f"whether the run has committed to it could not be looked up ({kind})"
+        more = Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")
+        return cls([*_untold(problems), more])
+
+    @classmethod
+    def not_found(cls, text: str) -> CommitError:
+        cause = "the write ended, yet the table's history does not hold this run"
+        return cls([Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")])
+
+    @classmethod
+    def before_history(cls, text: str) -> CommitError:
+        cause = "an equal run was committed before the table's history begins, so its rows cannot be told from others"
+        fix = "look whether its rows are there; force: true appends them again"
+        return cls([Problem(f"output {text}", f"{cause}; nothing was committed", fix)])
+
+    @classmethod
+    def after_commit(cls, text: str, version: int, kind: str) -> CommitError:
+        cause = f"the predictions were committed as its version {version}, but what follows failed with {kind}"
+        return cls([Problem(f"output {text}", cause, "do not append again; DESCRIBE HISTORY shows the run")])
+
+    @classmethod
+    def conflict(cls, text: str, code: str) -> CommitError:
+        cause = f"other writers changed the table whenever the run tried to commit ({code}); nothing was committed"
+        return cls([Problem(f"output {text}", cause, "run again when they have finished")])
+
+    @classmethod
+    def failed(cls, thing: str, cause: str, fix: str) -> CommitError:
+        return cls([Problem(thing, f"{cause}; nothing was committed", fix)])
+
+
+def _kind_text(kind: str) -> str:
+    return "a view" if kind == "view" else f"a table of format {kind}"
