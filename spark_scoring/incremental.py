@@ -101,7 +101,7 @@ def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
 def _find_stream(plan: JobPlan, settings: IncrementalSettings, root: str) -> tuple[str, Checkpoint | None]:
     """What tells incremental jobs apart, and the newest checkpoint: of the job's name, or else of what it does.
 
-    A job with a name may so change its model, its filter or its columns, and goes on from where it was. Of one without
+    So a job with a name may change its model, its filter or its columns, and goes on from where it was. Of one without
     a name, a source that has another name or place than last time is known by Delta's id.
     """
     spark, source = plan.source.frame.sparkSession, plan.source
@@ -293,7 +293,7 @@ def _score_by_server(
     """Over Spark Connect, Python beside the server carries the batches out, each planned there.
 
     Nothing comes back from it but an error's text: the output's history tells the rest. A batch that an earlier run
-    had committed before it died is so not counted.
+    had committed before it died is not counted.
     """
     spark, model = plan.source.frame.sparkSession, plan.scoring.model
     settings: dict[str, object] = {"force": False}
@@ -325,7 +325,7 @@ def _opened(plan: JobPlan, increments: Increments) -> DataFrame:
 def _part(plan: JobPlan, increments: Increments, rows: DataFrame, number: int) -> JobPlan | None:
     """The plan of a micro-batch; None where there is nothing in it to do.
 
-    The first one is carried out in any case: it replaces what an earlier start of the stream has left.
+    The first one is carried out even if it is empty: it replaces what an earlier start of the stream has left.
     """
     spark, writing = rows.sparkSession, plan.target.writing
     version = newest_version(spark, increments.checkpoint, number)

@@ -23,8 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from spark_scoring.errors import Problem
+from spark_scoring.errors import Gathering, Problem
 from spark_scoring.job_problems import JobError, problems_of, refuse
+from spark_scoring.model.categories import given_levels
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from typing_extensions import Self
+
+    from spark_scoring.model.types import Levels
 
 
 Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]
@@ -376,7 +379,7 @@ class ScoringJob(Job):
     expect_digest: str | None = None
     """What the digest of the model's artifact must begin with: another artifact is refused before it is loaded."""
     allow_models: Annotated[tuple[str, ...] | None, Listed] = None
-    """Patterns of names or URIs; the job loads no other model. ``SPARK_SCORING_ALLOW_MODELS`` holds besides."""
+    """Patterns of names or URIs; the job loads no other model. ``SPARK_SCORING_ALLOW_MODELS`` must allow it, too."""
     source: SourceSettings
     """What is scored."""
     output: OutputSettings
@@ -534,6 +537,24 @@ def place_of(text: str) -> Place:
     """A table's name, or its path if it has a slash, as ``resolve`` takes it."""
     is_path = ("/" in text or "\\" in text) and not text.startswith("`")
     return {"table": None if is_path else text, "path": text if is_path else None}
+
+
+def checked_levels(categories: Mapping[str, Sequence[Any]], origin: str) -> dict[str, Levels]:
+    """Category levels by feature, as ``origin`` (the job, the call) gives them.
+
+    Raises:
+        JobError: with every feature whose levels are not of one type, or are there twice.
+
+    """
+    levels, problems = {}, Gathering()
+    for feature, values in categories.items():
+        with problems.attempt():
+            try:
+                levels[feature] = given_levels(values, origin)
+            except ValueError as error:
+                raise JobError.bad_levels(feature, str(error)) from error
+    problems.raise_all()
+    return levels
 
 
 def checked_policy(policy: object) -> Policy:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.job_problems import JobError
 from spark_scoring.model.trust import RESTRICT_SQL, is_restricted
 from spark_scoring.sql import text as text_literal
+from spark_scoring.times import from_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,7 +160,7 @@ def _literal_of_text(value: str) -> str:
         if _DATE.fullmatch(value):
             return literal_of(dt.date.fromisoformat(value))
         if _TIME.fullmatch(value):
-            return literal_of(dt.datetime.fromisoformat(value.replace("Z", "+00:00")))  # Python 3.10 knows no Z
+            return literal_of(from_iso(value))
     except ValueError as error:
         msg = "it is written like a date or a time, and is not one of the calendar"
         raise ValueError(msg) from error

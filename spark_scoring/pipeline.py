@@ -16,7 +16,7 @@ from pyspark.sql.types import StructType
 
 from spark_scoring.arguments import check_frame, check_order, choices_of, job_of
 from spark_scoring.delta.errors import SourceError, StreamError
-from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.names import QUARANTINE, with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
@@ -32,10 +32,9 @@ from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.identity import Identity, find_identity
 from spark_scoring.incremental import plan_increments, score_increments
-from spark_scoring.job import place_of
+from spark_scoring.job import checked_levels, place_of
 from spark_scoring.job_plan import LINEAGE, JobPlan
 from spark_scoring.job_problems import JobError
-from spark_scoring.model.categories import given_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan, with_notes
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
     from spark_scoring.job import ScoringJob
     from spark_scoring.model.registry import PinnedModel
-    from spark_scoring.model.types import Levels
     from spark_scoring.parameters import Value
     from spark_scoring.plan.outputs import PerClass
     from spark_scoring.plan.policy import PolicyLike
@@ -145,7 +143,7 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
     request = Request(
         policy=choices.scoring_policy(),
         expressions=expressions,
-        categories=_levels(choices.categories),
+        categories=checked_levels(choices.categories, "the job"),
         methods=choices.predict,
         params=choices.params,
         per_class=choices.per_class,
@@ -316,7 +314,7 @@ def _planned(
         writing = Writing(job.output.mode, job.output.replace_where, job.output.key, job.output.evolve)
         target = inspect_target(spark, writing, **place)
         if job.bad_rows == "quarantine":
-            quarantine = inspect_target(spark, writing, **with_suffix("_quarantine", **place))
+            quarantine = inspect_target(spark, writing, **with_suffix(QUARANTINE, **place))
     if source is None or target is None or spec is None or problems.problems:
         raise RequestError(problems.problems)
     plan = _plan_between(job, source, target, quarantine, spec, deadline)
@@ -380,7 +378,7 @@ def _plan_between(
         request = Request(
             policy=job.scoring_policy(),
             expressions=expressions,
-            categories=_levels(job.categories),
+            categories=checked_levels(job.categories, "the job"),
             methods=job.predict,
             params=job.params,
             per_class=job.per_class,
@@ -540,19 +538,6 @@ def run_job(
     if until is not None:
         raise StreamError.not_incremental()
     return carry_out(plan, on_progress)
-
-
-def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:
-    """Levels that the request names."""
-    levels, problems = {}, Gathering()
-    for feature, values in categories.items():
-        with problems.attempt():
-            try:
-                levels[feature] = given_levels(values, "the job")
-            except ValueError as error:
-                raise JobError.bad_levels(feature, str(error)) from error
-    problems.raise_all()
-    return levels
 
 
 def _typed_expressions(frame: DataFrame, columns: Mapping[str, str], problems: Gathering) -> dict[str, Expression]:

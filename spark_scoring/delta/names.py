@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+QUARANTINE = "_quarantine"
+"""What the name of an output's quarantine ends with."""
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_]+")
 _PART = re.compile(r"`(?:[^`]|``)+`|[^`.\s/\\]+")
 

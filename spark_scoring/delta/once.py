@@ -60,7 +60,7 @@ def standing(
 ) -> Standing:
     """What is left of earlier runs that were the same. Counts rows only where a later commit may have taken some away.
 
-    To a forced run they are of no concern.
+    A forced run does not look at them.
     """
     if target.schema is None:
         return Standing(generation=run.first_generation)

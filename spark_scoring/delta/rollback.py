@@ -10,7 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import HistoryError, RollbackFailedError
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
-from spark_scoring.delta.names import resolve, with_suffix
+from spark_scoring.delta.names import QUARANTINE, resolve, with_suffix
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import writing_settings
 from spark_scoring.delta.sink import METADATA_SETTING
@@ -77,7 +77,7 @@ def roll_back(spark: SparkSession, ref: TableRef, run_id: str) -> list[RolledBac
     facts = _run(commits, ref, run_id)
     steps = [_step(spark, ref, commits, facts)]
     if facts.quarantine is not None:
-        apart = resolve(spark, **with_suffix("_quarantine", table=None if ref.path else ref.text, path=ref.path))
+        apart = resolve(spark, **with_suffix(QUARANTINE, table=None if ref.path else ref.text, path=ref.path))
         if is_delta(spark, apart):
             steps.append(_step(spark, apart, read_commits(spark, apart, limit=None), facts))
     done = [_take(spark, step) for step in steps if step is not None]

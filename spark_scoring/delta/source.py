@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.delta.tables import VIEW, describe_table, history, read_version, tables_near
 from spark_scoring.errors import Problem, first_line
 from spark_scoring.job_problems import JobError
+from spark_scoring.times import from_iso, micros_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -247,13 +247,10 @@ def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timest
 def _micros(timestamp: str) -> int:
     """ISO 8601 to microseconds since the epoch; UTC where no offset is given."""
     try:
-        moment = dt.datetime.fromisoformat(timestamp.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+        return micros_of(from_iso(timestamp))
     except ValueError as error:
         fix = "write it like 2026-01-31T23:59:59 (UTC) or with an offset"
         raise JobError([Problem("source.timestamp", f"{timestamp!r} is not an ISO 8601 time", fix)]) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.timezone.utc)
-    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)) // dt.timedelta(microseconds=1)
 
 
 def _size(size: float) -> str:

@@ -10,7 +10,6 @@ which thousands of features would feel. The text holds quoted names, the job's o
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from spark_scoring.plan.outputs import SPARK_TYPES
 from spark_scoring.plan.policy import Fill
 from spark_scoring.plan.reasons import SEPARATOR, reason_text
 from spark_scoring.sql import quote, text
+from spark_scoring.times import from_iso, micros_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -321,7 +321,7 @@ def _filled(action: Fill | str | None, type_: ModelType) -> str:
             return _filled(action, type_.type)
         case str() if type_ != ANY:
             if type_ == "datetime" and value is not None:
-                value = _micros_of(str(value))
+                value = micros_of(from_iso(str(value)))
             return _constant(_PLACEHOLDERS.get(type_, 0) if value is None else value, type_)
         case _:
             return "NULL"
@@ -329,12 +329,6 @@ def _filled(action: Fill | str | None, type_: ModelType) -> str:
 
 def _code_of(value: Level | None, levels: Levels) -> int:
     return MISSING_CODE if value is None else levels.values.index(value)
-
-
-def _micros_of(text_: str) -> int:
-    moment = dt.datetime.fromisoformat(text_.replace("Z", "+00:00"))  # Python 3.10 knows no Z
-    utc = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
-    return (utc - dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)) // dt.timedelta(microseconds=1)
 
 
 def _constant(value: float | str | None, type_: str) -> str:

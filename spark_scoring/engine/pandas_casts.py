@@ -25,10 +25,8 @@ from pyspark.sql.types import NullType, Row, StructField, StructType
 from spark_scoring.engine.casts import LANE_TYPES
 from spark_scoring.engine.errors import PolicyError
 from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, NUMPY_TYPES, WorkerPlan, build_input, objects
-from spark_scoring.errors import Gathering, PlanError, Problem
-from spark_scoring.job import checked_policy
-from spark_scoring.job_problems import JobError
-from spark_scoring.model.categories import given_levels
+from spark_scoring.errors import PlanError, Problem
+from spark_scoring.job import checked_levels, checked_policy
 from spark_scoring.model.spec import ModelSpec, signature_inputs
 from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneOf, Tensor
 from spark_scoring.plan.outputs import ERROR_COLUMN
@@ -37,6 +35,7 @@ from spark_scoring.plan.policy import Fill
 from spark_scoring.plan.reasons import SEPARATOR, reason_text
 from spark_scoring.plan.rules import kind_of
 from spark_scoring.sql import quote
+from spark_scoring.times import from_iso, micros_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql.types import DataType
 
-    from spark_scoring.model.types import Level, Levels, ModelType
+    from spark_scoring.model.types import Level, ModelType
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
     from spark_scoring.plan.policy import PolicyLike
     from spark_scoring.plan.rules import Cell, Conversion
@@ -139,7 +138,9 @@ def prepare_features(
     """
     spec = _spec_of(signature)
     known = frame_schema(frame, schema, {feature.name.lower() for feature in spec.inputs})
-    request = Request(policy=checked_policy(policy), categories=_levels(categories or {}), methods=())
+    request = Request(
+        policy=checked_policy(policy), categories=checked_levels(categories or {}, "the call"), methods=()
+    )
     return prepare_frame(frame, make_plan(spec, known, request), known)
 
 
@@ -216,18 +217,6 @@ def _spec_of(signature: ModelSignature) -> ModelSpec:
         raise PlanError([Problem("signature", "it has no inputs", fix)])
     _, inputs = signature_inputs(signature)
     return ModelSpec("signature", None, None, None, "", "", "python_function", inputs, "double")
-
-
-def _levels(categories: Mapping[str, Sequence[Any]]) -> dict[str, Levels]:
-    levels, problems = {}, Gathering()
-    for feature, values in categories.items():
-        with problems.attempt():
-            try:
-                levels[feature] = given_levels(values, "the call")
-            except ValueError as error:
-                raise JobError.bad_levels(feature, str(error)) from error
-    problems.raise_all()
-    return levels
 
 
 # A frame's values as Spark holds them.
@@ -457,7 +446,7 @@ def _filled(action: Fill | str | None, type_: ModelType) -> Any:
         case "double" | "float":
             return _parsed(str(value), type_)
         case "datetime":
-            return _micros(dt.datetime.fromisoformat(str(value).replace("Z", "+00:00")))  # Python 3.10 knows no Z
+            return micros_of(from_iso(str(value)))
         case _:
             return value
 
@@ -621,13 +610,8 @@ def _java_text(number: np.floating[Any]) -> str:
 
 def _time_micros(value: dt.date, _: _Typed) -> tuple[int, bool]:
     """Of a date, an instant, or a wall clock's time as if in UTC."""
-    micros = _micros(value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time()))
+    micros = micros_of(value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time()))
     return micros, abs(micros) <= _NS_MICROS
-
-
-def _micros(moment: dt.datetime) -> int:
-    utc = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
-    return (utc - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def _parse_instant(value: str, _: _Typed) -> tuple[int, bool]:
@@ -638,7 +622,7 @@ def _parse_instant(value: str, _: _Typed) -> tuple[int, bool]:
     year, month, day, hour, minute, second = map(int, calendar)
     micro = int(fraction.ljust(6, "0"))
     try:
-        wall = _micros(dt.datetime(year, month, day, hour, minute, second, micro, dt.timezone.utc))
+        wall = micros_of(dt.datetime(year, month, day, hour, minute, second, micro, dt.timezone.utc))
     except ValueError:  # the 30th of February
         return MISSING_TIME, False
     offset = (int(hours) * 60 + int(minutes)) * 60_000_000

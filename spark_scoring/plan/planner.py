@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
@@ -33,6 +32,7 @@ from spark_scoring.plan.outputs import OutputColumn, PerClass, Returned, method_
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Handling, Policy, settle
 from spark_scoring.plan.rules import NONZERO, Cell, Conversion, Refusal, Verdict, rule_for
 from spark_scoring.sql import quote
+from spark_scoring.times import from_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -371,8 +371,8 @@ def _is_optional(feature: Feature) -> bool:
 def _readable(sql: str, type_: DataType) -> tuple[str, DataType]:
     """Types that SQL cannot convert value by value, as ones that it can.
 
-    A VARIANT's values go by their text, whose rules never drop a digit; a text's collation would decide whether
-    two levels are equal; an ML vector becomes an array before anything else (``engine.casts.extend``).
+    A VARIANT's values go by their text, whose rules never drop a digit. Texts lose their collation, which could make
+    two levels equal. An ML vector becomes an array before anything else (``engine.casts.extend``).
     """
     match type(type_).__name__:
         case "VariantType":
@@ -431,7 +431,7 @@ def _fits(value: Any, type_: ModelType, *, nullable: bool) -> bool:
 
 def _is_iso_time(value: str) -> bool:
     try:
-        dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
+        from_iso(value)
     except ValueError:
         return False
     return True
