@@ -53,6 +53,14 @@ def test_the_reference_pages_and_schemas_are_current() -> None:
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is not: make docs, and look at what changed"
 
 
+def test_the_page_on_architecture_names_what_is_there() -> None:
+    page = (reference_pages.ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+/|(?:[a-z_]+/)*[a-z_]+\.(?:py|md))`", page)
+    places = [reference_pages.ROOT, reference_pages.ROOT / "spark_scoring"]
+    assert len(named) > 30
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
 def test_a_table_without_its_marks_is_an_error() -> None:
     page = PAGE.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="presets"):
