@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from spark_scoring.features.client import FeatureFunction, FeatureLookup, feature_client
     from spark_scoring.features.local_client import LocalFeatureClient
     from spark_scoring.job import ScoringJob
-    from spark_scoring.job_plan import JobPlan
     from spark_scoring.job_problems import JobError
     from spark_scoring.model.errors import ModelError
-    from spark_scoring.pipeline import plan_job, plan_scoring, run_job, score_batch
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
     from spark_scoring.registration.doctor import check_model
@@ -43,7 +41,11 @@ if TYPE_CHECKING:
     from spark_scoring.registration.training import TrainingJob, run_training
     from spark_scoring.registration.training_rows import training_frame
     from spark_scoring.report.run import RunReport
-    from spark_scoring.runs import RunRecord, roll_back, run_history
+    from spark_scoring.run.history import RunRecord, roll_back, run_history
+    from spark_scoring.run.jobs import run_job
+    from spark_scoring.run.plan import JobPlan
+    from spark_scoring.run.planning import plan_job
+    from spark_scoring.scoring import plan_scoring, score_batch
     from spark_scoring.session import get_session
 
 __version__ = "0.1.0"
@@ -61,7 +63,7 @@ _HOMES = {
     "Finding": "registration.findings",
     "HistoryError": "delta.errors",
     "JobError": "job_problems",
-    "JobPlan": "job_plan",
+    "JobPlan": "run.plan",
     "LocalFeatureClient": "features.local_client",
     "ModelError": "model.errors",
     "ModelFailedError": "engine.errors",
@@ -75,7 +77,7 @@ _HOMES = {
     "RequestError": "errors",
     "RollbackFailedError": "delta.errors",
     "RunError": "errors",
-    "RunRecord": "runs",
+    "RunRecord": "run.history",
     "RunReport": "report.run",
     "ScoringError": "errors",
     "ScoringJob": "job",
@@ -92,16 +94,16 @@ _HOMES = {
     "feature_client": "features.client",
     "get_session": "session",
     "log_model_with_feature_engineering": "registration.feature_engineering",
-    "plan_job": "pipeline",
-    "plan_scoring": "pipeline",
+    "plan_job": "run.planning",
+    "plan_scoring": "scoring",
     "prepare_features": "engine.pandas_casts",
     "register_model": "registration.register",
     "repair_model": "registration.repair",
-    "roll_back": "runs",
-    "run_history": "runs",
-    "run_job": "pipeline",
+    "roll_back": "run.history",
+    "run_history": "run.history",
+    "run_job": "run.jobs",
     "run_training": "registration.training",
-    "score_batch": "pipeline",
+    "score_batch": "scoring",
     "training_frame": "registration.training_rows",
 }
 

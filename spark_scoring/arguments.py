@@ -12,8 +12,8 @@ from pyspark.sql.types import StructType
 
 from spark_scoring.errors import RequestError
 from spark_scoring.job import ScoringJob
-from spark_scoring.job_plan import JobPlan
 from spark_scoring.job_problems import JobError
+from spark_scoring.run.plan import JobPlan
 
 if TYPE_CHECKING:
     from spark_scoring.parameters import Value

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from spark_scoring.job import ScoringJob
-    from spark_scoring.job_plan import JobPlan
     from spark_scoring.registration.register import RegisteredModel
     from spark_scoring.registration.training import TrainingJob
     from spark_scoring.report.run import RunReport
+    from spark_scoring.run.plan import JobPlan
 
 _AJob = TypeVar("_AJob", "ScoringJob", "TrainingJob")
 app = typer.Typer(
@@ -107,7 +107,7 @@ def init(
     _keep_results_apart()
     wanted = _spark_settings(spark)
     _launch(warehouse, wanted, verbose=verbose)
-    from spark_scoring.pipeline import propose_job
+    from spark_scoring.proposal import propose_job
 
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
     settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
@@ -185,7 +185,7 @@ def preview(
     """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
     planned = _planned(job, set_, param, spark, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
-    from spark_scoring.running import preview_rows
+    from spark_scoring.run.execute import preview_rows
 
     rows = preview_rows(planned, limit)
     if json_:
@@ -224,7 +224,7 @@ def score(
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
     planned = _planned(job, set_, param, spark, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
-    from spark_scoring.pipeline import run_job
+    from spark_scoring.run.jobs import run_job
 
     if not (json_ or quiet):
         _console().print(planned.view() if plan_ or verbose else planned.summary())
@@ -480,7 +480,7 @@ def history(
     require_spark()
     settings = _spark_settings(spark)
     _launch(warehouse, settings, verbose=verbose)
-    from spark_scoring.runs import history_view, record_dict, run_history
+    from spark_scoring.run.history import history_view, record_dict, run_history
 
     records = run_history(table, _session(warehouse, settings), limit=limit)
     if json_:
@@ -511,7 +511,7 @@ def rollback(
     require_spark()
     settings = _spark_settings(spark)
     _launch(warehouse, settings, verbose=verbose)
-    from spark_scoring.runs import roll_back
+    from spark_scoring.run.history import roll_back
 
     done = roll_back(table, run_id, _session(warehouse, settings))
     if json_:
@@ -579,7 +579,7 @@ def _planned(
     require_spark()
     begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
     _launch(job.warehouse, job.spark, verbose=verbose, quiet=quiet)
-    from spark_scoring.pipeline import plan_job
+    from spark_scoring.run.planning import plan_job
 
     with console.status("planning: the model, Spark, the tables") if console.is_terminal else nullcontext():
         planned = plan_job(job)

@@ -6,16 +6,23 @@ import difflib
 import json
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
 
-from spark_scoring.errors import PlanError
-from spark_scoring.job import ScoringJob
+from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.source import pin_source
+from spark_scoring.errors import Gathering, PlanError, RequestError
+from spark_scoring.features.planning import plan_features
+from spark_scoring.job import ScoringJob, place_of
+from spark_scoring.model.registry import resolve_model
+from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.redact import printable
+from spark_scoring.session import get_session, unheeded
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -216,3 +223,45 @@ def _value(text: str) -> str:
         return json.dumps(text)
     listed = str(yaml.safe_dump([text], default_flow_style=True, width=1_000_000, allow_unicode=True)).strip()
     return text if _URI.fullmatch(text) else listed[1:-1]
+
+
+def propose_job(
+    model: str,
+    table: str,
+    output: str | None,
+    file: Path | None,
+    ask: Ask | None,
+    settings: Mapping[str, str | None],
+    *,
+    of_spark: Mapping[str, str],
+) -> tuple[Path, str, list[str]]:
+    """A job file's path and text for a model and a table, and what to tell of it. Reads no rows, writes nothing.
+
+    The settings of Spark's are of this session alone: they may hold secrets, and are not written.
+
+    Raises:
+        RequestError: with every problem of the model and the table.
+
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    uris = {name: given.get(name) for name in ("tracking_uri", "registry_uri")}
+    problems = Gathering()
+    source = spec = None
+    with problems.attempt():
+        spec = read_spec(resolve_model(model, **uris))
+    spark = get_session(given.get("warehouse"), of_spark)
+    told = unheeded(spark, of_spark)
+    with problems.attempt():
+        source = pin_source(spark, **place_of(table))
+    if source is None or spec is None:
+        raise RequestError(problems.problems)
+    columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
+    proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
+    places = {
+        "source": place_of(table),
+        "output": place_of(output) if output else with_suffix("_scored", **place_of(table)),
+    }
+    if file is None:
+        last = (spec.name or place_of(table)["table"] or "job").rpartition(".")[2]
+        file = Path(re.sub(r"[^\w-]+", "_", last) + ".yml")
+    return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]

@@ -289,7 +289,7 @@ def test_plain_jobs_ask_spark_nothing(here: Place, monkeypatch: pytest.MonkeyPat
     def fail(*args: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("spark_scoring.identity.ask", fail)
+    monkeypatch.setattr("spark_scoring.run.identity.ask", fail)
     for fields in ({}, {"source": {"where": "id < 3 AND x IS NOT NULL"}}, {"columns": {"x": "x * 2 + id"}}):
         assert plan_job(here.job(**fields), here.spark).identity.question.is_any is False
 

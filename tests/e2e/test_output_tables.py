@@ -290,7 +290,7 @@ def test_nothing_was_committed_is_said_only_after_a_look(table: Place, monkeypat
     plan = plan_job(table.job(), table.spark)
     with pytest.raises(RunError, match="predictions were committed as its version 0"):
         run_job(plan)
-    monkeypatch.setattr("spark_scoring.running.find_commit", fail)
+    monkeypatch.setattr("spark_scoring.run.execute.find_commit", fail)
     with pytest.raises(
         RunError, match=r"whether the run has committed to it could not be looked up \(OSError\)"
     ) as told:

@@ -16,7 +16,7 @@ from spark_scoring import RequestError, TrainingJob, plan_job, plan_scoring, run
 from spark_scoring.delta.restricted import _FUNCTIONS, check_sql
 from spark_scoring.job_problems import JobError
 from spark_scoring.model.trust import RESTRICT_SQL
-from spark_scoring.runs import roll_back
+from spark_scoring.run.history import roll_back
 from tests.needs import SPARK, session_variables, sql_functions
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import pytest
 from spark_scoring.delta.names import TableRef
 from spark_scoring.delta.sink import Target, Writing
 from spark_scoring.delta.source import PinnedSource
-from spark_scoring.job_plan import JobPlan
 from spark_scoring.plan.explain import plan_html
 from spark_scoring.plan.planner import Request, make_plan
 from spark_scoring.plan.policy import Policy
@@ -17,7 +16,8 @@ from spark_scoring.registration.findings import Diagnosis, Finding
 from spark_scoring.registration.register import RegisteredModel
 from spark_scoring.report.bad_rows import ReasonCount
 from spark_scoring.report.run import RunReport
-from spark_scoring.runs import RunHistory, RunRecord
+from spark_scoring.run.history import RunHistory, RunRecord
+from spark_scoring.run.plan import JobPlan
 from tests.unit.test_explain import HOSTILE, MODEL, SCHEMA, Seen
 
 if TYPE_CHECKING:

@@ -9,13 +9,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from spark_scoring.identity import Identity
 from spark_scoring.plan.explain import plan_html, plan_page, plan_summary, plan_view
 from spark_scoring.redact import redact
+from spark_scoring.run.identity import Identity
 from spark_scoring.screen import Shown, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pyspark.sql import SparkSession
 
     from spark_scoring.delta.sink import ColumnChange, Target
     from spark_scoring.delta.source import PinnedSource
@@ -104,6 +106,11 @@ class JobPlan(Shown):
     schema_changes: tuple[ColumnChange, ...] = ()
     """What ``evolve`` does to the output's columns."""
     quarantine_changes: tuple[ColumnChange, ...] = ()
+
+    @property
+    def session(self) -> SparkSession:
+        """The session that its source is read with."""
+        return self.source.frame.sparkSession
 
     @property
     def added(self) -> dict[str, str]:

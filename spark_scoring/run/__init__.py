@@ -1,0 +1,1 @@
+"""The way of a job: planned, carried out, told, looked back at."""

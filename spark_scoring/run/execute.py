@@ -1,0 +1,398 @@
+"""Carries out a planned job: count, score, check, commit, report."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as F  # noqa: N812
+
+from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError, FeatureTableError
+from spark_scoring.delta.failures import explain_failure
+from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
+from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
+from spark_scoring.delta.sink import Rows, inspect_again
+from spark_scoring.delta.source import check_as_planned, read_again
+from spark_scoring.delta.stored import keys_as_stored
+from spark_scoring.delta.tables import is_delta
+from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, TimeLimitError
+from spark_scoring.engine.limit import Deadline
+from spark_scoring.engine.progress import watch_tasks
+from spark_scoring.errors import RunError
+from spark_scoring.features.join import check_keys
+from spark_scoring.plan.outputs import ERROR_COLUMN
+from spark_scoring.report.bad_rows import RowCounts, count_rows
+from spark_scoring.run.facts import counts_in, earlier_report, facts_of, feature_tables, report_on
+from spark_scoring.run.frames import Observed, check_output, written_frame
+from spark_scoring.run.plan import LINEAGE, allowed_text
+from spark_scoring.sql import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+    from spark_scoring.delta.sink import Target
+    from spark_scoring.report.run import RunReport
+    from spark_scoring.run.plan import JobPlan
+
+_FEW_ROWS = 1_000
+"""Up to so many rows, counting them before they are committed costs as much as counting them afterwards."""
+_MOST_BAD = 0.5
+"""The share of bad rows that a job allows if it does not say how many."""
+_FEW_OF_BATCH = 100
+"""So many rows of a micro-batch are not all bad by chance."""
+
+
+def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
+    """Make a planned run, unless an equal one was made before and its rows are there.
+
+    Raises:
+        RunError: the run failed; nothing was committed, unless the text says so.
+        TimeLimitError: it took longer than it may.
+
+    """
+    run_id, started = _new_run_id(plan), time.time()
+    deadline = Deadline(plan.timeout, 0.0 if plan.increments is not None else plan.planned_in)
+    try:
+        with deadline.of_spark(plan.session, run_id):
+            return _carried_out(plan, run_id, started, on_progress)
+    except Exception as error:
+        explained = _explained(plan, run_id, error)
+        if explained is error:
+            raise
+        raise explained from error
+
+
+def _carried_out(
+    plan: JobPlan, run_id: str, started: float, on_progress: Callable[[int, int], None] | None
+) -> RunReport:
+    plan = _understood_now(_at_present(plan))
+    check_as_planned(plan.source)
+    facts = facts_of(plan, run_id, started)
+    before = standing(plan.session, plan.target, facts, force=plan.force)
+    if before.whole is not None:
+        return earlier_report(plan, before.whole)
+    if plan.scoring.lookups is not None:
+        check_keys(plan.source.frame, plan.scoring.lookups)
+    facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
+    begin = time.perf_counter()
+    with watch_tasks(plan.session, run_id, on_progress):
+        outcome = _scored(plan, facts, started, before)
+    seconds = time.perf_counter() - begin
+    if outcome.written.is_earlier:
+        return earlier_report(plan, outcome.written.commit)
+    _check_rows(plan, facts, outcome)
+    commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
+    counts = outcome.counts or counts_in(plan, facts, plan.target.ref, commit.version)
+    if outcome.counts is None:
+        _check_committed(plan, facts, counts, commit)
+    return report_on(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
+
+
+def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
+    """A few scored rows, with their kept columns, predictions and ``scoring_error``. Writes nothing.
+
+    Args:
+        plan: the job's plan.
+        limit: rows at most; those that Spark finds first, and on another day others.
+
+    Raises:
+        RunError: the model or Spark failed.
+
+    """
+    few = replace(plan, source=replace(plan.source, frame=plan.source.frame.limit(limit)))
+    try:
+        frame = written_frame(few, "", 0.0, Observed("preview"))
+        with Deadline(plan.timeout, plan.planned_in).of_spark(plan.session, f"preview_{uuid.uuid4().hex}"):
+            return frame.select(*[quote(name) for name in frame.columns[: -len(LINEAGE)]]).collect()
+    except Exception as error:
+        raise explain_failure(error, plan.target.ref.text, read_text(plan)) from error
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a run has written."""
+
+    written: Written
+    observed: Observed
+    counts: RowCounts | None = None
+    """Where rows were counted before they were written."""
+    apart: Commit | None = None
+    """Of the quarantine; None where no bad row went there."""
+
+
+def _scored(plan: JobPlan, facts: RunFacts, started: float, before: Standing) -> _Outcome:
+    """Score and write, in one pass if no task finds too many bad rows; else count the bad rows of all tasks first."""
+    if _counts_first(plan, facts.rows_in):
+        return _write_counted(plan, facts, started, before)
+    observed = Observed(facts.run_id)
+    frame = written_frame(plan, facts.run_id, started, observed, most_bad=_limit(plan, facts.rows_in))
+    try:
+        return _Outcome(_write(plan, _rows(plan, frame), facts, before), observed)
+    except Exception as error:
+        if not isinstance(explain_failure(error, plan.target.ref.text, read_text(plan)), ManyBadRowsError):
+            raise
+    return _write_counted(plan, facts, started, before)
+
+
+def _count_source(plan: JobPlan) -> int:
+    """Rows that the run has to account for. Of a merge, the rows per key are counted.
+
+    Raises:
+        DuplicateKeyError: a key is null, or in more than one row.
+
+    """
+    key = plan.target.writing.key
+    if not key:
+        return plan.source.frame.count()
+    tables = [table for table in (plan.target, plan.quarantine) if table is not None and table.schema is not None]
+    columns, blank = keys_as_stored(key, [(table.schema, table.partitions) for table in tables])
+    has_null = F.lit(False)  # noqa: FBT003
+    for name in key:
+        has_null |= F.col(quote(name)).isNull()
+    n = F.col("count")
+    repeated = ~has_null & (n > 1)
+    found = (
+        plan.source.frame.groupBy(*columns)
+        .count()
+        .agg(
+            F.coalesce(F.sum(n), F.lit(0)).alias("rows"),
+            F.coalesce(F.sum(F.when(has_null, n)), F.lit(0)).alias("nulls"),
+            F.count(F.when(repeated, n)).alias("repeated"),
+            F.coalesce(F.sum(F.when(repeated, n)), F.lit(0)).alias("repeated_rows"),
+        )
+        .collect()[0]
+    )
+    if found["nulls"] or found["repeated"]:
+        raise DuplicateKeyError.not_unique(key, found["nulls"], found["repeated"], found["repeated_rows"], blank)
+    return int(found["rows"])
+
+
+def _count_removed(plan: JobPlan) -> int:
+    """Keys of a micro-batch whose rows are gone."""
+    return 0 if plan.source.removed is None else plan.source.removed.count()
+
+
+def _new_run_id(plan: JobPlan) -> str:
+    """A micro-batch's ends with its stream's key: by it all rows of the stream are found, however old they are."""
+    own = uuid.uuid4().hex
+    return own if plan.increments is None else f"{own}-{plan.increments.stream}"
+
+
+def _counts_first(plan: JobPlan, rows: int) -> bool:
+    """Whether rows are scored and counted before any is committed.
+
+    A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows: if the
+    model fails on all of them, nothing is to be committed. So do rows that a feature client scores: our workers do not
+    see them. So do those of a source that may give others when it is read again. All four can do without where the
+    compute keeps no rows; Delta then keeps them for the time of the merge.
+    """
+    if _must_hold(plan):
+        return True
+    merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
+    is_asked = merges or rows <= _FEW_ROWS or plan.client is not None or not plan.source.is_fixed
+    return is_asked and _can_hold(plan.session)
+
+
+def _must_hold(plan: JobPlan) -> bool:
+    """Whether the job asks for what cannot be done without keeping its rows."""
+    return plan.quarantine is not None or plan.max_bad_rows is not None
+
+
+def _judged_here(plan: JobPlan, rows: int) -> JobPlan:
+    """The plan, whose workers do not judge by the few rows that each of them sees whether the model fails on all."""
+    is_judged = plan.client is None and rows <= _FEW_ROWS
+    return replace(plan, scoring=replace(plan.scoring, proven=True)) if is_judged else plan
+
+
+def _limit(plan: JobPlan, rows: int) -> float | None:
+    """Bad rows, or a share of the rows if it is a float, above which nothing is committed; None for as many as come.
+
+    A micro-batch of few rows may hold nothing but bad ones: only what the job says is its limit.
+    """
+    if plan.max_bad_rows is not None:
+        return plan.max_bad_rows
+    return None if plan.increments is not None and rows < _FEW_OF_BATCH else _MOST_BAD
+
+
+def _is_all_bad(plan: JobPlan, counts: RowCounts) -> bool:
+    """Whether a run has scored nothing; of a micro-batch, its limit alone decides."""
+    return plan.increments is None and 0 < counts.rows == counts.bad
+
+
+def _is_all_failed(plan: JobPlan, counts: RowCounts) -> bool:
+    """Whether no row was scored, and not for its own faults alone: the model raised.
+
+    A micro-batch may hold nothing but rows on which a model raises that has scored others.
+    """
+    if not counts.rows or counts.bad < counts.rows or (plan.increments is not None and plan.scoring.proven):
+        return False
+    return any(reason.feature is None for reason in counts.reasons)
+
+
+def _can_hold(spark: SparkSession) -> bool:
+    try:
+        spark.range(1).persist().unpersist()
+    except PySparkException:  # serverless compute
+        return False
+    return True
+
+
+def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> Rows:
+    stamps = (plan.added["scored_at"], plan.added["run_id"])
+    return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps, plan.source.removed)
+
+
+def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Standing) -> _Outcome:
+    """Score once, count, then write: bad rows first, where they go apart, so that the output's commit is the run's.
+
+    A run that dies between the two leaves bad rows that the next one replaces.
+    """
+    error = quote(plan.added[ERROR_COLUMN])
+    observed = Observed(f"{facts.run_id}_counted")
+    with _held(plan, written_frame(_judged_here(plan, facts.rows_in), facts.run_id, started, observed)) as scored:
+        counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
+        _check_counts(plan, facts, counts)
+        plan = _at_present(plan)  # others may have changed the tables meanwhile
+        if plan.quarantine is None:
+            return _Outcome(_write(plan, _rows(plan, scored), facts, before), observed, counts)
+        facts = replace(facts, quarantine=plan.quarantine.ref.text, quarantined=counts.bad)
+        bad = _rows(plan, scored, belonging=f"{error} IS NOT NULL")
+        good = _rows(plan, scored, belonging=f"{error} IS NULL")
+        apart = _write_apart(plan, plan.quarantine, bad, facts)
+        return _Outcome(_write(plan, good, facts, before), observed, counts, apart)
+
+
+@contextmanager
+def _held(plan: JobPlan, frame: DataFrame) -> Iterator[DataFrame]:
+    """The frame's rows kept on the executors, so that several jobs read them and none is scored twice.
+
+    Where the compute keeps no rows, a run that only has to be counted first is scored twice.
+    """
+    if not _must_hold(plan) and not _can_hold(frame.sparkSession):
+        yield frame
+        return
+    held = frame.persist()
+    try:
+        yield held
+    finally:
+        held.unpersist()
+
+
+def _write(plan: JobPlan, rows: Rows, facts: RunFacts, before: Standing) -> Written:
+    def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
+        return standing(plan.session, target, facts, force=plan.force, whole_history=whole_history)
+
+    return write_once(rows, plan.target, facts, before, refresh=lambda: _now(plan, plan.target), look=look)
+
+
+def _write_apart(plan: JobPlan, quarantine: Target, bad: Rows, facts: RunFacts) -> Commit | None:
+    """Write the bad rows to the quarantine; None where there is none and none of an earlier run to replace."""
+
+    def look(target: Target, whole_history: bool) -> Standing:  # noqa: FBT001
+        return standing_apart(plan.session, target, plan.target, facts, force=plan.force, whole_history=whole_history)
+
+    before = look(quarantine, False)  # noqa: FBT003
+    if not facts.quarantined and (
+        quarantine.schema is None or (quarantine.writing.mode == "append" and not before.remains)
+    ):
+        return None
+    facts = replace(facts, part="quarantine")
+    return write_once(bad, quarantine, facts, before, refresh=lambda: _now(plan, quarantine), look=look).commit
+
+
+def _at_present(plan: JobPlan) -> JobPlan:
+    """The plan on its tables as they are now: it may have been made a while ago."""
+    tables = {"target": plan.target, "quarantine": plan.quarantine}
+    seen = {name: inspect_again(plan.session, table) for name, table in tables.items() if table is not None}
+    for name, table in seen.items():
+        if table != tables[name]:
+            check_output(plan, table)
+    return replace(plan, target=seen["target"], quarantine=seen.get("quarantine"))
+
+
+def _understood_now(plan: JobPlan) -> JobPlan:
+    """The plan, whose filter has the session's variables and functions as they are now, as its other expressions do."""
+    if plan.increments is not None or not plan.identity.question.is_any:
+        return plan
+    return replace(plan, source=read_again(plan.source))
+
+
+def _now(plan: JobPlan, target: Target) -> Target:
+    """A table as other writers have left it, if it still takes what the run writes."""
+    target = inspect_again(plan.session, target)
+    check_output(plan, target)
+    return target
+
+
+def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
+    """Before anything is committed."""
+    if counts.rows != facts.rows_in:
+        raise CommitError.counted(plan.target.ref.text, facts.rows_in, counts.rows)
+    if _is_all_failed(plan, counts):
+        reason = next(r.text for r in counts.reasons if r.feature is None)
+        raise ModelFailedError.uncommitted(reason.partition(": ")[2], counts.rows)
+    reasons = [(reason.text, reason.rows) for reason in counts.reasons]
+    if _is_all_bad(plan, counts):
+        raise BadRowsError.all_of_them(counts.rows, reasons)
+    limit = _limit(plan, counts.rows)
+    if limit is not None and counts.bad > (limit * counts.rows if isinstance(limit, float) else limit):
+        raise BadRowsError.too_many(counts.bad, counts.rows, allowed_text(limit), reasons)
+
+
+def _check_committed(plan: JobPlan, facts: RunFacts, counts: RowCounts, commit: Commit) -> None:
+    """Where rows could not be counted before."""
+    if _is_all_failed(plan, counts):
+        raise ModelFailedError.committed(facts.rows_in, plan.target.ref.text, commit.version)
+
+
+def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
+    """Rows in are rows out and quarantined, by Delta's own counts; a merge is given all rows and the removed keys."""
+    commit, apart = outcome.written.commit, outcome.apart
+    quarantined = outcome.counts.bad if plan.quarantine is not None and outcome.counts is not None else 0
+    good = commit.rows_seen - (quarantined + facts.removed if commit.operation == "MERGE" else 0)
+    bad = 0
+    if apart is not None:
+        others = facts.rows_in - quarantined + facts.removed
+        bad = apart.rows_seen - (others if apart.operation == "MERGE" else 0)
+    if good + bad == facts.rows_in and bad == quarantined:
+        return
+    text = plan.target.ref.text
+    if plan.quarantine is None:
+        raise CommitError.rows_differ(text, facts.rows_in, good, commit.version)
+    raise CommitError.parts_differ(text, good, plan.quarantine.ref.text, bad, facts.rows_in)
+
+
+def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
+    """What a failed run is told: what went wrong, and what it has committed all the same."""
+    if isinstance(error, FeatureTableError):  # found before the first row was scored
+        return error
+    explained = explain_failure(error, plan.target.ref.text, read_text(plan))
+    try:
+        if committed := _found(plan, plan.target, run_id):
+            if isinstance(error, RunError) and not isinstance(error, TimeLimitError):  # it says so itself
+                return error
+            return CommitError.after_commit(plan.target.ref.text, committed.version, type(error).__name__)
+        if plan.quarantine is not None and (committed := _found(plan, plan.quarantine, run_id)):
+            return CommitError.quarantined_only(explained.problems, plan.quarantine.ref.text, committed.version)
+    except Exception as unseen:  # noqa: BLE001  the run's own error is what counts
+        return CommitError.unseen(explained.problems, plan.target.ref.text, type(unseen).__name__)
+    return explained
+
+
+def read_text(plan: JobPlan) -> str:
+    """The tables that a run reads."""
+    looked_up = ", ".join(table.name for table in feature_tables(plan))
+    return f"{plan.source.ref.text} (or a feature table: {looked_up})" if looked_up else plan.source.ref.text
+
+
+def _found(plan: JobPlan, target: Target, run_id: str) -> Commit | None:
+    """The commit of a run that raised, if it had got that far: looked for where the rows are written."""
+    ref, path = target.ref, target.path
+    written = ref if path is None else replace(ref, sql=f"delta.{quote(path)}", path=path)
+    return find_commit(plan.session, written, run_id) if is_delta(plan.session, written) else None

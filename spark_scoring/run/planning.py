@@ -1,0 +1,268 @@
+"""Plan a job: model, source and output meet, and whatever is wrong between them is told at once."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring.arguments import job_of
+from spark_scoring.delta.errors import SourceError
+from spark_scoring.delta.names import QUARANTINE, with_suffix
+from spark_scoring.delta.settings import is_case_sensitive
+from spark_scoring.delta.sink import Target, Writing, inspect_target
+from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.engine.limit import Deadline
+from spark_scoring.engine.rehearsal import rehearsed
+from spark_scoring.engine.stage import check_kept
+from spark_scoring.errors import Gathering, Problem, RequestError
+from spark_scoring.features.delegate import Delegation, check_delegation
+from spark_scoring.features.planning import plan_features
+from spark_scoring.job import checked_levels
+from spark_scoring.model.registry import resolve_model
+from spark_scoring.model.spec import ModelSpec, read_spec
+from spark_scoring.plan.planner import Request, ScoringPlan, make_plan, with_notes
+from spark_scoring.run.columns import (
+    check_columns,
+    check_names,
+    frame_of,
+    kept_columns,
+    pinned_columns,
+    renamed,
+    typed_expressions,
+)
+from spark_scoring.run.frames import check_output, written_schema
+from spark_scoring.run.identity import Identity, find_identity
+from spark_scoring.run.increments import plan_increments
+from spark_scoring.run.plan import LINEAGE, JobPlan
+from spark_scoring.session import get_session, launch_early, unheeded
+from spark_scoring.spark_settings import decides
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+    from pyspark.sql.types import StructType
+
+    from spark_scoring.delta.pinning import PinnedSql
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.parameters import Value
+
+_NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
+
+
+def plan_job(
+    job: ScoringJob | Mapping[str, Any] | str | Path,
+    spark: SparkSession | None = None,
+    *,
+    params: Mapping[str, Value] | None = None,
+) -> JobPlan:
+    """Plan a job: pin its model and source, check its output. Reads no row of the source, writes nothing.
+
+    Args:
+        job: the job, a mapping of its fields, or the path of its YAML file.
+        spark: the session; default: the active one, else a new local one.
+        params: of a YAML file: the values of ``${DAY}`` in names and ``:day`` in SQL.
+
+    Raises:
+        RequestError: with every problem of model, source, plan and output that can be known at once.
+        TimeLimitError: the model, or Spark, took longer than the job's timeout.
+
+    """
+    job = job_of(job, spark, params)
+    deadline = Deadline(job.seconds)
+    if spark is None:
+        launch_early(job.warehouse, settings=job.spark)
+    problems = Gathering()
+    spec = None
+    with problems.attempt():
+        spec = deadline.of_model(partial(read_spec, _pinned_model(job)))
+    spark = spark or get_session(job.warehouse, job.spark)
+    with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
+        plan = _planned(job, spark, spec, problems, deadline)
+    return replace(plan, planned_in=deadline.spent)
+
+
+def _planned(
+    job: ScoringJob, spark: SparkSession, spec: ModelSpec | None, problems: Gathering, deadline: Deadline
+) -> JobPlan:
+    """The plan of a job with its model, which is None where it has a problem."""
+    source = target = quarantine = None
+    with problems.attempt():
+        unheeded(spark, job.spark)
+    with problems.attempt():
+        source = pin_source(spark, **job.source.model_dump())
+    with problems.attempt():
+        place = {"table": job.output.table, "path": job.output.path}
+        writing = Writing(job.output.mode, job.output.replace_where, job.output.key, job.output.evolve)
+        target = inspect_target(spark, writing, **place)
+        if job.bad_rows == "quarantine":
+            quarantine = inspect_target(spark, writing, **with_suffix(QUARANTINE, **place))
+    if source is None or target is None or spec is None or problems.problems:
+        raise RequestError(problems.problems)
+    plan = _plan_between(job, source, target, quarantine, spec, deadline)
+    return replace(plan, increments=plan_increments(plan, job))
+
+
+def _pinned_model(job: ScoringJob) -> PinnedModel:
+    return resolve_model(
+        job.model,
+        tracking_uri=job.tracking_uri,
+        registry_uri=job.registry_uri,
+        allow_models=job.allow_models,
+        expect_digest=job.expect_digest,
+    )
+
+
+def at_present(plan: JobPlan, *, model_too: bool) -> JobPlan:
+    """The plan of an incremental job, on the tables it looks into as they are now and, if so asked, the model."""
+    spec = plan.scoring.model
+    if plan.increments is None:
+        return plan
+    deadline = Deadline(plan.timeout)
+    if model_too:
+        model = _pinned_model(plan.increments.job)
+        if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
+            spec = deadline.of_model(partial(read_spec, model))
+    if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
+        return plan
+    before = plan.scoring if spec is plan.scoring.model else None
+    source = pin_filter_again(plan.source)
+    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, deadline, before=before)
+    return replace(fresh, increments=plan.increments)
+
+
+def _plan_between(
+    job: ScoringJob,
+    source: PinnedSource,
+    target: Target,
+    quarantine: Target | None,
+    spec: ModelSpec,
+    deadline: Deadline,
+    *,
+    before: ScoringPlan | None = None,
+) -> JobPlan:
+    """The plan over parts that were found; what is wrong between them comes at once.
+
+    ``before`` is an earlier plan of the job with the same model, whose rehearsal holds.
+    """
+    problems = Gathering()
+    keep = scoring = lookups = None
+    frame = source.frame
+    if spec.features is not None:
+        lookups, schema = plan_features(frame, spec.features)
+        frame = frame_of(schema)
+    with problems.attempt():
+        keep = kept_columns(frame, _default_keep(job, source, target) if job.output.keep is None else job.output.keep)
+    check_columns(frame, job.columns, problems)
+    written = pinned_columns(frame, job.columns)
+    expressions = typed_expressions(frame, {name: pinned.sql for name, pinned in written.items()}, problems)
+    with problems.attempt():
+        request = Request(
+            policy=job.scoring_policy(),
+            expressions=expressions,
+            categories=checked_levels(job.categories, "the job"),
+            methods=job.predict,
+            params=job.params,
+            per_class=job.per_class,
+            case_sensitive=is_case_sensitive(source.frame.sparkSession),
+            lookups=lookups,
+        )
+        rehearsal = partial(
+            rehearsed,
+            make_plan(spec, frame.schema, request),
+            policy=request.policy,
+            rehearse=job.rehearse,
+            batch_dependent=job.batch_dependent,
+            show_model_error=job.show_model_error,
+            before=before,
+        )
+        scoring = deadline.of_model(rehearsal)
+    if keep is None or scoring is None or problems.problems:
+        raise RequestError([*problems.problems, *_hints(source)])
+    tables = lookups.tables if lookups is not None else ()
+    of_tables = [note for table in tables for note in table.notes]
+    of_session = unheeded(frame.sparkSession, job.spark)
+    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables)
+    notes = dict.fromkeys(note for note in told if note)
+    names = {**_NAMINGS[job.output.naming], **job.output.names}
+    client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
+    if client is not None:
+        notes["a feature client scores: what it looks up reaches the model as it is in its table"] = None
+    plan = JobPlan(
+        scoring=with_notes(scoring, list(notes)),
+        source=source,
+        target=target,
+        quarantine=quarantine,
+        keep=keep,
+        names=tuple(names.items()),
+        stage=job.stage,
+        client=client,
+        name=job.name,
+        force=job.force,
+        bad_rows=job.bad_rows,
+        max_bad_rows=job.max_bad_rows,
+        show_model_error=job.show_model_error,
+        timeout=job.seconds,
+    )
+    with problems.attempt():
+        if client is None:
+            check_kept(frame.schema, keep, scoring, job.stage)
+    with problems.attempt():
+        if client is not None:
+            check_delegation(scoring)
+    with problems.attempt():
+        added = renamed([*(o.name for o in scoring.outputs), *LINEAGE], names)
+        check_names(keep, added)
+        changes = check_output(plan, target)
+        changes_apart = check_output(plan, quarantine) if quarantine is not None else ()
+        plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
+    problems.raise_all()
+    return _identified(plan, frame.schema, list(written.values()), job)
+
+
+def _hints(source: PinnedSource) -> Sequence[Problem]:
+    """What may be the cause of all problems, where the source's columns have no names."""
+    hint = None if source.reading is None else source.reading.hint(source.rows)
+    return () if hint is None else SourceError.guess(source.ref.text, hint).problems
+
+
+def _identified(plan: JobPlan, columns: StructType, written: Sequence[PinnedSql], job: ScoringJob) -> JobPlan:
+    """The plan with what its expressions add to the identity of its runs.
+
+    A micro-batch is known by its number, whatever the expressions mean: of an incremental job only the tables count.
+    """
+    expressions = [*([] if plan.source.filter is None else [plan.source.filter]), *written]
+    if job.increments is not None:
+        tables = dict.fromkeys(table for expression in expressions for table in expression.tables)
+        return replace(plan, identity=Identity(tuple(tables)))
+    identity = find_identity(
+        plan.session,
+        expressions=expressions,
+        columns=columns,
+        lookups=plan.scoring.lookups,
+        replace_where=plan.target.writing.replace_where,
+        output=written_schema(plan),
+        output_id=plan.target.table_id,
+        unpinned=plan.source.unpinned,
+        settings=tuple(key for key in job.spark if decides(key)),
+    )
+    notes = identity.notes
+    if identity.causes and plan.target.writing.mode == "append":
+        notes.append("a repeated run adds its rows again; mode: merge or overwrite would not")
+    return replace(plan, identity=identity, scoring=with_notes(plan.scoring, notes))
+
+
+def _default_keep(job: ScoringJob, source: PinnedSource, target: Target) -> list[str]:
+    """All of the source's columns; of an incremental job's, those that its output has come to know, unless it evolves.
+
+    A column that is new in the source is so no reason to stop.
+    """
+    columns = source.frame.columns
+    if job.increments is None or job.output.evolve or target.schema is None:
+        return columns
+    known = {name.lower() for name in target.schema.names}
+    return [name for name in columns if name.lower() in known]
