@@ -15,12 +15,13 @@ import tempfile
 import threading
 import time
 import traceback
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from spark_scoring import __version__
 from spark_scoring.errors import JobError, Problem, RequestError, ScoringError, near_fix
@@ -92,11 +93,12 @@ def init(
 
     require_spark()
     _keep_results_apart()
-    from spark_scoring.pipeline import propose_job
-
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
     settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
-    file, text, told = propose_job(model, table, output, file, ask, settings)
+    with _spark_coming_up("looking at the model and the table", warehouse, is_asking=ask is not None):
+        from spark_scoring.pipeline import propose_job
+
+        file, text, told = propose_job(model, table, output, file, ask, settings)
     if file.exists() and not force:
         raise JobError.file_exists(str(file))
     _write(file, text, "--file")
@@ -306,6 +308,9 @@ def doctor(
     """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
+    if model is not None and " " in model and not Path(model).exists():
+        fix = 'spark-scoring doctor --error "..." says what an error text means'
+        raise RequestError([Problem("doctor", "what is given is a text, and not a model's URI or folder", fix)])
     from spark_scoring.session import require_spark
 
     require_spark()
@@ -349,7 +354,9 @@ def register(
     from spark_scoring.registration.training import TrainingJob, run_training
 
     training = TrainingJob.from_yaml(job, set_ or (), _values(param))
-    _show_registered(run_training(training, get_session(training.warehouse)), json_=json_)
+    with _spark_coming_up("training, logging and checking the model", training.warehouse):
+        registered = run_training(training, get_session(training.warehouse))
+    _show_registered(registered, json_=json_)
 
 
 @app.command(
@@ -389,18 +396,22 @@ def repair(
     from spark_scoring.job import place_of
     from spark_scoring.registration.repair import repair_model
 
-    source = pin_source(get_session(warehouse), **place_of(example), where=where)
-    registered = repair_model(
-        model,
-        source.frame,
-        task=task,
-        name=name,
-        types=dict(_pair("--type", text) for text in type_ or ()),
-        columns=dict(_pair("--column", text) for text in column or ()),
-        alias=alias or (),
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
+    types, columns = (
+        dict(_pair(o, text) for text in given or ()) for o, given in (("--type", type_), ("--column", column))
     )
+    with _spark_coming_up("registering the model again", warehouse):
+        source = pin_source(get_session(warehouse), **place_of(example), where=where)
+        registered = repair_model(
+            model,
+            source.frame,
+            task=task,
+            name=name,
+            types=types,
+            columns=columns,
+            alias=alias or (),
+            tracking_uri=tracking_uri,
+            registry_uri=registry_uri,
+        )
     _show_registered(registered, json_=json_)
 
 
@@ -446,7 +457,8 @@ def history(
     require_spark()
     from spark_scoring.runs import history_view, record_dict, run_history
 
-    records = run_history(table, get_session(warehouse), limit=limit)
+    with _spark_coming_up("reading the table's log", warehouse):
+        records = run_history(table, get_session(warehouse), limit=limit)
     if json_:
         _echo(json.dumps([record_dict(record) for record in records], indent=2))
     else:
@@ -460,7 +472,9 @@ def history(
 )
 def rollback(
     table: _Table,
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; its first eight characters will do.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN_ID", help="The run, or its first eight characters: see history.")
+    ],
     *,
     warehouse: _Warehouse = None,
     json_: _Json = False,
@@ -473,7 +487,8 @@ def rollback(
     require_spark()
     from spark_scoring.runs import roll_back
 
-    done = roll_back(table, run_id, get_session(warehouse))
+    with _spark_coming_up("rolling back", warehouse):
+        done = roll_back(table, run_id, get_session(warehouse))
     if json_:
         _echo(json.dumps([asdict(step) for step in done], indent=2))
         return
@@ -530,25 +545,44 @@ def _planned(
 ) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
     from spark_scoring.job import ScoringJob
-    from spark_scoring.session import launch_early, require_spark, starts_jvm
+    from spark_scoring.session import require_spark
 
     _keep_results_apart()
     shown = ["show_model_error=true"] if show_model_error else []
     job = ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params))
     require_spark()
-    begin, console, log = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True), None
-    if starts_jvm() and not verbose:
-        log = _log_file()
-        launch_early(job.warehouse, log)
-    from spark_scoring.pipeline import plan_job
+    begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
+    with _spark_coming_up("planning: the model, Spark, the tables", job.warehouse, verbose=verbose, quiet=quiet) as log:
+        from spark_scoring.pipeline import plan_job
 
-    with console.status("planning: the model, Spark, the tables") if console.is_terminal else nullcontext():
         planned = plan_job(job)
     if not quiet:
         where = "" if log is None else f"; what Spark prints is in {log}"
         seconds, version = time.perf_counter() - begin, planned.source.frame.sparkSession.version
         console.print(f"planned in {seconds:.1f} s with Spark {version}{where}", style="dim", highlight=False)
     return planned
+
+
+@contextmanager
+def _spark_coming_up(
+    what: str, warehouse: str | None, *, verbose: bool = False, quiet: bool = False, is_asking: bool = False
+) -> Iterator[Path | None]:
+    """Say on a terminal what is waited for. What Spark prints goes to the file that is given; None: it is shown."""
+    from spark_scoring.session import launch_early, starts_jvm
+
+    console, log = SafeConsole(stderr=True, soft_wrap=True), None
+    if starts_jvm():
+        log = None if verbose else _log_file()
+        launch_early(warehouse, log, shows_all=verbose)
+    if quiet or not console.is_terminal:
+        waiting: AbstractContextManager[object] = nullcontext()
+    elif verbose or is_asking:  # other lines, or questions, come meanwhile
+        console.print(what)
+        waiting = nullcontext()
+    else:
+        waiting = console.status(what)
+    with waiting:
+        yield log
 
 
 def _log_file() -> Path:
@@ -558,6 +592,14 @@ def _log_file() -> Path:
     return Path(path)
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """A guess of the time left. Spark tells of its stages one by one: at the end of each, there is none."""
+
+    def render(self, task: Task) -> Text:
+        left = super().render(task)
+        return Text.assemble("left ", left) if task.time_remaining else Text("")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar of finished tasks on standard error; in a log, where there is no terminal, a line each ten percent."""
@@ -565,11 +607,10 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _LineProgress(console)
         return
-    tasks = TextColumn("{task.completed}/{task.total} tasks")
-    times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
-    with Progress(TextColumn("scoring"), BarColumn(), tasks, *times, console=console) as bar:
-        task = bar.add_task("scoring", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = (TextColumn("scoring"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), _TimeLeft())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total, description=f"{done}/{total} tasks")
 
 
 class _LineProgress:

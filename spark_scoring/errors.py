@@ -311,6 +311,11 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod
+    def plain_name(cls, name: str) -> ModelError:
+        fix = f"a registered model is models:/{name}/1 or models:/{name}@<alias>; a folder needs an MLmodel file"
+        return cls([Problem(f"model {name!r}", "it is neither a model's URI nor a folder", fix)])
+
+    @classmethod
     def not_fetched(cls, uri: str, cause: str) -> ModelError:
         fix = (
             "check the path and the credentials of its storage; mlflow-artifacts: needs a tracking URI of http(s), and "
@@ -681,6 +686,11 @@ class SourceError(RequestError):
     def missing(cls, text: str, near: Sequence[str] = ()) -> SourceError:
         fix = near_fix(text, near, what="tables here") or "check the name or path"
         return cls([Problem(f"source {text}", "no such table", fix)])
+
+    @classmethod
+    def file_as_name(cls, text: str, kind: str) -> SourceError:
+        fix = f"a job reads files by their path: source: {{path: ./{text}, format: {kind}}}"
+        return cls([Problem(f"source {text}", "no such table; there is a file of this name", fix)])
 
     @classmethod
     def no_path(cls, text: str) -> SourceError:

@@ -28,6 +28,7 @@ from spark_scoring.job_problems import problems_of, refuse
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
+from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,7 +168,7 @@ class SourceSettings(_Place):
     """Of a path that is not a Delta table: as ``spark.read.format`` takes it, such as parquet, csv, json, orc, jdbc."""
     ddl: str | None = Field(default=None, alias="schema")
     """With a format: columns and types as in SQL, such as ``id BIGINT, price DOUBLE``."""
-    options: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = {}
+    options: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default={}, repr=False)
     """With a format: what ``spark.read.options`` takes, such as ``{header: true}``. Their values are never shown."""
 
     def _names_place(self) -> bool:
@@ -413,6 +414,11 @@ class ScoringJob(Job):
     """MLflow's registry; default: MLflow's own setting."""
     warehouse: str | None = None
     """Folder of a local session's tables; of no effect where a session exists."""
+
+    def __repr__(self) -> str:
+        return redact(f"<ScoringJob {self.model} on {self.source.text}, to {self.output.text}>")
+
+    __str__ = __repr__
 
     @field_validator("expect_digest")
     @classmethod

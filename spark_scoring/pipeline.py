@@ -15,12 +15,14 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructType
 
 from spark_scoring.arguments import check_frame, check_order, choices_of, job_of
-from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.ledger import read_commits
+from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.delta.tables import is_delta
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import StageName, check_kept, score_frame
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType
 
-    from spark_scoring.job import ScoringJob
+    from spark_scoring.job import Place, ScoringJob
     from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.types import Levels
     from spark_scoring.parameters import Value
@@ -249,25 +251,40 @@ def propose_job(
     """
     given = {name: value for name, value in settings.items() if value is not None}
     uris = {name: given.get(name) for name in ("tracking_uri", "registry_uri")}
-    spark = get_session(given.get("warehouse"))
+    launch_early(given.get("warehouse"))
     problems = Gathering()
     source = spec = None
     with problems.attempt():
-        source = pin_source(spark, **place_of(table))
-    with problems.attempt():
         spec = read_spec(resolve_model(model, **uris))
+    spark = get_session(given.get("warehouse"))
+    with problems.attempt():
+        source = pin_source(spark, **place_of(table))
     if source is None or spec is None:
         raise RequestError(problems.problems)
     columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
     proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
     places = {
         "source": place_of(table),
-        "output": place_of(output) if output else with_suffix("_scored", **place_of(table)),
+        "output": place_of(output) if output else _free_output(spark, spec, place_of(table)),
     }
     if file is None:
-        last = (spec.name or place_of(table)["table"] or "job").rpartition(".")[2]
-        file = Path(re.sub(r"[^\w-]+", "_", last) + ".yml")
+        file = Path(_word(spec.name or place_of(table)["table"] or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), proposal.told()
+
+
+def _free_output(spark: SparkSession, spec: ModelSpec, source: Place) -> dict[str, str | None]:
+    """``<source>_scored``; where another model has written to it, ``<source>_<model>_scored``. Reads Delta's log."""
+    output = with_suffix("_scored", **source)
+    ref = resolve(spark, **output)
+    others = is_delta(spark, ref) and any(
+        commit.facts is not None and commit.facts.model_name != spec.name for commit in read_commits(spark, ref, None)
+    )
+    return with_suffix(f"_{_word(spec.name)}_scored", **source) if others and spec.name else output
+
+
+def _word(name: str) -> str:
+    """The last part of a name, as it can be a file's name or part of a table's."""
+    return re.sub(r"[^\w-]+", "_", name.rpartition(".")[2])
 
 
 def plan_job(

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +21,18 @@ from spark_scoring.errors import SessionError
 from spark_scoring.spark_versions import delta_package
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import SparkSession
 
 _Settings = dict[str, bool | float | int | str | None]
 TRACEBACK = "SPARK_SCORING_TRACEBACK"
 """An environment variable: set, errors are shown with those behind them, whose texts may hold values of rows."""
-_LAUNCHER = "spark_scoring-jvm"
-"""The name of the thread in which a JVM comes up."""
+_STDERR = 2
+_was_launched = threading.Event()
+"""Whether a JVM was launched in the background, whatever became of it."""
+_is_up = threading.Event()
+"""Whether the local session is there: what its JVM prints before is a hundred lines of Ivy's and Spark's."""
 _LOCAL_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -61,14 +66,16 @@ def get_session(warehouse: str | Path | None = None) -> SparkSession:
     return _local_session(_folder(warehouse))
 
 
-def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -> None:
+def launch_early(warehouse: str | Path | None = None, log: Path | None = None, *, shows_all: bool = False) -> None:
     """Start the JVM of a new local session in the background: a model can be loaded while it comes up.
 
     Does nothing where ``starts_jvm`` says no. What goes wrong comes again from ``get_session``, which waits for it.
 
     Args:
         warehouse: as of ``get_session``, which must be called with the same one.
-        log: file for whatever the JVM prints, its own words and those of its workers; default: standard error.
+        log: file for whatever the JVM prints, its own words and those of its workers; default: standard error, once
+            the session is there, and before that only which files are downloaded.
+        shows_all: whether standard error gets the rest of it, too: a hundred lines.
 
     """
     if not starts_jvm():
@@ -83,12 +90,34 @@ def launch_early(warehouse: str | Path | None = None, log: Path | None = None) -
         with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
             begun.set()
             if SparkContext._gateway is None:  # noqa: SLF001
-                with nullcontext() if log is None else log.open("ab") as out:
+                with _forwarded(shows_all=shows_all) if log is None else log.open("ab") as out:
                     gateway = launch_gateway(conf, {"stdout": out, "stderr": out})  # type: ignore[no-untyped-call]
                 SparkContext._ensure_initialized(gateway=gateway)  # noqa: SLF001
 
-    threading.Thread(target=launch, name=_LAUNCHER, daemon=True).start()
+    _was_launched.set()
+    threading.Thread(target=launch, name="spark_scoring-jvm", daemon=True).start()
     begun.wait()  # the lock is held: whoever wants a session now waits for this JVM
+
+
+@contextmanager
+def _forwarded(*, shows_all: bool) -> Iterator[int | None]:
+    """A pipe to standard error that is shut until the session is there; None where all is to be shown."""
+    if shows_all or os.environ.get(TRACEBACK):
+        yield None
+        return
+    reading, writing = os.pipe()
+    threading.Thread(target=_forward, args=(reading,), name="spark_scoring-stderr", daemon=True).start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)  # the JVM has its own
+
+
+def _forward(reading: int) -> None:
+    with os.fdopen(reading, "rb") as printed:
+        for line in printed:
+            if _is_up.is_set() or line.startswith(b"downloading "):
+                os.write(_STDERR, line)
 
 
 def starts_jvm() -> bool:
@@ -101,8 +130,7 @@ def starts_jvm() -> bool:
         return False
     from pyspark import SparkContext
 
-    is_launching = any(thread.name == _LAUNCHER for thread in threading.enumerate())
-    return SparkContext._gateway is None and not is_launching  # noqa: SLF001
+    return SparkContext._gateway is None and not _was_launched.is_set()  # noqa: SLF001
 
 
 def require_spark() -> None:
@@ -129,6 +157,7 @@ def _local_session(warehouse: Path) -> SparkSession:
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
+    launch_early(warehouse)  # where that fails, it is tried again below, and Java's own words are shown
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, _settings(warehouse))
@@ -137,6 +166,7 @@ def _local_session(warehouse: Path) -> SparkSession:
         spark = builder.appName("spark_scoring").getOrCreate()
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
         raise SessionError.no_java() from error
+    _is_up.set()
     _keep_jars_from_workers(spark)
     if not os.environ.get(TRACEBACK):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error

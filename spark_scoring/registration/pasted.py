@@ -68,6 +68,7 @@ EXAMPLES = (
     "Input X contains NaN",
     "The feature names should match those that were passed during fit",
     "Registered model alias champion not found",
+    "The saved sklearn model references untrusted types",
 )
 
 
@@ -156,6 +157,12 @@ def _no_alias(found: re.Match[str], _: str) -> Finding:
     return Finding("not-registrable", f"alias {found['alias']}", "the registered model has no such alias", fix)
 
 
+def _untrusted(_: re.Match[str], __: str) -> Finding:
+    cause = "MLflow saves scikit-learn models as skops, which takes only types that it knows, or that are named to it"
+    fix = "register_model(model, X, name='...') names the model's own types; in plain MLflow: skops_trusted_types=[...]"
+    return Finding("not-registrable", "log_model", cause, fix)
+
+
 _KNOWN: tuple[tuple[str, Callable[[re.Match[str], str], Finding]], ...] = (
     (r"signature that includes only inputs", _only_inputs),
     (r"did not contain any signature metadata", _no_signature),
@@ -170,5 +177,6 @@ _KNOWN: tuple[tuple[str, Callable[[re.Match[str], str], Finding]], ...] = (
     (r"Input \w+ contains NaN", _not_a_number),
     (r"feature names should match those that were passed during fit", _feature_names),
     (r"Registered model alias (?P<alias>[\w-]+) not found", _no_alias),
+    (r"references untrusted types|UntrustedTypesFound", _untrusted),
 )
 """Patterns over the text on one line, the most telling first."""
