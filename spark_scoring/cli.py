@@ -15,12 +15,13 @@ import tempfile
 import threading
 import time
 import traceback
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from spark_scoring import __version__
 from spark_scoring.errors import Problem, RequestError, ScoringError, near_fix
@@ -105,13 +106,13 @@ def init(
 
     require_spark()
     _keep_results_apart()
-    wanted = _spark_settings(spark)
-    _launch(warehouse, wanted, verbose=verbose)
-    from spark_scoring.proposal import propose_job
-
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
     settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
-    file, text, told = propose_job(model, table, output, file, ask, settings, of_spark=wanted)
+    of_spark = _spark_settings(spark)
+    with _spark_coming_up("looking at the model and the table", warehouse, of_spark, verbose=verbose, asks=bool(ask)):
+        from spark_scoring.proposal import propose_job
+
+        file, text, told = propose_job(model, table, output, file, ask, settings, of_spark=of_spark)
     if file.exists() and not force:
         raise JobError.file_exists(str(file))
     _write(file, text, "--file")
@@ -330,6 +331,9 @@ def doctor(
     """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
+    if model is not None and " " in model and not Path(model).exists():
+        fix = 'spark-scoring doctor --error "..." says what an error text means'
+        raise RequestError([Problem("doctor", "what is given is a text, and not a model's URI or folder", fix)])
     if error is not None:
         from spark_scoring.registration.findings import Diagnosis
         from spark_scoring.registration.pasted import recognise
@@ -377,8 +381,11 @@ def register(
 
     training = TrainingJob.from_yaml(job, set_ or (), _values(param))
     training = _with_spark(training, spark)
-    _launch(training.warehouse, training.spark, verbose=verbose)
-    _show_registered(run_training(training, get_session(training.warehouse, training.spark)), json_=json_)
+    with _spark_coming_up(
+        "training, logging and checking the model", training.warehouse, training.spark, verbose=verbose
+    ):
+        registered = run_training(training, get_session(training.warehouse, training.spark))
+    _show_registered(registered, json_=json_)
 
 
 @app.command(
@@ -417,23 +424,26 @@ def repair(  # noqa: PLR0913  options
     require_spark()
     _keep_results_apart()
     settings = _spark_settings(spark)
-    _launch(warehouse, settings, verbose=verbose)
-    from spark_scoring.delta.source import pin_source
-    from spark_scoring.job import place_of
-    from spark_scoring.registration.repair import repair_model
-
-    source = pin_source(_session(warehouse, settings), **place_of(example), where=where)
-    registered = repair_model(
-        model,
-        source.frame,
-        task=task,
-        name=name,
-        types=dict(_pair("--type", text) for text in type_ or ()),
-        columns=dict(_pair("--column", text) for text in column or ()),
-        alias=alias or (),
-        tracking_uri=tracking_uri,
-        registry_uri=registry_uri,
+    types, columns = (
+        dict(_pair(o, text) for text in given or ()) for o, given in (("--type", type_), ("--column", column))
     )
+    with _spark_coming_up("registering the model again", warehouse, settings, verbose=verbose):
+        from spark_scoring.delta.source import pin_source
+        from spark_scoring.job import place_of
+        from spark_scoring.registration.repair import repair_model
+
+        source = pin_source(_session(warehouse, settings), **place_of(example), where=where)
+        registered = repair_model(
+            model,
+            source.frame,
+            task=task,
+            name=name,
+            types=types,
+            columns=columns,
+            alias=alias or (),
+            tracking_uri=tracking_uri,
+            registry_uri=registry_uri,
+        )
     _show_registered(registered, json_=json_)
 
 
@@ -479,10 +489,10 @@ def history(
 
     require_spark()
     settings = _spark_settings(spark)
-    _launch(warehouse, settings, verbose=verbose)
-    from spark_scoring.run.history import history_view, record_dict, run_history
+    with _spark_coming_up("reading the table's log", warehouse, settings, verbose=verbose):
+        from spark_scoring.run.history import history_view, record_dict, run_history
 
-    records = run_history(table, _session(warehouse, settings), limit=limit)
+        records = run_history(table, _session(warehouse, settings), limit=limit)
     if json_:
         _echo(json.dumps([record_dict(record) for record in records], indent=2))
     else:
@@ -496,7 +506,9 @@ def history(
 )
 def rollback(
     table: _Table,
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run; its first eight characters will do.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN_ID", help="The run, or its first eight characters: see history.")
+    ],
     *,
     warehouse: _Warehouse = None,
     spark: _Spark = None,
@@ -510,10 +522,10 @@ def rollback(
 
     require_spark()
     settings = _spark_settings(spark)
-    _launch(warehouse, settings, verbose=verbose)
-    from spark_scoring.run.history import roll_back
+    with _spark_coming_up("rolling back", warehouse, settings, verbose=verbose):
+        from spark_scoring.run.history import roll_back
 
-    done = roll_back(table, run_id, _session(warehouse, settings))
+        done = roll_back(table, run_id, _session(warehouse, settings))
     if json_:
         _echo(json.dumps([asdict(step) for step in done], indent=2))
         return
@@ -578,10 +590,10 @@ def _planned(
     job = _with_spark(ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params)), spark)
     require_spark()
     begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
-    _launch(job.warehouse, job.spark, verbose=verbose, quiet=quiet)
-    from spark_scoring.run.planning import plan_job
+    waited_for = "planning: the model, Spark, the tables"
+    with _spark_coming_up(waited_for, job.warehouse, job.spark, verbose=verbose, quiet=quiet):
+        from spark_scoring.run.planning import plan_job
 
-    with console.status("planning: the model, Spark, the tables") if console.is_terminal else nullcontext():
         planned = plan_job(job)
     if not quiet:
         seconds, version = time.perf_counter() - begin, planned.source.frame.sparkSession.version
@@ -610,19 +622,6 @@ def _spark_settings(texts: Sequence[str] | None) -> dict[str, str]:
     return settings
 
 
-def _launch(warehouse: str | None, settings: Mapping[str, str], *, verbose: bool = False, quiet: bool = False) -> None:
-    """Start Spark's Java process, where none is, beside what the command does; what it prints goes into a file."""
-    from spark_scoring.session import launch_early, starts_jvm
-
-    if verbose or not starts_jvm():
-        return
-    log = _log_file()
-    launch_early(warehouse, log, settings)
-    if not quiet:
-        console = SafeConsole(stderr=True, soft_wrap=True)
-        console.print(f"what Spark prints is in {log}", style="dim", highlight=False)
-
-
 def _session(warehouse: str | None, settings: Mapping[str, str]) -> SparkSession:
     """The session, and a line on each setting that it does not have."""
     from spark_scoring.session import get_session, unheeded
@@ -633,11 +632,52 @@ def _session(warehouse: str | None, settings: Mapping[str, str]) -> SparkSession
     return spark
 
 
+@contextmanager
+def _spark_coming_up(
+    what: str,
+    warehouse: str | None,
+    settings: Mapping[str, str],
+    *,
+    verbose: bool = False,
+    quiet: bool = False,
+    asks: bool = False,
+) -> Iterator[None]:
+    """Start Spark's Java process, where none is, beside what the command does; say on a terminal what is waited for.
+
+    What Spark prints goes into a file, unless all is to be shown.
+    """
+    from spark_scoring.session import launch_early, starts_jvm
+
+    console = SafeConsole(stderr=True, soft_wrap=True)
+    if starts_jvm():
+        log = None if verbose else _log_file()
+        launch_early(warehouse, log, settings, shows_all=verbose)
+        if log is not None and not quiet:
+            console.print(f"what Spark prints is in {log}", style="dim", highlight=False)
+    if quiet or not console.is_terminal:
+        waiting: AbstractContextManager[object] = nullcontext()
+    elif verbose or asks:  # other lines, or questions, come meanwhile
+        console.print(what)
+        waiting = nullcontext()
+    else:
+        waiting = console.status(what)
+    with waiting:
+        yield
+
+
 def _log_file() -> Path:
     """A new file that nobody else can read: what Spark prints may hold values of rows."""
     number, path = tempfile.mkstemp(prefix="spark-scoring-", suffix=".log")
     os.close(number)
     return Path(path)
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """A guess of the time left. Spark tells of its stages one by one: at the end of each, there is none."""
+
+    def render(self, task: Task) -> Text:
+        left = super().render(task)
+        return Text.assemble("left ", left) if task.time_remaining else Text("")
 
 
 @contextmanager
@@ -647,11 +687,10 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _LineProgress(console)
         return
-    tasks = TextColumn("{task.completed}/{task.total} tasks")
-    times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
-    with Progress(TextColumn("scoring"), BarColumn(), tasks, *times, console=console) as bar:
-        task = bar.add_task("scoring", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = (TextColumn("scoring"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), _TimeLeft())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total, description=f"{done}/{total} tasks")
 
 
 class _LineProgress:

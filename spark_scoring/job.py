@@ -29,6 +29,7 @@ from spark_scoring.model.categories import given_levels
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
+from spark_scoring.redact import redact
 from spark_scoring.spark_settings import SettingError, spark_settings
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class SourceSettings(_Place):
     """Of a path that is not a Delta table: as ``spark.read.format`` takes it, such as parquet, csv, json, orc, jdbc."""
     ddl: str | None = Field(default=None, alias="schema")
     """With a format: columns and types as in SQL, such as ``id BIGINT, price DOUBLE``."""
-    options: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = {}
+    options: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default={}, repr=False)
     """With a format: what ``spark.read.options`` takes, such as ``{header: true}``. Their values are never shown."""
 
     def _names_place(self) -> bool:
@@ -437,6 +438,11 @@ class ScoringJob(Job):
     spark: SparkSettings = Field(default={})
     """Settings of a session that the job starts; ``{driver.memory: 8g}`` is ``{spark.driver.memory: 8g}``. Where a
     session exists, those that could change a result must be as in it, and the others are told to have no effect."""
+
+    def __repr__(self) -> str:
+        return redact(f"<ScoringJob {self.model} on {self.source.text}, to {self.output.text}>")
+
+    __str__ = __repr__
 
     @field_validator("expect_digest")
     @classmethod

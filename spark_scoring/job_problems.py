@@ -154,7 +154,7 @@ def _cause_and_fix(detail: ErrorDetails, place: _Place) -> tuple[str, str]:
         case kind if kind == _OURS:
             return limits["cause"], limits["fix"]
         case "extra_forbidden":
-            return "there is no such field", near_fix(place.last, place.known, what="fields") or "leave it out"
+            return "there is no such field", _field_fix(place)
         case "missing":
             return "this field is missing", f"add {place.last} to {place.around}"
         case "greater_than_equal":
@@ -167,6 +167,13 @@ def _cause_and_fix(detail: ErrorDetails, place: _Place) -> tuple[str, str]:
             return "a name here is not text", 'write it in quotes: "1"'
         case _:
             return _wrong_value(detail["input"], place.type, place.takes)
+
+
+def _field_fix(place: _Place) -> str:
+    """A field of this name that is elsewhere in the job, else one of a like name here."""
+    if place.elsewhere:
+        return f"did you mean {' or '.join(place.elsewhere)}?"
+    return near_fix(place.last, place.known, what="fields") or "leave it out"
 
 
 def _wrong_value(value: object, type_: Any, takes: str) -> tuple[str, str]:
@@ -217,6 +224,7 @@ class _Place:
     """
 
     def __init__(self, job: type[BaseModel], location: Sequence[int | str]) -> None:
+        self._job = job
         self.path: tuple[str, ...] = ()
         """The fields and keys that lead there, with the places in lists."""
         self.type: Any = job
@@ -267,6 +275,16 @@ class _Place:
     def known(self) -> list[str]:
         """The names of all fields beside it."""
         return _names(self._home) if _is_model(self._home) else []
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """Where in the job there is a field of the last name: in the job itself, or one level down."""
+        parts = {name: _members(field.annotation) for name, field in self._job.model_fields.items()}
+        inner = [f"{name}.{self.last}" for name, types in parts.items() for type_ in types if self._is_in(type_)]
+        return ([self.last] if self._is_in(self._job) else []) + inner
+
+    def _is_in(self, type_: Any) -> bool:
+        return _is_model(type_) and self.last in _names(type_)
 
 
 def _members(type_: Any) -> list[Any]:

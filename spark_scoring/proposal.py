@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
 
-from spark_scoring.delta.names import with_suffix
+from spark_scoring.delta.ledger import read_commits
+from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.source import pin_source
+from spark_scoring.delta.tables import is_delta
 from spark_scoring.errors import Gathering, PlanError, RequestError
 from spark_scoring.features.planning import plan_features
 from spark_scoring.job import ScoringJob, place_of
@@ -28,6 +30,9 @@ from spark_scoring.sql import quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pyspark.sql import SparkSession
+
+    from spark_scoring.job import Place
     from spark_scoring.model.spec import Feature, ModelSpec
 
     Ask = Callable[[str, str], str]
@@ -259,9 +264,23 @@ def propose_job(
     proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
     places = {
         "source": place_of(table),
-        "output": place_of(output) if output else with_suffix("_scored", **place_of(table)),
+        "output": place_of(output) if output else _free_output(spark, spec, place_of(table)),
     }
     if file is None:
-        last = (spec.name or place_of(table)["table"] or "job").rpartition(".")[2]
-        file = Path(re.sub(r"[^\w-]+", "_", last) + ".yml")
+        file = Path(_word(spec.name or place_of(table)["table"] or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
+
+
+def _free_output(spark: SparkSession, spec: ModelSpec, source: Place) -> dict[str, str | None]:
+    """``<source>_scored``; where another model has written to it, ``<source>_<model>_scored``. Reads Delta's log."""
+    output = with_suffix("_scored", **source)
+    ref = resolve(spark, **output)
+    others = is_delta(spark, ref) and any(
+        commit.facts is not None and commit.facts.model_name != spec.name for commit in read_commits(spark, ref, None)
+    )
+    return with_suffix(f"_{_word(spec.name)}_scored", **source) if others and spec.name else output
+
+
+def _word(name: str) -> str:
+    """The last part of a name, as it can be a file's name or part of a table's."""
+    return re.sub(r"[^\w-]+", "_", name.rpartition(".")[2])

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,15 +24,18 @@ from spark_scoring.spark_settings import SettingError, at_launch, decides, not_h
 from spark_scoring.spark_versions import delta_package
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pyspark.sql import SparkSession
 
 _Settings = dict[str, bool | float | int | str | None]
 TRACEBACK = "SPARK_SCORING_TRACEBACK"
 """An environment variable: set, errors are shown with those behind them, whose texts may hold values of rows."""
-_LAUNCHER = "spark_scoring-jvm"
-"""The name of the thread in which a JVM comes up."""
+_STDERR = 2
+_was_launched = threading.Event()
+"""Whether a JVM was launched in the background, whatever became of it."""
+_is_up = threading.Event()
+"""Whether the local session is there: what its JVM prints before is a hundred lines of Ivy's and Spark's."""
 _LOCAL_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -78,6 +81,8 @@ def launch_early(
     warehouse: str | Path | None = None,
     log: Path | None = None,
     settings: Mapping[str, str | float | bool] | None = None,
+    *,
+    shows_all: bool = False,
 ) -> None:
     """Start the JVM of a new local session in the background: a model can be loaded while it comes up.
 
@@ -85,7 +90,9 @@ def launch_early(
 
     Args:
         warehouse, settings: as of ``get_session``, which must be called with the same ones.
-        log: file for whatever the JVM prints, its own words and those of its workers; default: standard error.
+        log: file for whatever the JVM prints, its own words and those of its workers; default: standard error, once
+            the session is there, and before that only which files are downloaded.
+        shows_all: whether standard error gets the rest of it, too: a hundred lines.
 
     Raises:
         SessionError: a setting cannot be.
@@ -104,12 +111,34 @@ def launch_early(
         with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
             begun.set()
             if SparkContext._gateway is None:  # noqa: SLF001
-                with nullcontext() if log is None else log.open("ab") as out:
+                with _forwarded(shows_all=shows_all) if log is None else log.open("ab") as out:
                     gateway = launch_gateway(conf, {"stdout": out, "stderr": out})  # type: ignore[no-untyped-call]
                 SparkContext._ensure_initialized(gateway=gateway)  # noqa: SLF001
 
-    threading.Thread(target=launch, name=_LAUNCHER, daemon=True).start()
+    _was_launched.set()
+    threading.Thread(target=launch, name="spark_scoring-jvm", daemon=True).start()
     begun.wait()  # the lock is held: whoever wants a session now waits for this JVM
+
+
+@contextmanager
+def _forwarded(*, shows_all: bool) -> Iterator[int | None]:
+    """A pipe to standard error that is shut until the session is there; None where all is to be shown."""
+    if shows_all or os.environ.get(TRACEBACK):
+        yield None
+        return
+    reading, writing = os.pipe()
+    threading.Thread(target=_forward, args=(reading,), name="spark_scoring-stderr", daemon=True).start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)  # the JVM has its own
+
+
+def _forward(reading: int) -> None:
+    with os.fdopen(reading, "rb") as printed:
+        for line in printed:
+            if _is_up.is_set() or line.startswith(b"downloading "):
+                os.write(_STDERR, line)
 
 
 def starts_jvm() -> bool:
@@ -122,8 +151,7 @@ def starts_jvm() -> bool:
         return False
     from pyspark import SparkContext
 
-    is_launching = any(thread.name == _LAUNCHER for thread in threading.enumerate())
-    return SparkContext._gateway is None and not is_launching  # noqa: SLF001
+    return SparkContext._gateway is None and not _was_launched.is_set()  # noqa: SLF001
 
 
 def unheeded(spark: SparkSession, settings: Mapping[str, str | float | bool]) -> list[str]:
@@ -197,6 +225,9 @@ def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
     from pyspark.errors import PySparkException, PySparkRuntimeError
     from pyspark.sql import SparkSession
 
+    launch_early(
+        warehouse, settings=wanted
+    )  # where that fails, it is tried again below, and Java's own words are shown
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, _settings(warehouse))
@@ -210,6 +241,7 @@ def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
         if wanted:
             raise SessionError.settings_fail(sorted(wanted)) from error
         raise
+    _is_up.set()
     _keep_jars_from_workers(spark)
     if not os.environ.get(TRACEBACK):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error

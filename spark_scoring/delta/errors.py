@@ -106,6 +106,11 @@ class SourceError(RequestError):
         return cls([Problem(f"source {text}", "no such table", fix)])
 
     @classmethod
+    def file_as_name(cls, text: str, kind: str) -> SourceError:
+        fix = f"a job reads files by their path: source: {{path: ./{text}, format: {kind}}}"
+        return cls([Problem(f"source {text}", "no such table; there is a file of this name", fix)])
+
+    @classmethod
     def no_path(cls, text: str) -> SourceError:
         return cls([Problem(f"source {text}", "there is nothing at this path", "check the path")])
 

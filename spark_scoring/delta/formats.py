@@ -188,8 +188,13 @@ def format_at(spark: SparkSession, path: str) -> str | None:
         if condition_of(error) == "PATH_NOT_FOUND":
             return None
         raise SourceError.no_storage(redact(path), first_line(error)) from error
-    suffixes = Counter(_suffix(name) for name in found)
-    return _OF_FILES.get(suffixes.most_common(1)[0][0], "") if suffixes else ""
+    kinds = Counter(format_of(name) for name in found)
+    return kinds.most_common(1)[0][0] if kinds else ""
+
+
+def format_of(file: str) -> str:
+    """The format of a file by its name; an empty text where that is not known."""
+    return _OF_FILES.get(_suffix(file), "")
 
 
 def _states(spark: SparkSession, place: str, options: Options) -> list[tuple[str, int, int]]:

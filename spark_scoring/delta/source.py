@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import SourceError
-from spark_scoring.delta.formats import Reading, check_reads_all, format_at, list_files, read_format
+from spark_scoring.delta.formats import Reading, check_reads_all, format_at, format_of, list_files, read_format
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
 from spark_scoring.delta.restricted import check_reading, check_sql
@@ -180,6 +181,8 @@ def _other_format(spark: SparkSession, kind: str, path: str | None, ddl: str | N
 def _not_there(spark: SparkSession, ref: TableRef) -> SourceError:
     """What a name or a path does not lead to."""
     if ref.path is None:
+        if Path(ref.text).is_file() and (kind := format_of(ref.text)):
+            return SourceError.file_as_name(ref.text, kind)
         return SourceError.missing(ref.text, tables_near(spark, ref))
     found = format_at(spark, ref.path)
     return SourceError.no_path(ref.text) if found is None else SourceError.needs_format(ref.text, found)

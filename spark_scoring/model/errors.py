@@ -87,6 +87,11 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod
+    def plain_name(cls, name: str) -> ModelError:
+        fix = f"a registered model is models:/{name}/1 or models:/{name}@<alias>; a folder needs an MLmodel file"
+        return cls([Problem(f"model {name!r}", "it is neither a model's URI nor a folder", fix)])
+
+    @classmethod
     def not_fetched(cls, uri: str, cause: str) -> ModelError:
         fix = (
             "check the path and the credentials of its storage; mlflow-artifacts: needs a tracking URI of http(s), and "

@@ -446,6 +446,8 @@ def _wanted_folder(uri: str) -> _Wanted:
     if named is None:
         raise ModelError.bad_uri(uri, near_uri(uri))
     folder = named.absolute()
+    if not folder.exists() and re.fullmatch(r"[\w.-]+", uri):
+        raise ModelError.plain_name(uri)
     if not (folder / "MLmodel").is_file():
         cause = f"{folder} holds no MLmodel file" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelError.no_artifact(uri, cause)

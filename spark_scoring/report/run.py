@@ -128,7 +128,7 @@ class RunReport(Shown):
 
     def _add_reasons(self, table: Table) -> None:
         for reason in self.reasons[:_SHOWN_REASONS]:
-            table.add_row("bad", Text(f"{reason.rows:,} rows: {reason.text}", style="yellow"))
+            table.add_row("bad", Text(f"{reason.rows:,} row{'s' * (reason.rows != 1)}: {reason.text}", style="yellow"))
         if (rest := len(self.reasons) - _SHOWN_REASONS) > 0:
             table.add_row("", f"and {rest} more reasons")
         if sum(reason.rows for reason in self.reasons) > self.bad_rows:

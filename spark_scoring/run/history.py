@@ -117,7 +117,9 @@ def _table(spark: SparkSession, table: str) -> TableRef:
 
 def history_view(records: Sequence[RunRecord]) -> Table:
     """Runs as a rich renderable, one a line."""
-    table = Table("when (UTC)", "run", "version", "job", "model", "mode", "rows", "seconds", "by", box=None)
+    table = Table(box=None)
+    for head in ("when (UTC)", "run", "version", "job", "model", "mode", "rows", "seconds", "by"):
+        table.add_column(head, no_wrap=head == "run", overflow="fold")  # rollback takes eight characters of a run
     for record in records:
         model = record.model if record.model_version is None else f"{record.model} {record.model_version}"
         rows = f"{record.rows_written:,} of {record.rows_in:,}"
@@ -125,7 +127,7 @@ def history_view(records: Sequence[RunRecord]) -> Table:
             rows += f", {record.quarantined:,} quarantined"
         mode = f"{record.mode}, rolled back" if record.rolled_back else record.mode
         seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
-        cells = (record.committed[:19], record.run_id[:12], record.version, record.job, model, mode, rows, seconds)
+        cells = (record.committed[:19], record.run_id[:8], record.version, record.job, model, mode, rows, seconds)
         table.add_row(*[Text("" if cell is None else str(cell)) for cell in (*cells, record.user)])
     return table
 

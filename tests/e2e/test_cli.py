@@ -213,6 +213,28 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     assert "delta-spark" not in done.stderr
 
 
+QUIET = """
+import sys
+import spark_scoring as ss
+
+spark = ss.get_session(sys.argv[1])
+
+def told(row):
+    print("from a worker", file=sys.stderr)
+    return row
+
+print(spark.range(1).rdd.map(told).count())
+"""
+
+
+def test_a_new_session_prints_what_workers_say_and_nothing_of_its_start(tmp_path: Path) -> None:
+    done = run_apart(QUIET, tmp_path / "warehouse", folder=tmp_path)
+    assert done.stdout == "1\n"
+    assert "from a worker\n" in done.stderr
+    for noise in ("loading settings", "delta-spark", "log4j", "Setting Spark log level"):
+        assert noise not in done.stderr
+
+
 BESIDE = """
 import sys
 from pathlib import Path
@@ -260,6 +282,19 @@ def test_init_writes_a_job_that_can_be_planned(
     assert "where count > (-5)" in capsys.readouterr().out
     found = ScoringJob.from_yaml(file)
     assert (found.output.keep, found.columns) == (("renamed_id",), {"price": "PRICE_", "ratio": "ratios"})
+
+
+def test_init_gives_a_second_model_an_output_of_its_own(job_file: Path, registry: str, tmp_path: Path) -> None:
+    assert run("score", job_file, "--set", "output.table=main.cli.orders_scored", "-q") == 0
+    job, file = ScoringJob.from_yaml(job_file), tmp_path / "new.yml"
+    frame, label = training_frame(ROWS)
+    second = register(
+        LGBMClassifier(n_estimators=1, verbose=-1).fit(frame, label), frame, "main.cli.second", mlflow.lightgbm
+    )
+    options = ("--yes", "--force", "--file", file, "--tracking-uri", registry, "--warehouse", job.warehouse)
+    for model, output in ((job.model, "main.cli.orders_scored"), (second, "main.cli.orders_second_scored")):
+        assert run("init", model, "main.cli.orders", *options) == 0
+        assert ScoringJob.from_yaml(file).output.table == output
 
 
 def test_python_takes_the_short_forms(job_file: Path, spark: SparkSession, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -350,3 +351,17 @@ def test_the_file_of_a_job_comes_back_as_it_was(place: Place, tmp_path: Path) ->
     (tmp_path / "job.yml").write_text(written.to_yaml())
     assert "schema: x INT" in written.to_yaml()
     assert type(written).from_yaml(tmp_path / "job.yml") == written
+
+
+def test_a_file_given_as_a_name_is_told_how_files_are_read(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("id,x,n,note\n1,1.0,1,a\n")
+    with pytest.raises(RequestError) as raised:
+        plan_job(job(place, table="rows.csv"))
+    assert "there is a file of this name" in str(raised.value)
+    found = re.search(r"source: \{path: (\S+), format: (\w+)\}", str(raised.value))
+    assert found is not None
+    given = {"path": str(tmp_path / found[1]), "format": found[2], "options": {"header": True}}
+    assert plan_job(job(place, **given)).source.frame.columns == ["id", "x", "n", "note"]

@@ -35,6 +35,29 @@ def test_a_job_survives_yaml(tmp_path: Path) -> None:
     assert ScoringJob.from_yaml(tmp_path / "job.yml") == job
 
 
+def test_a_notebook_shows_a_job_in_a_line_and_no_secret() -> None:
+    options = {"url": "jdbc:x", "password": "hunter2"}
+    job = ScoringJob.from_dict(
+        {"model": "models:/a/1", "source": {"format": "jdbc", "options": options}, "output": "o"}
+    )
+    assert repr(job) == str(job) == "<ScoringJob models:/a/1 on jdbc, to o>"
+    assert "hunter2" not in f"{job.source!r} {job.source}"
+
+
+@pytest.mark.parametrize(
+    ("extra", "thing", "fix"),
+    [
+        ({"keep": "id"}, "keep", "did you mean output.keep?"),
+        ({"table": "a.b"}, "table", "did you mean source.table or output.table?"),
+        ({"source": {"table": "a.b", "bad_rows": "fail"}}, "source.bad_rows", "did you mean bad_rows?"),
+        ({"schema": "id INT"}, "schema", "did you mean source.schema?"),
+        ({"modell": "m"}, "modell", "did you mean model?"),
+    ],
+)
+def test_a_field_in_the_wrong_place_is_told_where_it_goes(extra: dict[str, Any], thing: str, fix: str) -> None:
+    assert problems({**GOOD, **extra})[thing] == f"there is no such field | {fix}"
+
+
 def test_a_policy_reaches_the_planner() -> None:
     policy = ScoringJob.from_dict(GOOD).scoring_policy()
     assert policy.for_feature("distance") == FeaturePolicy(preset="lenient")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_scoring.cli import main
+from spark_scoring.cli import main, progress_bar
 
 ROOT = Path(__file__).parents[2]
 GOOD = "model: models:/a/1\nsource: {table: a.b, where: x > 1}\noutput: {path: /out}\n"
@@ -57,3 +57,30 @@ def test_the_scripts_are_where_it_is_said(name: str, capsys: pytest.CaptureFixtu
     script = Path(capsys.readouterr().out.strip())
     assert f'insert(1, "{name}")' in script.read_text(encoding="utf-8")
     assert run("job-script", "run") == 2
+
+
+def test_a_text_for_the_doctor_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "Input X contains NaN") == 2
+    assert 'fix: spark-scoring doctor --error "..."' in capsys.readouterr().err
+    assert run("doctor", "--error", "MlflowException: The saved sklearn model references untrusted types. If") == 0
+    assert "skops_trusted_types" in capsys.readouterr().out
+
+
+def test_a_name_alone_is_told_how_a_registered_model_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "main.ml.delay") == 2
+    shown = capsys.readouterr().err
+    assert "it is neither a model's URI nor a folder\n   fix: a registered model is models:/main.ml.delay/1" in shown
+
+
+def test_progress_names_no_number_that_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress_bar() as on_progress:
+        pass
+    assert "None" not in capsys.readouterr().err
+    with progress_bar() as on_progress:
+        on_progress(1, 1)
+    shown = capsys.readouterr().err
+    assert "1/1 tasks" in shown
+    assert "left" not in shown
