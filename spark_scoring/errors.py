@@ -689,7 +689,8 @@ class SourceError(RequestError):
 
     @classmethod
     def file_as_name(cls, text: str, kind: str) -> SourceError:
-        fix = f"a job reads files by their path: source: {{path: ./{text}, format: {kind}}}"
+        names = ", options: {header: true}" if kind == "csv" else ""
+        fix = f"a job reads files by their path: source: {{path: ./{text}, format: {kind}{names}}}"
         return cls([Problem(f"source {text}", "no such table; there is a file of this name", fix)])
 
     @classmethod
