@@ -771,13 +771,12 @@ class SourceError(RequestError):
         return cls([Problem(f"source {text}", cause, "run again: the job is then planned on the columns that it has")])
 
     @classmethod
-    def bad_filter(cls, text: str, where: str, cause: str) -> SourceError:
-        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", "correct the expression")])
+    def bad_filter(cls, text: str, where: str, cause: str, fix: str) -> SourceError:
+        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", fix)])
 
     @classmethod
-    def bad_expression(cls, feature: str, expression: str, cause: str) -> SourceError:
-        thing = f"columns: {feature}"
-        return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "correct the expression")])
+    def bad_expression(cls, feature: str, expression: str, cause: str, fix: str) -> SourceError:
+        return cls([Problem(f"columns: {feature}", f"{expression!r} does not fit the source: {cause}", fix)])
 
 
 class StreamError(RequestError):

@@ -22,6 +22,7 @@ from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.delta.spark_errors import sql_fault
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.rehearsal import rehearsed
@@ -34,7 +35,6 @@ from spark_scoring.errors import (
     RequestError,
     SourceError,
     StreamError,
-    first_line,
 )
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.join import add_features
@@ -584,7 +584,7 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
         # in a struct beside the other columns, an aggregate or a generator fails here and not in the run
         struct = frame.select("*", F.struct(F.expr(sql).alias("v")).alias("s")).schema[-1].dataType
     except (AnalysisException, ParseException) as error:
-        raise SourceError.bad_expression(feature, sql, first_line(error)) from error
+        raise SourceError.bad_expression(feature, sql, *sql_fault(error, frame.columns)) from error
     return cast("StructType", struct)["v"].dataType
 
 
