@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
-from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from spark_scoring import __version__
@@ -680,6 +680,11 @@ class _TimeLeft(TimeRemainingColumn):
         return Text.assemble("left ", left) if task.time_remaining else Text("")
 
 
+def progress_columns() -> tuple[ProgressColumn, ...]:
+    """What the bar shows: tasks that are done, the time since the start, and a guess of the time left."""
+    return TextColumn("scoring"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), _TimeLeft()
+
+
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar of finished tasks on standard error; in a log, where there is no terminal, a line each ten percent."""
@@ -687,10 +692,19 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _LineProgress(console)
         return
-    columns = (TextColumn("scoring"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), _TimeLeft())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*progress_columns(), console=console) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total, description=f"{done}/{total} tasks")
+        end_bar(bar)
+
+
+def end_bar(bar: Progress) -> None:
+    """Fill the bar of a run that came to its end: Spark does not tell of its last tasks. Without any, it goes."""
+    (task,) = bar.tasks
+    if task.total is None:
+        bar.update(task.id, visible=False)
+    else:
+        bar.update(task.id, completed=task.total, description=f"{task.total:.0f} tasks")
 
 
 class _LineProgress:

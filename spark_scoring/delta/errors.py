@@ -107,7 +107,8 @@ class SourceError(RequestError):
 
     @classmethod
     def file_as_name(cls, text: str, kind: str) -> SourceError:
-        fix = f"a job reads files by their path: source: {{path: ./{text}, format: {kind}}}"
+        names = ", options: {header: true}" if kind == "csv" else ""
+        fix = f"a job reads files by their path: source: {{path: ./{text}, format: {kind}{names}}}"
         return cls([Problem(f"source {text}", "no such table; there is a file of this name", fix)])
 
     @classmethod
@@ -188,13 +189,12 @@ class SourceError(RequestError):
         return cls([Problem(f"source {text}", cause, "run again: the job is then planned on the columns that it has")])
 
     @classmethod
-    def bad_filter(cls, text: str, where: str, cause: str) -> SourceError:
-        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", "correct the expression")])
+    def bad_filter(cls, text: str, where: str, cause: str, fix: str) -> SourceError:
+        return cls([Problem(f"source {text}", f"where: {where!r} does not fit it: {cause}", fix)])
 
     @classmethod
-    def bad_expression(cls, feature: str, expression: str, cause: str) -> SourceError:
-        thing = f"columns: {feature}"
-        return cls([Problem(thing, f"{expression!r} does not fit the source: {cause}", "correct the expression")])
+    def bad_expression(cls, feature: str, expression: str, cause: str, fix: str) -> SourceError:
+        return cls([Problem(f"columns: {feature}", f"{expression!r} does not fit the source: {cause}", fix)])
 
 
 class StreamError(RequestError):

@@ -14,7 +14,7 @@ from spark_scoring.delta.formats import Reading, check_reads_all, format_at, for
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
 from spark_scoring.delta.restricted import check_reading, check_sql
-from spark_scoring.delta.spark_errors import spark_failure
+from spark_scoring.delta.spark_errors import spark_failure, sql_fault
 from spark_scoring.delta.tables import VIEW, describe_table, history, read_version, tables_near
 from spark_scoring.errors import Problem, first_line
 from spark_scoring.job_problems import JobError
@@ -221,12 +221,12 @@ def _filtered(source: PinnedSource, where: str) -> PinnedSource:
         frame = source.frame.where(pinned.sql)
     except (AnalysisException, ParseException) as error:
         if pinned.sql == where:
-            raise SourceError.bad_filter(source.ref.text, where, first_line(error)) from error
+            raise SourceError.bad_filter(source.ref.text, where, *sql_fault(error, source.frame.columns)) from error
         pinned = pinned.as_written()
         try:
             frame = source.frame.where(where)
         except (AnalysisException, ParseException) as other:
-            raise SourceError.bad_filter(source.ref.text, where, first_line(other)) from other
+            raise SourceError.bad_filter(source.ref.text, where, *sql_fault(other, source.frame.columns)) from other
     return replace(source, where=where, frame=frame, filter=pinned)
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from spark_scoring.errors import first_line, near_fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CONDITION = re.compile(r"\[([A-Z][A-Z0-9]*_[A-Z0-9_]+(?:\.[A-Z0-9_]+)*)\]\s*([^\n]*)")
 _JAVA = re.compile(r"\b((?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error))(?:: ([^\n]*))?")
@@ -19,6 +24,8 @@ _WRAPPERS = ("py4j.", "org.apache.spark.SparkException", "java.util.concurrent.E
 _VALUES = re.compile(r"'.*'|'.*|\[.*\]|\[.*|(?<![\w`.])-?\d[\w.:+-]*")
 """Spark puts values in single quotes or square brackets or writes them as numbers, names in backticks, types and
 settings in double quotes. All between the first single quote and the last goes: a value may hold some itself."""
+_NO_COLUMN = re.compile(r"\[UNRESOLVED_COLUMN\.\w+\] .*? with name (`.+?`) cannot be resolved")
+"""What SQL asks for and is not there; of Spark 3.5 to 4.1."""
 _STATE = re.compile(r"\s*SQLSTATE: ?\w+.*$")
 _LONGEST = 300
 
@@ -61,6 +68,14 @@ class SparkFailure(NamedTuple):
     text: str
     """``[CONDITION] first line``, values left out; empty where the text names neither a condition nor a class."""
     fix: str
+
+
+def sql_fault(error: Exception, columns: Iterable[str]) -> tuple[str, str]:
+    """Cause and fix of SQL that Spark does not take over a table of these columns."""
+    if found := _NO_COLUMN.match(str(error)):
+        name = found[1].replace("`", "")
+        return f"there is no column {name!r}", near_fix(name, columns, what="columns") or "correct the expression"
+    return first_line(error), "correct the expression"
 
 
 def spark_failure(text: str) -> SparkFailure:

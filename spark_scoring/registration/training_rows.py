@@ -18,9 +18,9 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.restricted import check_sql
-from spark_scoring.delta.spark_errors import spark_failure
+from spark_scoring.delta.spark_errors import spark_failure, sql_fault
 from spark_scoring.engine.stage import collect_inputs
-from spark_scoring.errors import Gathering, PlanError, Problem, ScoringError, first_line, near_fix
+from spark_scoring.errors import Gathering, PlanError, Problem, ScoringError, near_fix
 from spark_scoring.job_problems import JobError
 from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import Feature, ModelSpec
@@ -200,7 +200,7 @@ def spark_type(df: DataFrame, name: str, sql: str) -> DataType:
             near = near_fix(name, df.columns, what="columns") or "check the table"
             fix = f"{near}; or give it: {name}: {{sql: <expression>}}"
             raise SourceError([Problem(f"feature {name!r}", "the table has no such column", fix)]) from error
-        raise SourceError.bad_expression(name, sql, first_line(error)) from error
+        raise SourceError.bad_expression(name, sql, *sql_fault(error, df.columns)) from error
 
 
 def _model_type(df: DataFrame, name: str, sql: str, source: DataType, type_: str | ModelType | None) -> ModelType:

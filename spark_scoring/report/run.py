@@ -141,7 +141,8 @@ class RunReport(Shown):
         table.add_row("model", Text(f"{self.model}{version}"))
         table.add_row("rows", Text(self.rows_text(), style="yellow" if self.bad_rows else ""))
         if not self.skipped:
-            table.add_row("time", f"{self.seconds:.1f} s, {self.rows_per_second:,.0f} rows/s")
+            speed = f", {self.rows_per_second:,.0f} rows/s" if self.rows_per_second >= 1 else ""
+            table.add_row("time", f"{self.seconds:.1f} s{speed}")
         table.add_row("source", Text(f"{self.source} {self.source_state}"))
         if self.output_version is not None:
             table.add_row("output", Text(f"{self.output} version {self.output_version}"))

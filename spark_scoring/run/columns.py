@@ -13,8 +13,9 @@ from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.pinning import PinnedSql, pin_tables
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive
+from spark_scoring.delta.spark_errors import sql_fault
 from spark_scoring.engine.errors import OutputError
-from spark_scoring.errors import Gathering, first_line
+from spark_scoring.errors import Gathering
 from spark_scoring.job_problems import JobError
 from spark_scoring.plan.planner import Expression
 from spark_scoring.session import get_session
@@ -74,7 +75,7 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
         # in a struct beside the other columns, an aggregate or a generator fails here and not in the run
         struct = frame.select("*", F.struct(F.expr(sql).alias("v")).alias("s")).schema[-1].dataType
     except (AnalysisException, ParseException) as error:
-        raise SourceError.bad_expression(feature, sql, first_line(error)) from error
+        raise SourceError.bad_expression(feature, sql, *sql_fault(error, frame.columns)) from error
     return cast("StructType", struct)["v"].dataType
 
 

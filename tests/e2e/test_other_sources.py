@@ -361,7 +361,7 @@ def test_a_file_given_as_a_name_is_told_how_files_are_read(
     with pytest.raises(RequestError) as raised:
         plan_job(job(place, table="rows.csv"))
     assert "there is a file of this name" in str(raised.value)
-    found = re.search(r"source: \{path: (\S+), format: (\w+)\}", str(raised.value))
+    found = re.search(r"source: \{path: (\S+), format: (\w+), options: \{header: true\}\}", str(raised.value))
     assert found is not None
     given = {"path": str(tmp_path / found[1]), "format": found[2], "options": {"header": True}}
     assert plan_job(job(place, **given)).source.frame.columns == ["id", "x", "n", "note"]

@@ -59,7 +59,10 @@ def message(job: dict[str, Any], **changes: Any) -> str:
         ),
         ({"table": "main.wrong.orders", "timestamp": "1999-01-01"}, "no version as early as 1999-01-01"),
         ({"table": "main.wrong.orders", "timestamp": "soon"}, "'soon' is not an ISO 8601 time"),
-        ({"table": "main.wrong.orders", "where": "pirce > 1"}, "where: 'pirce > 1' does not fit it"),
+        (
+            {"table": "main.wrong.orders", "where": "pirce > 1"},
+            "does not fit it: there is no column 'pirce'\n   fix: did you mean price?",
+        ),
         ({"table": "main.wrong.orders", "where": "price >"}, "where: 'price >' does not fit it"),
     ],
 )
@@ -70,7 +73,7 @@ def test_a_source_that_cannot_be_read(job: dict[str, Any], source: dict[str, Any
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"price": "pirce * 2"}, "columns: price: 'pirce * 2' does not fit the source"),
+        ({"price": "pirce * 2"}, "there is no column 'pirce'\n   fix: did you mean price?"),
         ({"price": "sum(price)"}, "columns: price: 'sum(price)' does not fit the source"),
         ({"price": "explode(array(1.0, 2.0))"}, "columns: price:"),
         ({"price": "current_date()"}, "feature 'price' (double): no meaningful conversion from DATE"),

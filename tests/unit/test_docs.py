@@ -89,6 +89,9 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     assert len(pages) > len(list(reference_pages.DOCS.glob("*.md")))  # 404.html besides
     fetched = r"""<(?:script|img|iframe|link)[^>]*\s(?:src|href)=["']?(?:https?:)?//[^"'>]*"""
     assert [found for page in pages for found in re.findall(fetched, page.read_text(encoding="utf-8"))] == []
+    drawn = {file.name: file.read_text(encoding="utf-8") for file in PAGE.parent.glob("*.svg")}
+    assert drawn
+    assert [name for name, text in drawn.items() if re.search(r"@font-face|@import|url\((?!#)|href=", text)] == []
 
 
 def test_the_readme_leads_to_files_that_are_there() -> None:

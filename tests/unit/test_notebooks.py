@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from spark_scoring.report.bad_rows import ReasonCount
 from spark_scoring.report.run import RunReport
 from spark_scoring.run.history import RunHistory, RunRecord
 from spark_scoring.run.plan import JobPlan
+from spark_scoring.screen import SafeConsole
 from tests.unit.test_explain import HOSTILE, MODEL, SCHEMA, Seen
 
 if TYPE_CHECKING:
@@ -147,6 +149,13 @@ def test_a_history_is_a_list() -> None:
     records = history()
     assert [record.version for record in records] == [4]
     assert "7f65c68b" in str(records)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_history_shows_on_any_terminal_what_rollback_takes_of_a_run(width: int) -> None:
+    console = SafeConsole(file=io.StringIO(), width=width, record=True)
+    console.print(history().view())
+    assert history()[0].run_id[:8] in console.export_text()
 
 
 def test_places_of_a_job_are_in_its_fragment() -> None:

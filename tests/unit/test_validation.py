@@ -81,6 +81,7 @@ def test_progress_names_no_number_that_is_not_known(
     assert "None" not in capsys.readouterr().err
     with progress_bar() as on_progress:
         on_progress(1, 1)
+        on_progress(3, 7)
     shown = capsys.readouterr().err
-    assert "1/1 tasks" in shown
+    assert "7 tasks" in shown
     assert "left" not in shown
