@@ -37,7 +37,8 @@ OWN_LIMITS = (
 """The user's own choice of how long MLflow tries: then nothing is given up before."""
 _BOUND_TO_THREAD = ("databricks", "databricks-uc", "uc", "dbfs")
 """Their credentials may belong to the thread that a notebook runs in."""
-_IN_MEMORY = ("sqlite://", "sqlite:///:memory:")
+_OF_THIS_MACHINE = (None, "file", "sqlite")
+"""Files: no server is asked, and a slow or busy machine is no reason to give up."""
 _BUSY = (429, 500, 502, 503, 504)
 
 
@@ -74,7 +75,9 @@ def fetched(fetch: Callable[[], _T], server: str, folder: Path) -> _T:
 def _waited_for(
     ask: Callable[[], _T], server: str, progress: Callable[[], Hashable], why_silent: Callable[[], str | None]
 ) -> _T:
-    if scheme_of(server) in _BOUND_TO_THREAD or server in _IN_MEMORY:
+    if scheme_of(server) in _OF_THIS_MACHINE:
+        return ask()
+    if scheme_of(server) in _BOUND_TO_THREAD:
         timer = threading.Timer(_TOLD_AFTER_SECONDS, _tell, (server,))
         timer.start()
         try:

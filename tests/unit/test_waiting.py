@@ -165,6 +165,16 @@ def test_files_are_waited_for_while_they_grow_or_their_server_replies(tmp_path: 
             waiting.fetched(stage, gone, tmp_path)
 
 
+@pytest.mark.parametrize("store", ["sqlite:////data/mlflow.db", "file:/data/mlruns", "/data/mlruns"])
+def test_files_of_this_machine_are_no_server_and_may_be_slow(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    def slow() -> str:
+        time.sleep(3)
+        return "here"
+
+    assert waiting.answer_of(slow, store) == "here"
+    assert [record for record in caplog.records if record.name == "spark_scoring"] == []
+
+
 def test_a_question_that_is_left_behind_holds_up_no_other(registry: str) -> None:
     def ask(server: str) -> str:
         with pytest.raises(ModelError) as raised:
