@@ -47,7 +47,11 @@ def training_frame(rows: int = 400, seed: int = 7) -> tuple[pd.DataFrame, np.nda
 
 
 def register(model: Any, frame: pd.DataFrame, name: str, flavor: Any = mlflow.sklearn, **options: Any) -> str:
-    """Log and register a model with a full signature; its ``models:/name/version``."""
+    """Log and register a model with a full signature; its ``models:/name/version``.
+
+    Requirements are given, as MLflow starts a process of its own to find them.
+    """
+    options = {"pip_requirements": ["mlflow"], **options}
     if flavor.__name__ == "mlflow.sklearn":
         options = {"serialization_format": "cloudpickle", **options}  # skops refuses some of its own types
     info = flavor.log_model(
