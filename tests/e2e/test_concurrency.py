@@ -14,9 +14,9 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
-from spark_scoring import running
 from spark_scoring.delta import once
 from spark_scoring.errors import RunError
+from spark_scoring.run import execute
 from tests.models import save_line
 from tests.place import ROWS, Place
 
@@ -54,7 +54,7 @@ def place(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     It scores while it commits, as runs of many rows do.
     """
-    monkeypatch.setattr(running, "_FEW_ROWS", 0)
+    monkeypatch.setattr(execute, "_FEW_ROWS", 0)
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
     folder = str(tmp_path / "model")
     model = Waiting(str(tmp_path))
