@@ -182,7 +182,7 @@ def _missing_module(found: re.Match[str], places: _Places) -> RunError:
 
 
 _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = (
-    (r"spark_scoring\.errors\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
+    (r"spark_scoring(?:\.\w+)*\.(?:errors|job_problems)\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
     (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
     (r"spark_scoring: a row cannot be scored \((.+?)\), and bad_rows is fail", _bad_row),
     (r"DELTA_SOURCE_(?:TABLE_IGNORE_CHANGES|IGNORE_DELETE)", _changed),
