@@ -13,11 +13,10 @@ from spark_scoring.engine.stage import StageName, score_frame
 from spark_scoring.errors import Gathering
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
-from spark_scoring.job import checked_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import read_spec
-from spark_scoring.plan.planner import Request, ScoringPlan, make_plan
-from spark_scoring.run.columns import check_columns, check_names, frame_of, renamed, typed_expressions
+from spark_scoring.plan.planner import ScoringPlan, make_plan
+from spark_scoring.run.columns import check_columns, check_names, frame_of, renamed, request_of, typed_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,16 +107,8 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
         check_columns(frame, choices.columns, problems)
         expressions = typed_expressions(frame, choices.columns, problems)
     problems.raise_all()
-    request = Request(
-        policy=choices.scoring_policy(),
-        expressions=expressions,
-        categories=checked_levels(choices.categories, "the job"),
-        methods=choices.predict,
-        params=choices.params,
-        per_class=choices.per_class,
-        case_sensitive=not isinstance(table, StructType) and is_case_sensitive(table.sparkSession),
-        lookups=lookups,
-    )
+    case_sensitive = not isinstance(table, StructType) and is_case_sensitive(table.sparkSession)
+    request = request_of(choices, expressions, lookups, case_sensitive=case_sensitive)
     return rehearsed(
         make_plan(spec, schema, request),
         policy=request.policy,

@@ -26,6 +26,7 @@ from spark_scoring.spark_versions import delta_package
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
 _Settings = dict[str, bool | float | int | str | None]
@@ -101,11 +102,11 @@ def launch_early(
     wanted = _checked(settings)
     if not starts_jvm():
         return
-    from pyspark import SparkConf, SparkContext
+    from pyspark import SparkContext
     from pyspark.java_gateway import launch_gateway
 
     launched, begun = _new_settings(_folder(warehouse), at_launch(wanted)), threading.Event()
-    conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in launched.items()])
+    conf = _conf_of(launched)
 
     def launch() -> None:
         with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
@@ -225,9 +226,8 @@ def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
     from pyspark.errors import PySparkException, PySparkRuntimeError
     from pyspark.sql import SparkSession
 
-    launch_early(
-        warehouse, settings=wanted
-    )  # where that fails, it is tried again below, and Java's own words are shown
+    # Where that fails, it is tried again below, and Java's own words are shown.
+    launch_early(warehouse, settings=wanted)
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, _settings(warehouse))
@@ -268,13 +268,19 @@ def _launch(launched: _Settings, wanted: Mapping[str, str]) -> None:
     """
     from pyspark import SparkConf, SparkContext
 
-    conf = SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in launched.items()])
+    conf = _conf_of(launched)
     SparkContext._ensure_initialized(conf=conf)  # noqa: SLF001  there is no public way to start the JVM alone
     has = SparkConf()
     missed = [key for key, value in at_launch(wanted).items() if not _has(key, value, has.get(key, None))]
     if missed:
         raise SessionError.too_late(missed)
     _check_values(wanted)
+
+
+def _conf_of(settings: _Settings) -> SparkConf:
+    from pyspark import SparkConf
+
+    return SparkConf(loadDefaults=False).setAll([(key, str(value)) for key, value in settings.items()])
 
 
 def _check_values(wanted: Mapping[str, str]) -> None:

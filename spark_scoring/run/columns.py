@@ -16,14 +16,18 @@ from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.spark_errors import sql_fault
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.errors import Gathering
+from spark_scoring.job import checked_levels
 from spark_scoring.job_problems import JobError
-from spark_scoring.plan.planner import Expression
+from spark_scoring.plan.planner import Expression, Request
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyspark.sql.types import DataType
+
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.plan.lookups import LookupPlan
 
 
 def frame_of(table: StructType | DataFrame) -> DataFrame:
@@ -114,3 +118,24 @@ def check_names(kept: Sequence[str], added: Sequence[str], *, case_sensitive: bo
                 raise OutputError.name_taken(name)
         seen.add(fold(name))
     problems.raise_all()
+
+
+def request_of(
+    job: ScoringJob, expressions: Mapping[str, Expression], lookups: LookupPlan | None, *, case_sensitive: bool
+) -> Request:
+    """What a job asks of a plan.
+
+    Raises:
+        JobError: its policy or its category levels are wrong.
+
+    """
+    return Request(
+        policy=job.scoring_policy(),
+        expressions=expressions,
+        categories=checked_levels(job.categories, "the job"),
+        methods=job.predict,
+        params=job.params,
+        per_class=job.per_class,
+        case_sensitive=case_sensitive,
+        lookups=lookups,
+    )

@@ -19,10 +19,9 @@ from spark_scoring.engine.stage import check_kept
 from spark_scoring.errors import Gathering, Problem, RequestError
 from spark_scoring.features.delegate import Delegation, check_delegation
 from spark_scoring.features.planning import plan_features
-from spark_scoring.job import checked_levels
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
-from spark_scoring.plan.planner import Request, ScoringPlan, make_plan, with_notes
+from spark_scoring.plan.planner import ScoringPlan, make_plan, with_notes
 from spark_scoring.run.columns import (
     check_columns,
     check_names,
@@ -30,6 +29,7 @@ from spark_scoring.run.columns import (
     kept_columns,
     pinned_columns,
     renamed,
+    request_of,
     typed_expressions,
 )
 from spark_scoring.run.frames import check_output, written_schema
@@ -161,16 +161,8 @@ def _plan_between(
     written = pinned_columns(frame, job.columns)
     expressions = typed_expressions(frame, {name: pinned.sql for name, pinned in written.items()}, problems)
     with problems.attempt():
-        request = Request(
-            policy=job.scoring_policy(),
-            expressions=expressions,
-            categories=checked_levels(job.categories, "the job"),
-            methods=job.predict,
-            params=job.params,
-            per_class=job.per_class,
-            case_sensitive=is_case_sensitive(source.frame.sparkSession),
-            lookups=lookups,
-        )
+        case_sensitive = is_case_sensitive(source.frame.sparkSession)
+        request = request_of(job, expressions, lookups, case_sensitive=case_sensitive)
         rehearsal = partial(
             rehearsed,
             make_plan(spec, frame.schema, request),
