@@ -24,7 +24,8 @@ def input_problems(model: ModelSpec, inputs: Sequence[Feature]) -> list[Problem]
     if not all(names):
         fix = f"log it with a pandas DataFrame as its example{_or_repair(model)}"
         problems.append(Problem(thing, "its signature has inputs without a name", fix))
-    if len(set(names)) < len(names):
+    named = [name for name in names if name]
+    if len(set(named)) < len(named):
         fix = f"log it again with distinct names{_or_repair(model)}"
         problems.append(Problem(thing, "its signature names an input twice", fix))
     if model.documents:

@@ -200,6 +200,8 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
     left_out: set[str] = set()
     notes = [*model.notes, *(f"the model {difference}" for difference in model.differences)]
     for feature in inputs:
+        if not feature.name:
+            continue  # no column could be bound to it; input_problems says so
         # MLflow calls every feature with a null in its sample optional; a native model wants all that it was trained on
         needed = replace(feature, required=feature.required or feature.name in model.own_names)
         planned = binder.plan(needed)

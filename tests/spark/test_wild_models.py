@@ -403,8 +403,11 @@ def test_unnamed_inputs_are_bound_by_the_trained_models_own_names(spark: SparkSe
 def test_unnamed_inputs_that_nothing_names_are_refused_with_a_fix(tmp_path: Path) -> None:
     unnamed = Schema([ColSpec("double"), ColSpec("double")])
     path = save_python(tmp_path / "m", Made(lambda x: x.iloc[:, 0]), unnamed)
-    with pytest.raises(PlanError, match="spark-scoring repair"):
+    with pytest.raises(PlanError) as caught:
         ss.plan_scoring(path, _schema("a", "b"))
+    [problem] = caught.value.problems
+    assert problem.cause == "its signature has inputs without a name"
+    assert problem.fix == "log it with a pandas DataFrame as its example"  # a repair takes names from a trained model
 
 
 def test_an_input_that_the_model_was_not_trained_on_is_refused_when_planned(tmp_path: Path) -> None:
