@@ -62,7 +62,7 @@ bench-job: setup ## 10 million rows through a whole job: time, memory, and what 
 	$(BIN)/python benchmarks/job.py
 
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
-	  --extra local --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"
+	  --extra local --extra connect --extra lightgbm --extra xgboost --extra demo --extra dev --custom-compile-command "make lock"
 
 lock: ## pin anew what the demo and the tests install
 	$(LOCK) --output-file constraints.txt

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         StreamError,
         TableNameError,
     )
-    from spark_scoring.engine.errors import ModelFailedError, ModelOutputError, OutputError, PolicyError, TimeLimitError
+    from spark_scoring.engine.errors import (
+        ModelFailedError,
+        ModelLoadError,
+        ModelOutputError,
+        OutputError,
+        PolicyError,
+        TimeLimitError,
+    )
     from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
     from spark_scoring.features.client import FeatureFunction, FeatureLookup, feature_client
@@ -67,6 +74,7 @@ _HOMES = {
     "LocalFeatureClient": "features.local_client",
     "ModelError": "model.errors",
     "ModelFailedError": "engine.errors",
+    "ModelLoadError": "engine.errors",
     "ModelOutputError": "engine.errors",
     "OutputError": "engine.errors",
     "PlanError": "errors",
@@ -124,6 +132,7 @@ __all__ = [
     "LocalFeatureClient",
     "ModelError",
     "ModelFailedError",
+    "ModelLoadError",
     "ModelOutputError",
     "OutputError",
     "PlanError",

@@ -257,15 +257,29 @@ def _place_text(planned: JobPlan) -> str:
 
     spark-submit $(spark-scoring job-script) delay.yml
 
-    spark-submit $(spark-scoring job-script register) train.yml""",
+    spark-submit $(spark-scoring job-script register) train.yml
+
+    spark-submit --deploy-mode cluster --py-files $(spark-scoring job-script package) \\
+      $(spark-scoring job-script) delay.yml""",
 )
 def job_script(
-    name: Annotated[str, typer.Argument(metavar="[score|register]", help="What the script is to do.")] = "score",
+    name: Annotated[
+        str, typer.Argument(metavar="[score|register|package]", help="What the script is to do; or this package.")
+    ] = "score",
 ) -> None:
-    """Print where the script lies that spark-submit, or a Databricks Python task, takes."""
+    """Print where the script lies that spark-submit, or a Databricks Python task, takes.
+
+    package: where a zip of this package lies, for spark-submit's --py-files. It is made if need be.
+    """
+    if name == "package":
+        from spark_scoring.engine.shipping import package_archive
+
+        typer.echo(package_archive())
+        return
     scripts = _shipped("jobs", ".py")
     if name not in scripts:
-        raise RequestError([Problem(f"job-script {name}", "there is no such script", "give score or register")])
+        fix = "give score, register or package"
+        raise RequestError([Problem(f"job-script {name}", "there is no such script", fix)])
     typer.echo(scripts[name])
 
 

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spark_scoring import connect
 from spark_scoring.delta.errors import SessionError
 from spark_scoring.delta.names import register_warehouse
 from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, RESTRICT_SQL, is_restricted
@@ -63,7 +64,8 @@ def get_session(
             effect where a session exists.
 
     Raises:
-        SessionError: pyspark or Java is missing, the session does not know Delta, or a setting cannot be.
+        SessionError: pyspark or Java is missing, the session does not know Delta, a setting cannot be, or the server
+            that ``SPARK_REMOTE`` names cannot be reached.
 
     """
     require_spark()
@@ -73,8 +75,12 @@ def get_session(
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
+    if server := os.environ.get("SPARK_REMOTE"):
+        return connect.session_of(server)
     if not _is_local():
         return SparkSession.builder.getOrCreate()
+    if connect.is_client_alone():
+        raise SessionError.no_server_named()
     return _local_session(_folder(warehouse), wanted)
 
 
@@ -145,6 +151,8 @@ def _forward(reading: int) -> None:
 def starts_jvm() -> bool:
     """Whether ``get_session`` would start a JVM: no session is there, or will come from elsewhere or from a launch."""
     if find_spec("pyspark") is None or not _is_local() or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return False
+    if connect.is_client_alone():
         return False
     from pyspark.sql import SparkSession
 

@@ -20,6 +20,22 @@ class SessionError(RequestError):
         return cls([Problem("Spark", "pyspark is not installed here", "pip install 'spark-scoring[local]'")])
 
     @classmethod
+    def no_server_named(cls) -> SessionError:
+        cause = "only the client of Spark Connect is installed here (pyspark-client), and no server is named"
+        fix = "set SPARK_REMOTE=sc://<host>:15002; or pip install 'spark-scoring[local]' for Spark on this machine"
+        return cls([Problem("Spark", cause, fix)])
+
+    @classmethod
+    def no_server(cls, server: str, cause: str) -> SessionError:
+        fix = "check SPARK_REMOTE, whether a Spark Connect server runs there, and what lies between (firewall, proxy)"
+        return cls([Problem(f"Spark Connect server {server}", cause, fix)])
+
+    @classmethod
+    def no_connect_client(cls, cause: str) -> SessionError:
+        fix = "pip install 'spark-scoring[connect]'; or unset SPARK_REMOTE for Spark on this machine"
+        return cls([Problem("Spark Connect", f"its client needs more than is installed here: {cause}", fix)])
+
+    @classmethod
     def no_delta_package(cls) -> SessionError:
         return cls([Problem("Delta", "delta-spark is not installed here", "pip install 'spark-scoring[local]'")])
 

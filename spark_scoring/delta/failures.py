@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError
 from spark_scoring.delta.spark_errors import spark_failure
-from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, ModelOutputError, TimeLimitError
+from spark_scoring.engine.errors import (
+    ManyBadRowsError,
+    ModelFailedError,
+    ModelLoadError,
+    ModelOutputError,
+    TimeLimitError,
+)
 from spark_scoring.errors import Problem, RequestError, RunError
 
 if TYPE_CHECKING:
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 _FROM_WORKER: dict[str, type[RunError]] = {
     "ModelOutputError": ModelOutputError,
     "ModelFailedError": ModelFailedError,
+    "ModelLoadError": ModelLoadError,
     "BadRowsError": BadRowsError,
     "ManyBadRowsError": ManyBadRowsError,
     "CommitError": CommitError,
@@ -176,15 +183,44 @@ def _executor_died(found: re.Match[str], places: _Places) -> RunError:
     return CommitError.failed("executor", cause, "give the executors more memory; the cluster's log says why they died")
 
 
+def _no_package(found: re.Match[str], places: _Places) -> RunError:
+    cause = "the executors' Python does not have this package, spark_scoring"
+    fix = "install it there, or give it to spark-submit: --py-files $(spark-scoring job-script package)"
+    return CommitError.failed("Python worker", cause, fix)
+
+
 def _missing_module(found: re.Match[str], places: _Places) -> RunError:
-    fix = "install it where the executors run; the model's requirements.txt lists what it needs"
-    return CommitError.failed("Python worker", found[1], fix)
+    cause = f"the executors' Python has no module {found[1]}"
+    fix = (
+        "install what it is part of where the executors run (this package needs pandas, pyarrow and mlflow there, and "
+        "a model what its requirements.txt lists), or let PYSPARK_PYTHON (spark.pyspark.python) name a Python that has "
+        "it"
+    )
+    return CommitError.failed("Python worker", cause, fix)
+
+
+def _other_python(found: re.Match[str], places: _Places) -> RunError:
+    there, here = (".".join(re.findall(r"\d+", version)) for version in found.groups())
+    cause = f"the executors run Python {there} and the driver {here}: Spark wants the same minor version"
+    fix = (
+        "let PYSPARK_PYTHON (spark.pyspark.python) name a Python of the driver's version, there for every executor; "
+        "of a Spark Connect server, the client's Python is what must have the server's version"
+    )
+    return CommitError.failed("Python worker", cause, fix)
+
+
+def _no_python(found: re.Match[str], places: _Places) -> RunError:
+    cause = f"the executors cannot run {found[1]} as their Python"
+    fix = "let PYSPARK_PYTHON (spark.pyspark.python) name a Python that is there for every executor"
+    return CommitError.failed("Python worker", cause, fix)
 
 
 _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = (
     (r"spark_scoring(?:\.\w+)*\.(?:errors|job_problems)\.(\w+): (.+?): (.+?)\n\s+fix: (.+)", _worker_error),
     (r"spark_scoring: (.+?), and the feature's policy is to fail", _policy),
     (r"spark_scoring: a row cannot be scored \((.+?)\), and bad_rows is fail", _bad_row),
+    (r'Cannot run program "([^"\n]+)"', _no_python),
+    (r"Python in worker has different version:? ([\d.(), ]+?) than that in driver:? ([\d.]+)", _other_python),
     (r"DELTA_SOURCE_(?:TABLE_IGNORE_CHANGES|IGNORE_DELETE)", _changed),
     (r"DELTA_MISSING_CHANGE_DATA|DELTA_CDC_\w+", _no_changes),
     (r"DELTA_SCHEMA_CHANGED\w*|DELTA_STREAMING_\w*SCHEMA\w*|DELTA_STREAMING_METADATA_EVOLUTION", _other_columns),
@@ -205,6 +241,7 @@ _CAUSES: tuple[tuple[str, Callable[[re.Match[str], _Places], RunError]], ...] = 
     (r"\[DELTA_[A-Z_.]+\][^\n]*", _delta),
     (r"Python worker exited unexpectedly|Python worker failed to connect back", _worker_died),
     (r"ExecutorLostFailure", _executor_died),
-    (r"ModuleNotFoundError: (No module named '[\w.]+')", _missing_module),
+    (r"ModuleNotFoundError: No module named 'spark_scoring[\w.]*'", _no_package),
+    (r"ModuleNotFoundError: No module named '([\w.]+)'", _missing_module),
 )
 """Patterns in the error's text, the most telling first."""

@@ -9,6 +9,8 @@ from spark_scoring.errors import Problem, RequestError, RunError, listed, near_f
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from spark_scoring.model.environment import Difference
+
 
 class OutputError(RequestError):
     """The output cannot take the predictions."""
@@ -150,6 +152,27 @@ class ModelOutputError(RunError):
         )
         cause = f"the signature has outputs named {listed(declared)}, the model returned {listed(returned)}"
         return cls([Problem(f"model output of {method}", cause, fix)])
+
+
+class ModelLoadError(RunError):
+    """The model does not load where it is to score."""
+
+    @classmethod
+    def in_worker(cls, place: str, why: str, differences: Sequence[Difference]) -> ModelLoadError:
+        cause = f"it does not load on an executor ({place}): {why}"
+        if differences:
+            cause += f"; it {'; '.join(map(str, differences))}"
+        return cls([Problem("model", cause, f"install on the executors what it requires{_installing(differences)}")])
+
+    @classmethod
+    def other_library(cls, place: str, differences: Sequence[Difference]) -> ModelLoadError:
+        cause = f"on an executor ({place}), it {'; '.join(map(str, differences))}"
+        return cls([Problem("model", cause, f"install it on the executors{_installing(differences)}")])
+
+
+def _installing(differences: Sequence[Difference]) -> str:
+    wanted = " ".join(f"'{difference.package}{difference.required}'" for difference in differences)
+    return f": pip install {wanted}" if wanted else ", as its requirements.txt lists it"
 
 
 class ModelFailedError(RunError):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.engine.trial import Trial, rehearse
 from spark_scoring.model.loaded import LoadedModel
-from spark_scoring.model.raised import chain_of, kind_and_line
+from spark_scoring.model.raised import kind_and_line, missing_module
 from spark_scoring.plan.rehearsal import RehearsalFinding
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _tried_here(task: Task) -> Outcome:
         found = rehearse(model, task.given).findings
     except BaseException as error:  # noqa: BLE001  a model's code may also exit
         text = "".join(traceback.format_exception(error))
-        return Outcome(time.perf_counter() - begin, kind_and_line(error), _missing_module(error), text)
+        return Outcome(time.perf_counter() - begin, kind_and_line(error), missing_module(error), text)
     findings = {f.code: f for f in (*trial.findings.values(), *found)}
     return Outcome(time.perf_counter() - begin, wrong=wrong, findings=tuple(findings.values()))
 
@@ -194,12 +194,6 @@ def answer(task: str, result: str) -> None:
     unfinished = Path(result).with_suffix(".unfinished")
     unfinished.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
     unfinished.replace(result)
-
-
-def _missing_module(error: BaseException) -> str:
-    """The module that an import did not find, however deep in the chain of errors."""
-    missing = (each.name for each in chain_of(error) if isinstance(each, ModuleNotFoundError) and each.name)
-    return next(missing, "")
 
 
 def module_place(name: str) -> str | None:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -44,10 +43,9 @@ from spark_scoring.engine.casts import extend, prepare
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.engine.results import arrow_type
+from spark_scoring.engine.shipping import ModelPlace, place_model
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import Gathering
-from spark_scoring.model.loaded import loaded_model
-from spark_scoring.model.store import Copy, archive_of
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
 from spark_scoring.spark_versions import to_arrow_table
 from spark_scoring.sql import free_prefix, quote
@@ -77,22 +75,6 @@ _FIELD_TYPES: dict[str, DataType] = {
     "datetime": LongType(),  # microseconds on their way, a timestamp at the end
 }
 """MLflow type -> Spark's of a returned field."""
-
-
-@dataclass(frozen=True)
-class ModelPlace:
-    """Where a worker finds the model's copy: in a folder it can read, or in an archive that Spark unpacked for it."""
-
-    copy: Copy
-    archive: str | None = None
-
-    def in_worker(self) -> Copy:
-        """The copy, as a worker finds it."""
-        if self.archive is None:
-            return self.copy
-        from pyspark import SparkFiles
-
-        return Copy(str(Path(SparkFiles.getRootDirectory(), self.archive)), self.copy.digest)
 
 
 def score_frame(
@@ -133,7 +115,8 @@ def score_frame(
     place = place_model(df.sparkSession, plan.model.copy)
     told = _told_texts(df.sparkSession) if show_model_error else None
     known = replace(worker_plan(plan, prepared.lanes), most_bad=most_bad)
-    job = _WorkerJob(place, known, show_model_error, told)
+    accepted = tuple(str(difference) for difference in plan.model.differences)
+    job = _WorkerJob(place, known, plan.model.flavor, accepted, show_model_error, told)
     through_map = stage == "map" or plan.needs_arrow
     months = {c: t for c in kept if through_map and isinstance(t := df.schema[c].dataType, YearMonthIntervalType)}
     inner = df.select(
@@ -235,26 +218,6 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
 
-def place_model(spark: SparkSession, copy: Copy) -> ModelPlace:
-    """Make the copy readable for workers: as it is where they are this user on this machine, else as an archive.
-
-    The archive lives as long as the copy: executors fetch it when their first task starts.
-    """
-    if _is_this_process(spark):
-        return ModelPlace(copy)
-    name = f"spark_scoring_{copy.digest}"
-    if not hasattr(spark, "_sc"):  # Spark Connect
-        spark.addArtifacts(f"{archive_of(copy)}#{name}", archive=True)
-    elif not any(known.endswith(f"#{name}") for known in spark.sparkContext.listArchives):
-        spark.sparkContext.addArchive(f"{archive_of(copy)}#{name}")
-    return ModelPlace(copy, archive=name)
-
-
-def _is_this_process(spark: SparkSession) -> bool:
-    """Whether the session's workers are started by this very process; a server's may be another user's."""
-    return hasattr(spark, "_sc") and str(spark.sparkContext.master).partition("[")[0] == "local"
-
-
 class _InternalNames:
     """Column names that the table does not use."""
 
@@ -319,13 +282,16 @@ class _WorkerJob:
 
     place: ModelPlace
     plan: WorkerPlan
+    flavor: str
+    differences: tuple[str, ...] = ()
+    """What the plan says that the model requires and the driver does not have."""
     show_model_error: bool = False
     told: Accumulator[str] | None = None
     """Takes the model's first traceback to the driver; None where there is no way for it."""
 
     def scorer(self) -> Scorer:
         """For the batches of one task."""
-        model = loaded_model(self.place.in_worker())
+        model = self.place.loaded(self.flavor, self.differences)
         return Scorer(model, self.plan, self._tell if self.show_model_error else None)
 
     def _tell(self, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -37,6 +38,19 @@ class Difference:
 
     def __str__(self) -> str:
         return f"requires {self.package}{self.required}, installed: {self.installed or 'none'}"
+
+
+def differences_of(folder: str, flavor: str) -> tuple[Difference, ...]:
+    """The requirements of a model in a folder that differ here."""
+    return environment_differences(model_requirements(folder), flavor)
+
+
+def model_requirements(folder: str) -> tuple[str, ...]:
+    """The lines of the artifact's requirements.txt."""
+    file = Path(folder, "requirements.txt")
+    if not file.is_file():
+        return ()
+    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 def environment_differences(requirements: Sequence[str], flavor: str) -> tuple[Difference, ...]:

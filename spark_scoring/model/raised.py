@@ -68,6 +68,12 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def missing_module(error: BaseException) -> str:
+    """The module that an import did not find, however deep in the chain of errors; empty where it is another error."""
+    missing = (each.name for each in chain_of(error) if isinstance(each, ModuleNotFoundError) and each.name)
+    return next(missing, "")
+
+
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Of the model's own code."""
     return [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
@@ -77,5 +83,5 @@ def _is_library(file: str) -> bool:
     """Whether code of Python, of an installed package or of this one."""
     if _NO_FILE.match(file):
         return True
-    parts = Path(file).parts
-    return "site-packages" in parts or "dist-packages" in parts or file.startswith(_LIBRARIES)
+    place = Path(file)  # which makes "./package.zip/x.py", as a worker sees it, the path that is in the tuple
+    return "site-packages" in place.parts or "dist-packages" in place.parts or str(place).startswith(_LIBRARIES)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering
 from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
-from spark_scoring.model.environment import Difference, environment_differences
+from spark_scoring.model.environment import Difference, differences_of
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
 from spark_scoring.model.feature_spec import (
@@ -214,7 +214,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         levels=levels,
         recorded=tuple(known_levels.items()),
         params=_parameters(None if signature is None else signature.params),
-        differences=environment_differences(model_requirements(pinned.path), flavor),
+        differences=differences_of(pinned.path, flavor),
         notes=(*pinned.notes, *notes),
         features=features,
         labels=labels,
@@ -459,11 +459,3 @@ def _labels(raw: Any) -> tuple[str, ...]:
     if classes is None or isinstance(classes, list):  # a list: one set of classes per output
         return ()
     return tuple(str(c) for c in classes)
-
-
-def model_requirements(path: str) -> tuple[str, ...]:
-    """The lines of the artifact's requirements.txt."""
-    file = Path(path, "requirements.txt")
-    if not file.is_file():
-        return ()
-    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())

@@ -153,13 +153,23 @@ def _put(copy: Path, place: Path, entry: Path) -> Copy:
 def archive_of(copy: Copy) -> Path:
     """A copy as a zip beside it, the same bytes each time: it lives as long as the copy does."""
     place, folder = _private_folder(), Path(copy.folder)
-    entry = place / folder.relative_to(place).parts[0]
-    with _fresh_folder(place) as fresh:
+    target = place / folder.relative_to(place).parts[0] / f"{copy.digest}.zip"
+    return target if target.is_file() else _zipped(sorted(_places(folder)), folder, target)
+
+
+def kept_archive(name: str, root: Path, files: Sequence[Path]) -> Path:
+    """A zip in the private folder, of files below a root; made where there is none of this name."""
+    target = _private_folder() / name
+    return target if target.is_file() else _zipped(files, root, target)
+
+
+def _zipped(places: Sequence[Path], root: Path, target: Path) -> Path:
+    with _fresh_folder(_private_folder()) as fresh:
         with zipfile.ZipFile(fresh / "zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for inner in sorted(_places(folder)):
-                _add(archive, inner, inner.relative_to(folder).as_posix())
+            for inner in places:
+                _add(archive, inner, inner.relative_to(root).as_posix())
         (fresh / "zip").chmod(0o600)
-        return (fresh / "zip").rename(entry / f"{copy.digest}.zip")
+        return (fresh / "zip").rename(target)
 
 
 def _add(archive: zipfile.ZipFile, place: Path, name: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_TOLD_AFTER_SECONDS = 5
+TOLD_AFTER_SECONDS = 5
 _LEFT_AFTER_SECONDS = 30
 _KNOCK_SECONDS = 3
 _LOOK_SECONDS = 0.5
@@ -78,7 +78,7 @@ def _waited_for(
     if scheme_of(server) in _OF_THIS_MACHINE:
         return ask()
     if scheme_of(server) in _BOUND_TO_THREAD:
-        timer = threading.Timer(_TOLD_AFTER_SECONDS, _tell, (server,))
+        timer = threading.Timer(TOLD_AFTER_SECONDS, tell_of_silence, (server,))
         timer.start()
         try:
             return ask()
@@ -90,8 +90,8 @@ def _waited_for(
         if (now := progress()) != seen:
             seen, since, told = now, time.monotonic(), False
         silent = time.monotonic() - since
-        if silent >= _TOLD_AFTER_SECONDS and not told:
-            _tell(server)
+        if silent >= TOLD_AFTER_SECONDS and not told:
+            tell_of_silence(server)
             told = True
         if silent >= _LEFT_AFTER_SECONDS and not any(name in os.environ for name in OWN_LIMITS):
             if why := why_silent():
@@ -114,9 +114,10 @@ def _in_thread(ask: Callable[[], _T]) -> Future[_T]:
     return future
 
 
-def _tell(server: str) -> None:
+def tell_of_silence(server: str) -> None:
+    """Log that a server has not answered, by its URI without secrets."""
     logging.getLogger("spark_scoring").warning(
-        "%s has not answered for %d seconds; still waiting", redact(server), _TOLD_AFTER_SECONDS
+        "%s has not answered for %d seconds; still waiting", redact(server), TOLD_AFTER_SECONDS
     )
 
 

@@ -24,7 +24,7 @@ from spark_scoring.engine.rehearsal import (
 )
 from spark_scoring.errors import Problem, RequestError, ScoringError, listed
 from spark_scoring.model.categories import own_levels
-from spark_scoring.model.environment import environment_differences
+from spark_scoring.model.environment import environment_differences, model_requirements
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
@@ -33,7 +33,6 @@ from spark_scoring.model.raised import kind_and_line, kind_and_place, kind_and_t
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_statistics
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import (
-    model_requirements,
     native_flavor,
     output_model_type,
     signature_inputs,

@@ -29,10 +29,11 @@ from spark_scoring.delta.stream import (
     start_query,
     without_source,
 )
+from spark_scoring.engine.shipping import place_model
 from spark_scoring.run.execute import carry_out
 from spark_scoring.run.facts import report_of, report_of_nothing
 from spark_scoring.run.increments import check_commits
-from spark_scoring.run.planning import at_present, plan_job
+from spark_scoring.run.planning import at_present, plan_beside
 
 if TYPE_CHECKING:
     import threading
@@ -91,7 +92,9 @@ def score_increments(
         if has_jvm:
             _score_here(plan, increments, score)
         else:
-            for report in _score_by_server(plan, increments, keeps_going=until is not None):
+            with _in_our_words(plan):
+                plan = at_present(plan, model_too=until is not None)
+            for report in _score_by_server(plan, increments):
                 count(report)
         if until is None or until.wait(increments.interval):
             return replace(total, seconds=time.perf_counter() - started)
@@ -137,26 +140,21 @@ def _score_here(plan: JobPlan, increments: Increments, score: Callable[[DataFram
         raise raised[0]
 
 
-def _score_by_server(
-    plan: JobPlan,
-    increments: Increments,
-    *,
-    keeps_going: bool,
-) -> list[RunReport]:
-    """Over Spark Connect, Python beside the server carries the batches out, each planned there.
+def _score_by_server(plan: JobPlan, increments: Increments) -> list[RunReport]:
+    """Over Spark Connect, Python beside the server carries the batches out, each planned there with this plan's model.
 
-    Nothing comes back from it but an error's text: the output's history tells the rest. A batch that an earlier run
-    had committed before it died is not counted.
+    The registry and the model's files may be out of reach there: what was read of the model here goes along, and its
+    copy is sent to the executors. Nothing comes back but an error's text: the output's history tells the rest. A
+    batch that an earlier run had committed before it died is not counted.
     """
-    spark, model = plan.session, plan.scoring.model
-    settings: dict[str, object] = {"force": False}
-    if not keeps_going:
-        pinned = model.uri if model.version is None else f"models:/{model.name}/{model.version}"
-        settings |= {"model": pinned, "expect_digest": model.digest}
-    job = increments.job.model_copy(update=settings)
+    spark, scoring = plan.session, plan.scoring
+    if plan.client is None:
+        place_model(spark, scoring.model.copy)
+    sent = replace(scoring, model=replace(scoring.model, path=""))
+    job = increments.job.model_copy(update={"force": False})
 
     def batch(rows: DataFrame, number: int) -> None:
-        there = plan_job(job, rows.sparkSession)
+        there = plan_beside(job, rows.sparkSession, sent)
         part = _part(there, increments, rows, number)
         if part is not None:
             carry_out(part)

@@ -86,8 +86,22 @@ def plan_job(
     return replace(plan, planned_in=deadline.spent)
 
 
+def plan_beside(job: ScoringJob, spark: SparkSession, scoring: ScoringPlan) -> JobPlan:
+    """The plan of a job in another process than the one that has planned it: the model is that of the earlier plan.
+
+    Nothing is asked of MLflow, and no file of the model is needed: its copy has been sent to the session's executors.
+    """
+    return _planned(job, spark, scoring.model, Gathering(), Deadline(job.seconds), before=scoring)
+
+
 def _planned(
-    job: ScoringJob, spark: SparkSession, spec: ModelSpec | None, problems: Gathering, deadline: Deadline
+    job: ScoringJob,
+    spark: SparkSession,
+    spec: ModelSpec | None,
+    problems: Gathering,
+    deadline: Deadline,
+    *,
+    before: ScoringPlan | None = None,
 ) -> JobPlan:
     """The plan of a job with its model, which is None where it has a problem."""
     source = target = quarantine = None
@@ -103,7 +117,7 @@ def _planned(
             quarantine = inspect_target(spark, writing, **with_suffix(QUARANTINE, **place))
     if source is None or target is None or spec is None or problems.problems:
         raise RequestError(problems.problems)
-    plan = _plan_between(job, source, target, quarantine, spec, deadline)
+    plan = _plan_between(job, source, target, quarantine, spec, deadline, before=before)
     return replace(plan, increments=plan_increments(plan, job))
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _USE = """
 import sys
+import mlflow
 from pyspark.sql import SparkSession
 import pyspark
 import spark_scoring as ss
@@ -80,6 +81,15 @@ spark.sql("SET VAR lim = 9")
 print("identity", picked(wanted))
 spark.range(3, 5).write.format("delta").mode("append").save(f"{folder}/act")
 print("identity", picked(wanted), picked(wanted), picked("rand(1) >= 0"), picked("rand(1) >= 0"))
+mlflow.set_tracking_uri(f"sqlite:///{folder}/known_to_the_client.db")
+logged = mlflow.pyfunc.load_model(model)
+registered = mlflow.sklearn.log_model(
+    logged.get_raw_model(), name="model", signature=logged.metadata.signature, registered_model_name="line",
+    pip_requirements=["mlflow"],
+)
+of_registry = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 3}
+print("registry", run({"path": "r"}, **of_registry), run({"path": "r"}, **of_registry))
+
 newest = ss.run_history(f"{folder}/m")[0]
 print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
 spark.stop()
@@ -105,7 +115,7 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
     shown = [
         line
         for line in done.stdout.splitlines()
-        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "identity", "rollback")
+        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "identity", "registry", "rollback")
     ]
     assert shown == [
         "append (12, 0, False) (12, 0, True) (12, 0, False)",
@@ -118,5 +128,6 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
         "identity (2, False) (2, True)",
         "identity (3, False)",
         "identity (5, False) (5, True) (17, False) (17, False)",
+        "registry (17, 0, False) (0, 0, True)",
         "rollback 11 ['restore', 'restore']",
     ]

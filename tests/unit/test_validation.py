@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,17 @@ def test_the_scripts_are_where_it_is_said(name: str, capsys: pytest.CaptureFixtu
     script = Path(capsys.readouterr().out.strip())
     assert f'insert(1, "{name}")' in script.read_text(encoding="utf-8")
     assert run("job-script", "run") == 2
+
+
+def test_the_package_for_py_files_is_a_zip_that_python_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(tmp_path))
+    assert run("job-script", "package") == 0
+    package = capsys.readouterr().out.strip()
+    code = "import spark_scoring.run.jobs, spark_scoring.cli; print(spark_scoring.cli.__file__)"
+    options = {"env": {**os.environ, "PYTHONPATH": package}, "cwd": tmp_path, "text": True}
+    assert subprocess.check_output([sys.executable, "-c", code], **options).startswith(package)
 
 
 def test_a_text_for_the_doctor_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,115 @@
+"""What the executors get where they are not this process's: the model's copy, and this very package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spark_scoring.engine.errors import ModelLoadError
+from spark_scoring.errors import ScoringError
+from spark_scoring.model.environment import differences_of
+from spark_scoring.model.loaded import loaded_model
+from spark_scoring.model.raised import kind_and_line, missing_module
+from spark_scoring.model.store import Copy, archive_of, kept_archive
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from spark_scoring.model.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where a worker finds the model's copy: in a folder it can read, or in an archive that Spark unpacked for it."""
+
+    copy: Copy
+    archive: str | None = None
+
+    def in_worker(self) -> Copy:
+        """The copy, as a worker finds it."""
+        if self.archive is None:
+            return self.copy
+        from pyspark import SparkFiles
+
+        return Copy(str(Path(SparkFiles.getRootDirectory(), self.archive)), self.copy.digest)
+
+    def loaded(self, flavor: str, known: tuple[str, ...]) -> LoadedModel:
+        """The model, in a worker.
+
+        Args:
+            flavor: the model's own, such as ``lightgbm``.
+            known: what differs from its requirements where the run was planned, as text: it was told there.
+
+        Raises:
+            ModelLoadError: it does not load, or its library has another major version than the model requires.
+
+        """
+        copy = self.in_worker()
+        if self.archive is None:
+            return loaded_model(copy)  # where the run was planned it has been loaded from this folder
+        differences = differences_of(copy.folder, flavor)
+        if wrong := [d for d in differences if d.own and d.major and str(d) not in known]:
+            raise ModelLoadError.other_library(_here(), wrong)
+        try:
+            return loaded_model(copy)
+        except ScoringError:
+            raise
+        except Exception as error:
+            missing = missing_module(error)
+            cause = f"there is no module {missing}" if missing else kind_and_line(error)
+            raise ModelLoadError.in_worker(_here(), cause, differences) from error
+
+
+def _here() -> str:
+    return f"{socket.gethostname()}, Python {platform.python_version()}"
+
+
+def place_model(spark: SparkSession, copy: Copy) -> ModelPlace:
+    """Make the copy readable for workers: as it is where they are this user on this machine, else as an archive.
+
+    The archive lives as long as the copy: executors fetch it when their first task starts. A copy without a folder
+    has been sent to the session's executors before, by the process that planned the run.
+    """
+    if _is_this_process(spark):
+        return ModelPlace(copy)
+    name = f"spark_scoring_{copy.digest}"
+    if copy.folder:
+        _send_package(spark)
+        if not hasattr(spark, "_sc"):  # Spark Connect
+            spark.addArtifacts(f"{archive_of(copy)}#{name}", archive=True)
+        elif not any(known.endswith(f"#{name}") for known in spark.sparkContext.listArchives):
+            spark.sparkContext.addArchive(f"{archive_of(copy)}#{name}")
+    return ModelPlace(copy, archive=name)
+
+
+def _is_this_process(spark: SparkSession) -> bool:
+    """Whether the session's workers are started by this very process; a server's may be another user's."""
+    return hasattr(spark, "_sc") and str(spark.sparkContext.master).partition("[")[0] == "local"
+
+
+def _send_package(spark: SparkSession) -> None:
+    """Let the executors have this package as it is here, whatever is installed there; Databricks installs libraries."""
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ or (package := package_archive()) is None:
+        return
+    if not hasattr(spark, "_sc"):
+        spark.addArtifacts(str(package), pyfile=True)
+    elif not any(file.endswith(f"/{package.name}") for file in spark.sparkContext.listFiles):
+        path = list(sys.path)
+        spark.sparkContext.addPyFile(str(package))
+        sys.path[:] = path  # it puts its copy in front in this process, too
+
+
+def package_archive() -> Path | None:
+    """A zip of this package for Python's module path, the same bytes each time; None where it lies in one already."""
+    root = Path(__file__).parents[1]
+    if not root.is_dir():
+        return None
+    files = sorted(file for kind in ("*.py", "*.j2") for file in root.rglob(kind))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    return kept_archive(f"spark_scoring-{digest[:12]}.zip", root.parent, files)
