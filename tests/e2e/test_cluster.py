@@ -29,9 +29,10 @@ from pyspark.sql import SparkSession
 from spark_scoring.delta.failures import explain_failure
 
 line, forest, cluster, absent, other = sys.argv[1:]
-spark = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false").getOrCreate()
+builder = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false")
+spark = builder.config("spark.task.maxFailures", "1").getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
-table = spark.createDataFrame([(i, float(i)) for i in range(40)], "id int, x double").repartition(4)
+table = spark.createDataFrame([(i, float(i)) for i in range(40)], "id int, x double").repartition(2)
 
 def score(python, model, stage="udf"):
     spark.sparkContext.pythonExec = python
