@@ -71,6 +71,8 @@ lock: ## pin anew what the demo and the tests install
 	  --constraint constraints.txt --override tests/contract-overrides.txt --custom-compile-command "make lock" \
 	  $$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' constraints.txt) --no-emit-package mlflow-skinny \
 	  --output-file tests/contract.txt
+	echo uv | uv pip compile - --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
+	  --custom-compile-command "make lock" --output-file tools/uv.txt
 	for version in 3.5 4.0; do uv pip compile tests/versions/$$version.in --no-config --no-deps --generate-hashes \
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file tests/versions/$$version.txt || exit 1; done
 

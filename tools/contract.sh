@@ -6,8 +6,7 @@ cd "$(dirname "$0")/.."
 wanted=$(cksum tests/contract.txt)
 if [ "$(cat .contract/.installed 2>/dev/null)" != "$wanted" ]; then
     rm -rf .contract
-    .venv/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --target .contract \
-        -r tests/contract.txt
+    tools/install.sh --target .contract -r tests/contract.txt
     echo "$wanted" > .contract/.installed
 fi
 PYTHONPATH=.contract .venv/bin/python -m pytest -p no:cacheprovider tests/registration/test_databricks_contract.py "$@"

@@ -33,7 +33,7 @@ add_zoo() {
     wanted=$(digest tests/constraints.txt)
     [ "$(cat .venv/.zoo 2>/dev/null)" != "$wanted" ] || exit 0
     echo "setup: adding the model zoo of the tests"
-    $pip install --require-hashes --no-deps -r tests/constraints.txt
+    tools/install.sh -r tests/constraints.txt
     echo "$wanted" > .venv/.zoo
     exit 0
 }
@@ -45,7 +45,11 @@ wanted=$(digest constraints.txt pyproject.toml tools/setup.sh)
 echo "setup: making .venv with $("$python" --version), some minutes the first time"
 rm -rf .venv
 "$python" -m venv .venv || fail "Python cannot make a virtual environment." "Debian: apt-get install python3-venv"
-$pip install --require-hashes --no-deps -r constraints.txt
+# uv does not read pip's settings: where these name another index, pip installs all.
+if [ -z "${PIP_INDEX_URL:-}" ] && ! $pip config get global.index-url >/dev/null 2>&1; then
+    $pip install --require-hashes --no-deps -r tools/uv.txt || true
+fi
+tools/install.sh -r constraints.txt
 $pip install --no-deps --no-build-isolation --editable .
 
 # spark-submit chooses its jars before our code runs: tell it of Delta's.

@@ -11,8 +11,7 @@ make_place() {
     [ "$(cat "$place/.installed" 2>/dev/null)" != "$wanted" ] || return 0
     echo "versions: getting Spark $1, a minute the first time"
     rm -rf "$place"
-    .venv/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --target "$place" \
-        -r "tests/versions/$1.txt"
+    tools/install.sh --target "$place" -r "tests/versions/$1.txt"
     # spark-submit chooses its jars before our code runs: tell it of Delta's. A session fetches them, once for all tests.
     PYTHONPATH=$place:$PWD .venv/bin/python -W ignore - <<'PYTHON'
 from pathlib import Path
