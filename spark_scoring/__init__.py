@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from spark_scoring.run.jobs import run_job
     from spark_scoring.run.plan import JobPlan
     from spark_scoring.run.planning import plan_job
+    from spark_scoring.run.saved import PlanMovedError
     from spark_scoring.scoring import plan_scoring, score_batch
     from spark_scoring.session import get_session
 
@@ -78,6 +79,7 @@ _HOMES = {
     "ModelOutputError": "engine.errors",
     "OutputError": "engine.errors",
     "PlanError": "errors",
+    "PlanMovedError": "run.saved",
     "PolicyError": "engine.errors",
     "PreparedFeatures": "engine.pandas_casts",
     "RegisteredModel": "registration.register",
@@ -136,6 +138,7 @@ __all__ = [
     "ModelOutputError",
     "OutputError",
     "PlanError",
+    "PlanMovedError",
     "PolicyError",
     "PreparedFeatures",
     "RegisteredModel",

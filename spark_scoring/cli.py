@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
@@ -49,6 +50,9 @@ app = typer.Typer(
 )
 
 _JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
+_JobOrPlan = Annotated[
+    Path, typer.Argument(metavar="JOB.yml", help="The job file, or a plan that plan --json has written.")
+]
 _Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=value", help="Set a field of the job.")]
 _Param = Annotated[
     list[str] | None,
@@ -144,10 +148,12 @@ def validate(job: _JobFile, set_: _Set = None, param: _Param = None) -> None:
 
     spark-scoring plan delay.yml
 
-    spark-scoring plan delay.yml --set source.version=12 --html plan.html"""
+    spark-scoring plan delay.yml --set source.version=12 --html plan.html
+
+    spark-scoring plan delay.yml --json > plan.json"""
 )
 def plan(
-    job: _JobFile,
+    job: _JobOrPlan,
     set_: _Set = None,
     param: _Param = None,
     spark: _Spark = None,
@@ -174,7 +180,7 @@ def plan(
     spark-scoring preview delay.yml --limit 5 --json"""
 )
 def preview(
-    job: _JobFile,
+    job: _JobOrPlan,
     set_: _Set = None,
     param: _Param = None,
     spark: _Spark = None,
@@ -204,12 +210,14 @@ def preview(
 
     spark-scoring score delay.yml --param day=2026-11-25
 
+    spark-scoring score plan.json
+
     spark-scoring score delay.yml --spark master='local[4]' --spark driver.memory=8g
 
     spark-scoring score delay.yml --continuous"""
 )
 def score(
-    job: _JobFile,
+    job: _JobOrPlan,
     set_: _Set = None,
     param: _Param = None,
     spark: _Spark = None,
@@ -597,18 +605,25 @@ def _planned(
 ) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
     from spark_scoring.job import ScoringJob
+    from spark_scoring.run.saved import read_saved
     from spark_scoring.session import require_spark
 
     _keep_results_apart()
     shown = ["show_model_error=true"] if show_model_error else []
-    job = _with_spark(ScoringJob.from_yaml(file, [*(settings or ()), *shown], _values(params)), spark)
+    overrides = [*(settings or ()), *shown]
+    saved = read_saved(file, overrides)
+    if saved is not None and params:
+        fix = "leave --param out, or plan anew with it: spark-scoring plan JOB.yml --json"
+        raise RequestError([Problem("--param", "a saved plan is run as it is", fix)])
+    job = ScoringJob.from_yaml(file, overrides, _values(params)) if saved is None else saved.job
+    job = _with_spark(job, spark)
     require_spark()
     begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
     waited_for = "planning: the model, Spark, the tables"
     with _spark_coming_up(waited_for, job.warehouse, job.spark, verbose=verbose, quiet=quiet):
         from spark_scoring.run.planning import plan_job
 
-        planned = plan_job(job)
+        planned = plan_job(job if saved is None else replace(saved, job=job))
     if not quiet:
         seconds, version = time.perf_counter() - begin, planned.source.frame.sparkSession.version
         console.print(f"planned in {seconds:.1f} s with Spark {version}", style="dim", highlight=False)

@@ -125,7 +125,7 @@ def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     if not isinstance(fields, dict):
         raise JobError.no_fields(str(path))
     for text in overrides:
-        _lay_over(fields, text)
+        lay_over(fields, text)
     return fields
 
 
@@ -599,7 +599,7 @@ def _seconds(timeout: float | str) -> float | None:
     return float(3600 * hours + 60 * minutes + seconds) or None
 
 
-def _lay_over(fields: dict[str, Any], text: str) -> None:
+def lay_over(fields: dict[str, Any], text: str) -> None:
     """One ``a.b=value`` setting; the value is read as YAML."""
     path, equals, value = text.partition("=")
     names = path.strip().split(".")

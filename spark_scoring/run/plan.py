@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.explain import plan_html, plan_page, plan_summary, plan_view
-from spark_scoring.redact import redact
+from spark_scoring.redact import redact, shown
 from spark_scoring.run.identity import Identity
 from spark_scoring.screen import Shown, as_text
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BadRows = Literal["keep", "quarantine", "fail"]
 
+SAVED, SAVED_FORMAT = "saved", 1
+"""Where in a plan's JSON that part is that lets it be run later, and which form it has."""
 LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
 """Columns beside the predictions: which model made a row, when and in which run."""
 
@@ -106,6 +109,8 @@ class JobPlan(Shown):
     schema_changes: tuple[ColumnChange, ...] = ()
     """What ``evolve`` does to the output's columns."""
     quarantine_changes: tuple[ColumnChange, ...] = ()
+    job: ScoringJob | None = field(default=None, compare=False, repr=False)
+    """What was planned; None in the plan of a micro-batch that a server has made."""
 
     @property
     def session(self) -> SparkSession:
@@ -208,7 +213,61 @@ class JobPlan(Shown):
             "quarantine_schema_changes": [asdict(change) for change in self.quarantine_changes],
             "timeout": self.timeout,
             "incremental": self.increments and self.increments.to_dict(),
+            **({} if self.job is None else {SAVED: self._saved(self.job)}),
         }
+
+    def _saved(self, job: ScoringJob) -> dict[str, Any]:
+        """What lets the plan be run later: its job, on what the plan has pinned, and the pins.
+
+        Secrets of the job are left out; ``left_out`` names their fields.
+        """
+        model, fields = self.scoring.model, job.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        uri = f"models:/{model.name}/{model.version}" if model.name and model.version else model.uri
+        fields |= {"model": uri, "expect_digest": model.digest}
+        if self.source.version is not None and self.increments is None:
+            place = {name: value for name, value in fields["source"].items() if name != "timestamp"}
+            fields["source"] = {**place, "version": self.source.version}
+        left_out: list[str] = []
+        kept = _without_secrets(fields, "", left_out)
+        return {"format": SAVED_FORMAT, "job": kept, "left_out": left_out, "pins": self.pins}
+
+    @property
+    def pins(self) -> dict[str, Any]:
+        """What the plan has decided on, as JSON types: equal for plans whose runs read and write the same."""
+        model, source, lookups = self.scoring.model, self.source, self.scoring.lookups
+        feature_tables = () if lookups is None else lookups.tables
+        moves_on = self.increments is not None  # an incremental job reads whatever is there when it runs
+        pins = {
+            "model": [model.name, model.version, model.digest],
+            "source": [source.ref.text, source.table_id, None if moves_on else source.version],
+            "source files": None if source.files is None else source.files.digest,
+            "feature tables": None if moves_on else {t.name: [t.table_id, t.version] for t in feature_tables},
+            "tables that SQL reads": None
+            if moves_on
+            else {t.name: [t.table_id, t.version] for t in self.identity.tables},
+            "what SQL means": self.identity.planned.meaning,
+            "output": self.target.table_id,
+            "schema changes": [asdict(change) for change in (*self.schema_changes, *self.quarantine_changes)],
+            "columns": [self.keep, sorted(self.added.items())],
+            "plan": self.scoring.hash,
+        }
+        found: dict[str, Any] = json.loads(json.dumps(pins))
+        return found
+
+
+def _without_secrets(value: Any, path: str, left_out: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_without_secrets(inner, path, left_out) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for name, inner in value.items():
+        place = f"{path}.{name}" if path else str(name)
+        if isinstance(inner, str) and (redact(inner) != inner or shown(str(name), inner) != inner):
+            left_out.append(place)
+        else:
+            kept[name] = _without_secrets(inner, place, left_out)
+    return kept
 
 
 def _diff(label: str, changes: Sequence[ColumnChange]) -> dict[str, str]:

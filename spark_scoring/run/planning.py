@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.arguments import job_of
@@ -36,12 +37,12 @@ from spark_scoring.run.frames import check_output, written_schema
 from spark_scoring.run.identity import Identity, find_identity
 from spark_scoring.run.increments import plan_increments
 from spark_scoring.run.plan import LINEAGE, JobPlan
+from spark_scoring.run.saved import SavedPlan, read_saved
 from spark_scoring.session import get_session, launch_early, unheeded
 from spark_scoring.spark_settings import decides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pyspark.sql import SparkSession
     from pyspark.sql.types import StructType
@@ -55,7 +56,7 @@ _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "sc
 
 
 def plan_job(
-    job: ScoringJob | Mapping[str, Any] | str | Path,
+    job: ScoringJob | SavedPlan | Mapping[str, Any] | str | Path,
     spark: SparkSession | None = None,
     *,
     params: Mapping[str, Value] | None = None,
@@ -63,16 +64,20 @@ def plan_job(
     """Plan a job: pin its model and source, check its output. Reads no row of the source, writes nothing.
 
     Args:
-        job: the job, a mapping of its fields, or the path of its YAML file.
+        job: the job, a mapping of its fields, the path of its YAML file, or of a plan that was saved as JSON.
         spark: the session; default: the active one, else a new local one.
         params: of a YAML file: the values of ``${DAY}`` in names and ``:day`` in SQL.
 
     Raises:
-        RequestError: with every problem of model, source, plan and output that can be known at once.
+        RequestError: with every problem of model, source, plan and output that can be known at once; or, of a saved
+            plan, with all that is another one than it has pinned.
         TimeLimitError: the model, or Spark, took longer than the job's timeout.
 
     """
-    job = job_of(job, spark, params)
+    saved = read_saved(job) if isinstance(job, str | Path) else job if isinstance(job, SavedPlan) else None
+    if saved is not None and params:
+        raise RequestError.params_of_a_file()
+    job = job_of(job, spark, params) if saved is None else saved.job
     deadline = Deadline(job.seconds)
     if spark is None:
         launch_early(job.warehouse, settings=job.spark)
@@ -83,7 +88,10 @@ def plan_job(
     spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
         plan = _planned(job, spark, spec, problems, deadline)
-    return replace(plan, planned_in=deadline.spent)
+    plan = replace(plan, planned_in=deadline.spent, job=job)
+    if saved is not None:
+        saved.check(plan)
+    return plan
 
 
 def plan_beside(job: ScoringJob, spark: SparkSession, scoring: ScoringPlan) -> JobPlan:
