@@ -75,10 +75,10 @@ def get_session(
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return SparkSession.builder.getOrCreate()
     if server := os.environ.get("SPARK_REMOTE"):
         return connect.session_of(server)
-    if not _is_local():
-        return SparkSession.builder.getOrCreate()
     if connect.is_client_alone():
         raise SessionError.no_server_named()
     return _local_session(_folder(warehouse), wanted)

@@ -92,12 +92,17 @@ def score_increments(
         if has_jvm:
             _score_here(plan, increments, score)
         else:
-            with _in_our_words(plan):
-                plan = at_present(plan, model_too=until is not None)
             for report in _score_by_server(plan, increments):
                 count(report)
         if until is None or until.wait(increments.interval):
             return replace(total, seconds=time.perf_counter() - started)
+        plan = plan if has_jvm else _planned_anew(plan)
+
+
+def _planned_anew(plan: JobPlan) -> JobPlan:
+    """For another look at the source over Spark Connect; in this process each batch is planned anew by itself."""
+    with _in_our_words(plan):
+        return at_present(plan, model_too=True)
 
 
 @contextmanager

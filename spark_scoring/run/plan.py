@@ -255,18 +255,17 @@ class JobPlan(Shown):
         return found
 
 
-def _without_secrets(value: Any, path: str, left_out: list[str]) -> Any:
-    if isinstance(value, list):
-        return [_without_secrets(inner, path, left_out) for inner in value]
-    if not isinstance(value, dict):
-        return value
+def _without_secrets(fields: dict[str, Any], path: str, left_out: list[str]) -> dict[str, Any]:
+    """The fields but for those that hold a secret, whose places are added to a list."""
     kept = {}
-    for name, inner in value.items():
-        place = f"{path}.{name}" if path else str(name)
-        if isinstance(inner, str) and (redact(inner) != inner or shown(str(name), inner) != inner):
+    for name, value in fields.items():
+        place = f"{path}{name}"
+        if isinstance(value, dict):
+            kept[name] = _without_secrets(value, f"{place}.", left_out)
+        elif redact(text := json.dumps(value)) != text or shown(str(name), value) != value:
             left_out.append(place)
         else:
-            kept[name] = _without_secrets(inner, place, left_out)
+            kept[name] = value
     return kept
 
 

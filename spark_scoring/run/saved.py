@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
     from spark_scoring.run.plan import JobPlan
 
+_MEANT = {
+    "what SQL means": "a time, a variable, a setting or a function that the job's SQL uses is another one now",
+    "plan": "a cast, an output or a lookup of the plan is another one now",
+}
+"""Of what is pinned by a hash."""
+_OF_SESSION = "spark."
+"""Settings of the session, which --spark gives; one that lacks a secret cannot read what it needs it for."""
+
 
 class PlanMovedError(RequestError):
     """Something that a saved plan has pinned is another one now."""
@@ -27,9 +35,7 @@ class PlanMovedError(RequestError):
     def differs(cls, file: str, moved: Mapping[str, tuple[Any, Any]]) -> PlanMovedError:
         """Each part that is another one, as it was and as it is."""
         fix = "plan anew, look at the plan, and score that one: spark-scoring plan JOB.yml --json > plan.json"
-        causes = {
-            name: f"when planned it was {_text(was)}, now it is {_text(now)}" for name, (was, now) in moved.items()
-        }
+        causes = {name: _MEANT.get(name) or _seen(was, now) for name, (was, now) in moved.items()}
         return cls([Problem(f"{file}: {name}", cause, fix) for name, cause in causes.items()])
 
 
@@ -64,8 +70,8 @@ def _holds(name: str, was: Any, now: Any) -> bool:
             return bool(was == now)
 
 
-def _text(value: Any) -> str:
-    return redact(value if isinstance(value, str) else json.dumps(value))
+def _seen(was: Any, now: Any) -> str:
+    return redact(f"when planned it was {json.dumps(was)}, now it is {json.dumps(now)}")
 
 
 def read_saved(file: str | Path, settings: Sequence[str] = ()) -> SavedPlan | None:
@@ -95,7 +101,7 @@ def read_saved(file: str | Path, settings: Sequence[str] = ()) -> SavedPlan | No
             "set it in the job, and plan anew: spark-scoring plan JOB.yml --json",
         )
         raise RequestError([Problem(f"--set {name}", cause, fix) for name in other])
-    if missing := [name for name in left_out if name not in given]:
+    if missing := [name for name in left_out if name not in given and not name.startswith(_OF_SESSION)]:
         cause = "the plan's file leaves it out, as it holds a secret"
         raise RequestError([Problem(name, cause, f"give it anew: --set {name}=...") for name in missing])
     for setting in settings:

@@ -95,14 +95,17 @@ def test_columns_that_evolve_would_add_are_those_that_were_planned(clean: Place,
 
 def test_secrets_are_left_out_and_wanted_anew(clean: Place, tmp_path: Path) -> None:
     server = f"sqlite:///{tmp_path}/registry.db?password=geheim"
-    job = ScoringJob.from_dict({**clean.job(OVER).model_dump(exclude_defaults=True), "tracking_uri": server})
+    secret = {"tracking_uri": server, "allow_models": ["/**", "/m?token=geheim"], "spark": {"x.password": "geheim"}}
+    job = ScoringJob.from_dict({**clean.job(OVER).model_dump(exclude_defaults=True), **secret})
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(plan_job(job).to_dict()))
     assert "geheim" not in file.read_text()
-    with pytest.raises(RequestError, match=r"tracking_uri.*\n.*--set tracking_uri="):
+    with pytest.raises(RequestError) as raised:
         run_job(file)
-    found = read_saved(file, [f"tracking_uri={server}"])
+    assert [problem.thing for problem in raised.value.problems] == ["allow_models", "tracking_uri"]
+    given = [f"tracking_uri={server}", "allow_models=[/**, '/m?token=geheim']"]
+    found = read_saved(file, given)
     assert found is not None
-    assert found.job.tracking_uri == server
+    assert (found.job.tracking_uri, found.job.allow_models) == (job.tracking_uri, job.allow_models)
     with pytest.raises(RequestError, match="a saved plan is run as it is"):
-        read_saved(file, [f"tracking_uri={server}", "output.mode=append"])
+        read_saved(file, [*given, "output.mode=append"])
