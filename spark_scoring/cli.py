@@ -49,7 +49,6 @@ app = typer.Typer(
     help="Score any MLflow model over a Delta table. Loading a model runs its code: score only models you trust.",
 )
 
-_JobFile = Annotated[Path, typer.Argument(metavar="JOB.yml", help="The job file.")]
 _JobOrPlan = Annotated[
     Path, typer.Argument(metavar="JOB.yml", help="The job file, or a plan that plan --json has written.")
 ]
@@ -135,7 +134,7 @@ def _ask(question: str, proposed: str) -> str:
 
     spark-scoring validate delay.yml --set output.mode=overwrite"""
 )
-def validate(job: _JobFile, set_: _Set = None, param: _Param = None) -> None:
+def validate(job: _JobOrPlan, set_: _Set = None, param: _Param = None) -> None:
     """Look for mistakes in a job file, or a training job's. Asks neither Spark nor the registry."""
     from spark_scoring.validation import validate_file
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from spark_scoring.job import ScoringJob, read_fields
 from spark_scoring.parsing import can_be_parsed
 from spark_scoring.redact import redact
+from spark_scoring.run.saved import read_saved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,8 @@ def validate_file(path: Path, overrides: Sequence[str] = (), params: Mapping[str
 
         training = TrainingJob.from_file_fields(fields, params or {})
         return [redact(f"{path} is a training job: {training.name} from {training.source.text}")]
-    job = ScoringJob.from_file_fields(fields, params or {})
+    saved = read_saved(path, overrides)
+    job = ScoringJob.from_file_fields(fields, params or {}) if saved is None else saved.job
     written = {"source.where": job.source.where, "output.replace_where": job.output.replace_where}
     written |= {f"columns.{feature}": sql for feature, sql in job.columns.items()}
     doubts = [
@@ -36,5 +38,6 @@ def validate_file(path: Path, overrides: Sequence[str] = (), params: Mapping[str
         for name, sql in written.items()
         if sql is not None and not can_be_parsed(sql)
     ]
-    read = f"{path} is a scoring job: {job.model} on {job.source.text}, to {job.output.text}"
+    kind = "a scoring job" if saved is None else "a saved plan"
+    read = f"{path} is {kind}: {job.model} on {job.source.text}, to {job.output.text}"
     return [redact(line) for line in (read, *doubts)]

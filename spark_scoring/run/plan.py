@@ -13,6 +13,7 @@ from rich.text import Text
 from spark_scoring.plan.explain import plan_html, plan_page, plan_summary, plan_view
 from spark_scoring.redact import redact, shown
 from spark_scoring.run.identity import Identity
+from spark_scoring.run.saved import SAVED, SAVED_FORMAT
 from spark_scoring.screen import Shown, as_text
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 BadRows = Literal["keep", "quarantine", "fail"]
 
-SAVED, SAVED_FORMAT = "saved", 1
-"""Where in a plan's JSON that part is that lets it be run later, and which form it has."""
 LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
 """Columns beside the predictions: which model made a row, when and in which run."""
 

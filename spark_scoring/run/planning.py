@@ -90,7 +90,7 @@ def plan_job(
         plan = _planned(job, spark, spec, problems, deadline)
     plan = replace(plan, planned_in=deadline.spent, job=job)
     if saved is not None:
-        saved.check(plan)
+        saved.check(plan.pins)
     return plan
 
 

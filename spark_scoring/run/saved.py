@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.errors import Problem, RequestError
 from spark_scoring.job import ScoringJob, lay_over
 from spark_scoring.redact import redact
-from spark_scoring.run.plan import SAVED, SAVED_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from spark_scoring.run.plan import JobPlan
-
+SAVED, SAVED_FORMAT = "saved", 1
+"""Where in a plan's JSON that part is that lets it be run later, and which form it has."""
 _MEANT = {
     "what SQL means": "a time, a variable, a setting or a function that the job's SQL uses is another one now",
     "plan": "a cast, an output or a lookup of the plan is another one now",
@@ -47,14 +46,13 @@ class SavedPlan:
     job: ScoringJob
     pins: Mapping[str, Any]
 
-    def check(self, plan: JobPlan) -> None:
-        """Hold the job's plan of now against the saved one.
+    def check(self, now: Mapping[str, Any]) -> None:
+        """Hold what the job's plan of now pins against the saved one.
 
         Raises:
             PlanMovedError: with all that is another one.
 
         """
-        now = plan.pins
         moved = {name: (was, now.get(name)) for name, was in self.pins.items() if not _holds(name, was, now.get(name))}
         if moved:
             raise PlanMovedError.differs(self.file, moved)

@@ -10,6 +10,7 @@ import pytest
 
 from spark_scoring import RequestError, ScoringJob, plan_job, run_job
 from spark_scoring.run.saved import PlanMovedError, read_saved
+from spark_scoring.validation import validate_file
 from tests.models import line_rows, save_line
 from tests.place import ROWS, Place
 
@@ -46,6 +47,8 @@ def test_a_saved_job_is_the_job_on_what_was_pinned(clean: Place, tmp_path: Path)
     assert found.job.source.version == 0
     pinned = {"expect_digest": found.job.expect_digest, "source": found.job.source}
     assert found.job == job.model_copy(update=pinned)
+    [told] = validate_file(tmp_path / "plan.json")
+    assert told == f"{tmp_path}/plan.json is a saved plan: {clean.model} on {clean.source}, to {clean.output}"
 
 
 def test_a_model_that_was_changed_is_refused(clean: Place, tmp_path: Path) -> None:

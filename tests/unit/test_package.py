@@ -16,7 +16,7 @@ def test_importing_the_package_imports_neither_pyspark_nor_mlflow() -> None:
 
 
 def test_job_files_and_the_command_line_need_no_spark() -> None:
-    code = "import sys, spark_scoring.cli; from spark_scoring import ScoringJob; print('pyspark' in sys.modules)"
+    code = "import sys, spark_scoring.cli; import spark_scoring.run.saved; print('pyspark' in sys.modules)"
     assert _run(code) == "False"
 
 
