@@ -1,4 +1,4 @@
-"""Why a row is bad: the texts of ``scoring_error``, and the feature and code that each stands for.
+"""Why a row is bad: the texts of ``scoring_error``, and the feature and code behind each.
 
 A row's text is one ``feature: reason`` or more, between ``; ``. No text holds a value.
 """
@@ -42,7 +42,12 @@ class Reason:
     code: str
     """Such as ``null``, ``unknown_level``, ``model_error``."""
     text: str
-    """As it stands in ``scoring_error``."""
+    """As ``scoring_error`` has it: the feature, then the cause."""
+
+    @property
+    def cause(self) -> str:
+        """Without the feature."""
+        return self.text if self.feature is None else self.text.removeprefix(reason_text(self.feature, ""))
 
 
 def reason_text(feature: str, reason: str) -> str:

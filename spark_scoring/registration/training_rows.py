@@ -26,16 +26,18 @@ from spark_scoring.model.categories import given_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import DATA_TYPES, Category, Levels, ModelType
 from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.plan.reasons import SEPARATOR, check_reasons
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
+    from spark_scoring.plan.reasons import Reason
     from spark_scoring.registration.tasks import Task
 
 CATEGORY = "category"
@@ -161,7 +163,8 @@ def read_rows(
     if not found.kept.num_rows and not found.errors:
         raise SourceError([Problem("training rows", "there are none", "check the table and the condition (where)")])
     if found.errors:
-        raise PlanError(_row_problems(found.errors, len(found.errors) + found.kept.num_rows))
+        reasons = check_reasons((feature.name, feature.reason) for feature in plan.features)
+        raise PlanError(_row_problems(found.errors, len(found.errors) + found.kept.num_rows, reasons))
     return TrainingRows(found.data, found.kept)
 
 
@@ -238,12 +241,12 @@ def _levels(df: DataFrame, name: str, sql: str) -> Levels:
     return given_levels(values, "the table")
 
 
-def _row_problems(errors: Sequence[str], rows: int) -> list[Problem]:
+def _row_problems(errors: Sequence[str], rows: int, reasons: Mapping[str, Reason]) -> list[Problem]:
     """Per feature and reason the rows that its type cannot hold."""
-    counts = Counter(part for text in errors for part in text.split("; "))
+    counts = Counter(part for text in errors for part in text.split(SEPARATOR))
     fix = "give it a type that holds them (double for numbers and booleans), or leave the rows out"
     return [
-        Problem(f"feature {part.split(': ', 1)[0]!r}", f"{n:,} of {rows:,} rows: {part.split(': ', 1)[-1]}", fix)
+        Problem(f"feature {reasons[part].feature!r}", f"{n:,} of {rows:,} rows: {reasons[part].cause}", fix)
         for part, n in counts.most_common()
     ]
 

@@ -77,6 +77,12 @@ def test_rows_that_a_type_cannot_hold_are_counted(table: Any) -> None:
     assert "feature 'member': 1 of 3 rows: null" in text
 
 
+def test_a_feature_whose_name_looks_like_a_reason_is_named_whole(table: Any) -> None:
+    named = table.withColumnRenamed("age", 'a: null; "b').select('a: null; "b')
+    with pytest.raises(RequestError, match=r"feature 'a: null; \"b': 1 of 3 rows: null"):
+        training_frame(named, {'a: null; "b': "integer"})
+
+
 @pytest.mark.parametrize(
     ("types", "columns", "expected"),
     [
