@@ -30,7 +30,7 @@ from spark_scoring.plan.reasons import SEPARATOR, check_reasons
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray

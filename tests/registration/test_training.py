@@ -79,7 +79,7 @@ def test_rows_that_a_type_cannot_hold_are_counted(table: Any) -> None:
 
 def test_a_feature_whose_name_looks_like_a_reason_is_named_whole(table: Any) -> None:
     named = table.withColumnRenamed("age", 'a: null; "b').select('a: null; "b')
-    with pytest.raises(RequestError, match=r"feature 'a: null; \"b': 1 of 3 rows: null"):
+    with pytest.raises(RequestError, match="feature 'a: null; \"b': 1 of 3 rows: null"):
         training_frame(named, {'a: null; "b': "integer"})
 
 
