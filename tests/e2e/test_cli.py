@@ -19,7 +19,7 @@ from lightgbm import LGBMClassifier
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
-from spark_scoring import ScoringJob, plan_job, run_job, score_batch
+from spark_scoring import RequestError, ScoringJob, plan_job, run_job, score_batch
 from spark_scoring.cli import main
 from tests.models import TABLE, register, table_rows, training_frame
 from tests.needs import PYTHON_PATH
@@ -171,7 +171,7 @@ def test_spark_submit_scores_into_the_warehouse_of_another_process(job_file: Pat
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert f"{ROWS:,} in, {ROWS:,} out, 0 bad" in done.stdout
     again = ScoringJob.from_yaml(job_file, ["source.table=main.cli.submitted", "output.table=main.cli.other"])
-    with pytest.raises(Exception, match="the table has no such column"):
+    with pytest.raises(RequestError, match="the table has no such column"):
         plan_job(again)
     assert spark.table("cli.submitted").count() == ROWS
 

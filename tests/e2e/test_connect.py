@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.models import save_line
 from tests.needs import PYTHON_PATH
 
@@ -100,8 +98,6 @@ _TOO_MANY = "bad rows: 2 of 2 rows cannot be scored, max_bad_rows allows 1 rows 
 
 
 def test_runs_over_spark_connect(tmp_path: Path) -> None:
-    for name in ("grpc", "grpc_status", "zstandard"):
-        pytest.importorskip(name)
     model = save_line(str(tmp_path / "line"))
     (tmp_path / "use.py").write_text(_USE)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}

@@ -13,8 +13,6 @@ from spark_scoring import connect
 from spark_scoring.delta.errors import SessionError
 from tests.needs import IS_SPARK_4, PYTHON_PATH
 
-pytest.importorskip("grpc")
-
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
