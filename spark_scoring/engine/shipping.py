@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from spark_scoring.engine.errors import ModelLoadError
 from spark_scoring.errors import ScoringError
 from spark_scoring.model.environment import differences_of
-from spark_scoring.model.loaded import loaded_model
+from spark_scoring.model.loaded import is_loaded, loaded_model
 from spark_scoring.model.raised import kind_and_line, missing_module
 from spark_scoring.model.store import Copy, archive_of, kept_archive
 
@@ -51,8 +51,8 @@ class ModelPlace:
 
         """
         copy = self.in_worker()
-        if self.archive is None:
-            return loaded_model(copy)  # where the run was planned it has been loaded from this folder
+        if self.archive is None or is_loaded(copy):
+            return loaded_model(copy)  # where the run was planned it has been loaded from the same folder
         differences = differences_of(copy.folder, flavor)
         if wrong := [d for d in differences if d.own and d.major and str(d) not in known]:
             raise ModelLoadError.other_library(_here(), wrong)

@@ -256,6 +256,11 @@ def loaded_model(copy: Copy) -> LoadedModel:
     return _models[copy]
 
 
+def is_loaded(copy: Copy) -> bool:
+    """Whether ``loaded_model`` has it in this process."""
+    return copy in _models
+
+
 def raw_model(model: Any) -> Any | None:
     """The native model, None for custom Python models, which have none."""
     from mlflow.exceptions import MlflowException
