@@ -53,8 +53,8 @@ class ModelPlace:
         copy = self.in_worker()
         if self.archive is None or is_loaded(copy):
             return loaded_model(copy)  # where the run was planned it has been loaded from the same folder
-        differences = differences_of(copy.folder, flavor)
-        if wrong := [d for d in differences if d.own and d.major and str(d) not in known]:
+        own = differences_of(copy.folder, flavor, own_only=True)
+        if wrong := [difference for difference in own if difference.major and str(difference) not in known]:
             raise ModelLoadError.other_library(_here(), wrong)
         try:
             return loaded_model(copy)
@@ -63,7 +63,7 @@ class ModelPlace:
         except Exception as error:
             missing = missing_module(error)
             cause = f"there is no module {missing}" if missing else kind_and_line(error)
-            raise ModelLoadError.in_worker(_here(), cause, differences) from error
+            raise ModelLoadError.in_worker(_here(), cause, differences_of(copy.folder, flavor)) from error
 
 
 def _here() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +42,13 @@ class Difference:
         return f"requires {self.package}{self.required}, installed: {self.installed or 'none'}"
 
 
-def differences_of(folder: str, flavor: str) -> tuple[Difference, ...]:
-    """The requirements of a model in a folder that differ here."""
-    return environment_differences(model_requirements(folder), flavor)
+def differences_of(folder: str, flavor: str, *, own_only: bool = False) -> tuple[Difference, ...]:
+    """The requirements of a model in a folder that differ here; if so asked, those of its own library alone."""
+    lines = model_requirements(folder)
+    if own_only:
+        own = _own_names(flavor)
+        lines = tuple(line for line in lines if _name_of(line) in own)
+    return environment_differences(lines, flavor)
 
 
 def model_requirements(folder: str) -> tuple[str, ...]:
@@ -55,9 +61,18 @@ def model_requirements(folder: str) -> tuple[str, ...]:
 
 def environment_differences(requirements: Sequence[str], flavor: str) -> tuple[Difference, ...]:
     """The requirements that differ here; lines that are not plain requirements (options, URLs) are skipped."""
-    own: set[str] = {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
+    own = _own_names(flavor)
     found = (_difference(line, own) for line in requirements)
     return tuple(difference for difference in found if difference is not None)
+
+
+def _own_names(flavor: str) -> set[str]:
+    return {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
+
+
+def _name_of(line: str) -> str:
+    found = re.match(r"[A-Za-z0-9][\w.-]*", line)
+    return canonicalize_name(found[0]) if found else ""
 
 
 def _difference(line: str, own: set[str]) -> Difference | None:
@@ -76,10 +91,10 @@ def _difference(line: str, own: set[str]) -> Difference | None:
 
 
 def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    """The version that an import finds; of the jars on a worker's module path each would be read for each question."""
+    path = [entry for entry in sys.path if not entry.endswith(".jar")]
+    found = next(iter(distributions(name=package, path=path)), None)
+    return None if found is None else found.version
 
 
 def _required_majors(requirement: Requirement) -> set[int | None]:
