@@ -7,7 +7,7 @@ need Spark and the feature tables.
 from __future__ import annotations
 
 import tempfile
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,4 +193,9 @@ def _requirements(raw: Path) -> list[str]:
     """The raw model's, and this package, which loads it."""
     file = raw / "requirements.txt"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [*[line for line in lines if line.strip()], f"spark-scoring=={version('spark-scoring')}"]
+    return [*[line for line in lines if line.strip()], f"spark-scoring=={_own_version()}"]
+
+
+def _own_version() -> str:
+    """Of this package, which may not be installed but come from a zip."""
+    return str(import_module("spark_scoring").__version__)
