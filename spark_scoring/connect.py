@@ -8,13 +8,12 @@ from urllib.parse import urlsplit
 
 from spark_scoring.delta.errors import SessionError
 from spark_scoring.errors import first_line
-from spark_scoring.model.waiting import TOLD_AFTER_SECONDS, tell_of_silence
+from spark_scoring.model.waiting import LEFT_AFTER_SECONDS, TOLD_AFTER_SECONDS, tell_of_silence
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_LEFT_AFTER_SECONDS = 30
 _KNOCK_SECONDS = 3.0
 _PORT = 15002
 
@@ -67,9 +66,9 @@ def _wait_for(server: str) -> None:
         else:
             return
         try:
-            is_ready.result(_LEFT_AFTER_SECONDS - TOLD_AFTER_SECONDS)
+            is_ready.result(LEFT_AFTER_SECONDS - TOLD_AFTER_SECONDS)
         except grpc.FutureTimeoutError:
-            why = f"it did not answer for {_LEFT_AFTER_SECONDS} seconds: {_knock(server)}"
+            why = f"it did not answer for {LEFT_AFTER_SECONDS} seconds: {_knock(server)}"
             raise SessionError.no_server(redact(server), why) from None
         finally:
             is_ready.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from spark_scoring.model.loaded import LoadedModel
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,15 @@ def _send_package(spark: SparkSession) -> None:
 
 def package_archive() -> Path | None:
     """A zip of this package for Python's module path, the same bytes each time; None where it lies in one already."""
-    root = Path(__file__).parents[1]
-    if not root.is_dir():
+    if not _PACKAGE.is_dir():
         return None
-    files = sorted(file for kind in ("*.py", "*.j2") for file in root.rglob(kind))
+    name, files = _package_files()
+    return kept_archive(name, _PACKAGE.parent, files)
+
+
+@functools.cache
+def _package_files() -> tuple[str, list[Path]]:
+    """The zip's name, which tells its content, and the files: read once, as they do not change under a process."""
+    files = sorted(file for kind in ("*.py", "*.j2") for file in _PACKAGE.rglob(kind))
     digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
-    return kept_archive(f"spark_scoring-{digest[:12]}.zip", root.parent, files)
+    return f"spark_scoring-{digest[:12]}.zip", files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -44,11 +43,7 @@ class Difference:
 
 def differences_of(folder: str, flavor: str, *, own_only: bool = False) -> tuple[Difference, ...]:
     """The requirements of a model in a folder that differ here; if so asked, those of its own library alone."""
-    lines = model_requirements(folder)
-    if own_only:
-        own = _own_names(flavor)
-        lines = tuple(line for line in lines if _name_of(line) in own)
-    return environment_differences(lines, flavor)
+    return environment_differences(model_requirements(folder), flavor, own_only=own_only)
 
 
 def model_requirements(folder: str) -> tuple[str, ...]:
@@ -59,33 +54,28 @@ def model_requirements(folder: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def environment_differences(requirements: Sequence[str], flavor: str) -> tuple[Difference, ...]:
+def environment_differences(
+    requirements: Sequence[str], flavor: str, *, own_only: bool = False
+) -> tuple[Difference, ...]:
     """The requirements that differ here; lines that are not plain requirements (options, URLs) are skipped."""
-    own = _own_names(flavor)
-    found = (_difference(line, own) for line in requirements)
+    own: set[str] = {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
+    found = (_difference(line, own, own_only=own_only) for line in requirements)
     return tuple(difference for difference in found if difference is not None)
 
 
-def _own_names(flavor: str) -> set[str]:
-    return {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
-
-
-def _name_of(line: str) -> str:
-    found = re.match(r"[A-Za-z0-9][\w.-]*", line)
-    return canonicalize_name(found[0]) if found else ""
-
-
-def _difference(line: str, own: set[str]) -> Difference | None:
+def _difference(line: str, own: set[str], *, own_only: bool) -> Difference | None:
     try:
         requirement = Requirement(line.split(" #", maxsplit=1)[0].strip())
     except InvalidRequirement:
         return None
     if requirement.url or (requirement.marker is not None and not requirement.marker.evaluate()):
         return None
+    name = canonicalize_name(requirement.name)
+    if own_only and name not in own:
+        return None
     installed = _installed(requirement.name)
     if installed is not None and requirement.specifier.contains(installed, prereleases=True):
         return None
-    name = canonicalize_name(requirement.name)
     major = installed is None or _major(installed) not in _required_majors(requirement)
     return Difference(requirement.name, str(requirement.specifier), installed, name in own, major)
 

@@ -154,17 +154,18 @@ def archive_of(copy: Copy) -> Path:
     """A copy as a zip beside it, the same bytes each time: it lives as long as the copy does."""
     place, folder = _private_folder(), Path(copy.folder)
     target = place / folder.relative_to(place).parts[0] / f"{copy.digest}.zip"
-    return target if target.is_file() else _zipped(sorted(_places(folder)), folder, target)
+    return target if target.is_file() else _zipped(sorted(_places(folder)), folder, target, place)
 
 
 def kept_archive(name: str, root: Path, files: Sequence[Path]) -> Path:
     """A zip in the private folder, of files below a root; made where there is none of this name."""
-    target = _private_folder() / name
-    return target if target.is_file() else _zipped(files, root, target)
+    place = _private_folder()
+    target = place / name
+    return target if target.is_file() else _zipped(files, root, target, place)
 
 
-def _zipped(places: Sequence[Path], root: Path, target: Path) -> Path:
-    with _fresh_folder(_private_folder()) as fresh:
+def _zipped(places: Sequence[Path], root: Path, target: Path, private: Path) -> Path:
+    with _fresh_folder(private) as fresh:
         with zipfile.ZipFile(fresh / "zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for inner in places:
                 _add(archive, inner, inner.relative_to(root).as_posix())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 TOLD_AFTER_SECONDS = 5
-_LEFT_AFTER_SECONDS = 30
+LEFT_AFTER_SECONDS = 30
 _KNOCK_SECONDS = 3
 _LOOK_SECONDS = 0.5
 OWN_LIMITS = (
@@ -46,7 +46,7 @@ class NoAnswer(Exception):  # noqa: N818  callers say it in an error of their ow
     """A server was given up; the text says why, without secrets."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"it did not answer for {_LEFT_AFTER_SECONDS} seconds: {why}")
+        super().__init__(f"it did not answer for {LEFT_AFTER_SECONDS} seconds: {why}")
 
 
 def answer_of(ask: Callable[[], _T], server: str) -> _T:
@@ -93,7 +93,7 @@ def _waited_for(
         if silent >= TOLD_AFTER_SECONDS and not told:
             tell_of_silence(server)
             told = True
-        if silent >= _LEFT_AFTER_SECONDS and not any(name in os.environ for name in OWN_LIMITS):
+        if silent >= LEFT_AFTER_SECONDS and not any(name in os.environ for name in OWN_LIMITS):
             if why := why_silent():
                 raise NoAnswer(why)
             since, told = time.monotonic(), False

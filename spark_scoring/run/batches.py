@@ -156,7 +156,7 @@ def _score_by_server(plan: JobPlan, increments: Increments) -> list[RunReport]:
     if plan.client is None:
         place_model(spark, scoring.model.copy)
     sent = replace(scoring, model=replace(scoring.model, path=""))
-    job = increments.job.model_copy(update={"force": False})
+    job = plan.job.model_copy(update={"force": False})
 
     def batch(rows: DataFrame, number: int) -> None:
         there = plan_beside(job, rows.sparkSession, sent)

@@ -26,7 +26,7 @@ from spark_scoring.errors import RunError
 from spark_scoring.features.join import check_keys
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.report.bad_rows import RowCounts, count_rows
-from spark_scoring.run.facts import counts_in, earlier_report, facts_of, feature_tables, report_on
+from spark_scoring.run.facts import counts_in, earlier_report, facts_of, report_on
 from spark_scoring.run.frames import Observed, check_output, written_frame
 from spark_scoring.run.plan import LINEAGE, allowed_text
 from spark_scoring.sql import quote
@@ -387,7 +387,7 @@ def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
 
 def read_text(plan: JobPlan) -> str:
     """The tables that a run reads."""
-    looked_up = ", ".join(table.name for table in feature_tables(plan))
+    looked_up = ", ".join(table.name for table in plan.feature_tables)
     return f"{plan.source.ref.text} (or a feature table: {looked_up})" if looked_up else plan.source.ref.text
 
 

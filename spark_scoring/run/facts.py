@@ -21,12 +21,9 @@ from spark_scoring.report.run import MergeChanges, RunReport
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from spark_scoring.delta.formats import Files
     from spark_scoring.delta.names import TableRef
     from spark_scoring.delta.source import PinnedSource
-    from spark_scoring.plan.lookups import FeatureTable
     from spark_scoring.run.plan import Increments, JobPlan
 
 
@@ -58,7 +55,7 @@ def facts_of(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         started=dt.datetime.fromtimestamp(started, tz=dt.timezone.utc).isoformat(),
         replace_where=plan.target.writing.replace_where,
         key=plan.target.writing.key,
-        feature_tables={table.name: table.version for table in feature_tables(plan)},
+        feature_tables={table.name: table.version for table in plan.feature_tables},
         read_tables={table.name: {"id": table.table_id, "version": table.version} for table in plan.identity.tables},
         stream=None if increments is None else increments.stream,
         batch=plan.batch,
@@ -88,7 +85,7 @@ def _idempotency_key(plan: JobPlan) -> str:
         "model": [model.name or model.uri, model.version],
         "plan": plan.scoring.hash,
         "client": plan.client is not None,
-        "feature tables": [[table.table_id or table.name, table.version] for table in feature_tables(plan)],
+        "feature tables": [[table.table_id or table.name, table.version] for table in plan.feature_tables],
         "columns": [plan.keep, sorted(plan.names)],
         "output": [
             writing.mode,
@@ -98,20 +95,13 @@ def _idempotency_key(plan: JobPlan) -> str:
         ],
         "read tables": tables,
         "meaning": meaning,
-        "moment": uuid.uuid4().hex
-        if is_unlike_others or any(t.version is None for t in feature_tables(plan))
-        else None,
+        "moment": uuid.uuid4().hex if is_unlike_others or any(t.version is None for t in plan.feature_tables) else None,
     }
     return "spark_scoring-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
 def _of_files(source: PinnedSource) -> list[str | None]:
     return [source.ref.path or source.ref.sql.lower(), cast("Files", source.files).digest, source.where]
-
-
-def feature_tables(plan: JobPlan) -> Sequence[FeatureTable]:
-    """Those that the run looks features up in."""
-    return () if plan.scoring.lookups is None else plan.scoring.lookups.tables
 
 
 def report_of(plan: JobPlan, commit: Commit) -> RunReport:

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.ledger import Commit
     from spark_scoring.delta.stream import Changes, Checkpoint
-    from spark_scoring.job import IncrementalSettings, ScoringJob
+    from spark_scoring.job import IncrementalSettings
     from spark_scoring.run.plan import JobPlan
 
 _KEY_LENGTH, _OWN_LENGTH = 12, 6
 """Of a stream's key; of a job without a name, the second half is of the source's place alone."""
 
 
-def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
+def plan_increments(plan: JobPlan) -> Increments | None:
     """How an incremental job goes on from its last run; None for any other job.
 
     Asks the checkpoint, and the histories of source and output.
@@ -45,22 +45,21 @@ def plan_increments(plan: JobPlan, job: ScoringJob) -> Increments | None:
         RequestError: there is no place for a checkpoint, or going on would lose rows or add them a second time.
 
     """
-    settings = job.increments
+    settings = plan.job.increments
     if settings is None:
         return None
     _ = plan.source.delta_version  # there is one, or this is where it is said
     spark = plan.session
     root = checkpoint_home(spark, plan.target, settings.checkpoint, plan.source)
     stream, newest = _find_stream(plan, settings, root)
-    begun = None if job.force or newest is None else _to_go_on_from(plan, settings.changes, newest, stream)
+    begun = None if plan.force or newest is None else _to_go_on_from(plan, settings.changes, newest, stream)
     checkpoint = begun.folder if begun is not None else _new_checkpoint(plan, settings.changes, f"{root}/{stream}")
     if reads_feed(checkpoint):
         check_change_feed(spark, plan.source)
-    doubles = begun is None and not job.force and plan.target.writing.mode == "append"
+    doubles = begun is None and not plan.force and plan.target.writing.mode == "append"
     if doubles and has_rows(spark, plan.target, plan.added["run_id"], stream):
         raise StreamError.would_double(plan.target.ref.text, checkpoint)
     return Increments(
-        job=job,
         stream=stream,
         checkpoint=checkpoint,
         checkpoint_id=None if begun is None else begun.id,

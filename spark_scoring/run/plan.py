@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.stage import StageName
     from spark_scoring.features.delegate import Delegation
     from spark_scoring.job import ScoringJob
+    from spark_scoring.plan.lookups import FeatureTable
     from spark_scoring.plan.planner import ScoringPlan
 
 BadRows = Literal["keep", "quarantine", "fail"]
@@ -39,8 +40,6 @@ LINEAGE = ("model_name", "model_version", "scored_at", "run_id")
 class Increments:
     """How an incremental job goes on from its last run."""
 
-    job: ScoringJob
-    """To plan with anew where the model or a feature table moves on."""
     stream: str
     """What tells the job apart from others on the same tables."""
     checkpoint: str
@@ -84,6 +83,8 @@ class JobPlan(Shown):
     keep: tuple[str, ...]
     names: tuple[tuple[str, str], ...]
     stage: StageName
+    job: ScoringJob = field(compare=False, repr=False)
+    """What was planned: to plan it anew, and to save it."""
     client: Delegation | None = None
     """Where a feature client scores, instead of this package."""
     identity: Identity = field(default_factory=Identity)
@@ -108,8 +109,6 @@ class JobPlan(Shown):
     schema_changes: tuple[ColumnChange, ...] = ()
     """What ``evolve`` does to the output's columns."""
     quarantine_changes: tuple[ColumnChange, ...] = ()
-    job: ScoringJob | None = field(default=None, compare=False, repr=False)
-    """What was planned; None in the plan of a micro-batch that a server has made."""
 
     @property
     def session(self) -> SparkSession:
@@ -121,6 +120,11 @@ class JobPlan(Shown):
         """Names under which added columns are written, by their own names."""
         own = [*(output.name for output in self.scoring.outputs), *LINEAGE]
         return {name: dict(self.names).get(name, name) for name in own}
+
+    @property
+    def feature_tables(self) -> Sequence[FeatureTable]:
+        """Those that the run looks features up in."""
+        return () if self.scoring.lookups is None else self.scoring.lookups.tables
 
     def explain(self) -> str:
         """What the run will read, do and write, as plain text."""
@@ -212,15 +216,15 @@ class JobPlan(Shown):
             "quarantine_schema_changes": [asdict(change) for change in self.quarantine_changes],
             "timeout": self.timeout,
             "incremental": self.increments and self.increments.to_dict(),
-            **({} if self.job is None else {SAVED: self._saved(self.job)}),
+            SAVED: self._saved(),
         }
 
-    def _saved(self, job: ScoringJob) -> dict[str, Any]:
+    def _saved(self) -> dict[str, Any]:
         """What lets the plan be run later: its job, on what the plan has pinned, and the pins.
 
         Secrets of the job are left out; ``left_out`` names their fields.
         """
-        model, fields = self.scoring.model, job.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        model, fields = self.scoring.model, self.job.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         uri = f"models:/{model.name}/{model.version}" if model.name and model.version else model.uri
         fields |= {"model": uri, "expect_digest": model.digest}
         if self.source.version is not None and self.increments is None:
@@ -233,14 +237,13 @@ class JobPlan(Shown):
     @property
     def pins(self) -> dict[str, Any]:
         """What the plan has decided on, as JSON types: equal for plans whose runs read and write the same."""
-        model, source, lookups = self.scoring.model, self.source, self.scoring.lookups
-        feature_tables = () if lookups is None else lookups.tables
+        model, source = self.scoring.model, self.source
         moves_on = self.increments is not None  # an incremental job reads whatever is there when it runs
         pins = {
             "model": [model.name, model.version, model.digest],
             "source": [source.ref.text, source.table_id, None if moves_on else source.version],
             "source files": None if source.files is None else source.files.digest,
-            "feature tables": None if moves_on else {t.name: [t.table_id, t.version] for t in feature_tables},
+            "feature tables": None if moves_on else {t.name: [t.table_id, t.version] for t in self.feature_tables},
             "tables that SQL reads": None
             if moves_on
             else {t.name: [t.table_id, t.version] for t in self.identity.tables},

@@ -88,7 +88,7 @@ def plan_job(
     spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
         plan = _planned(job, spark, spec, problems, deadline)
-    plan = replace(plan, planned_in=deadline.spent, job=job)
+    plan = replace(plan, planned_in=deadline.spent)
     if saved is not None:
         saved.check(plan.pins)
     return plan
@@ -126,7 +126,7 @@ def _planned(
     if source is None or target is None or spec is None or problems.problems:
         raise RequestError(problems.problems)
     plan = _plan_between(job, source, target, quarantine, spec, deadline, before=before)
-    return replace(plan, increments=plan_increments(plan, job))
+    return replace(plan, increments=plan_increments(plan))
 
 
 def _pinned_model(job: ScoringJob) -> PinnedModel:
@@ -146,14 +146,14 @@ def at_present(plan: JobPlan, *, model_too: bool) -> JobPlan:
         return plan
     deadline = Deadline(plan.timeout)
     if model_too:
-        model = _pinned_model(plan.increments.job)
+        model = _pinned_model(plan.job)
         if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
             spec = deadline.of_model(partial(read_spec, model))
     if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
         return plan
     before = plan.scoring if spec is plan.scoring.model else None
     source = pin_filter_again(plan.source)
-    fresh = _plan_between(plan.increments.job, source, plan.target, plan.quarantine, spec, deadline, before=before)
+    fresh = _plan_between(plan.job, source, plan.target, plan.quarantine, spec, deadline, before=before)
     return replace(fresh, increments=plan.increments)
 
 
@@ -214,6 +214,7 @@ def _plan_between(
         keep=keep,
         names=tuple(names.items()),
         stage=job.stage,
+        job=job,
         client=client,
         name=job.name,
         force=job.force,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from spark_scoring import RequestError, ScoringJob, plan_job, run_job
+from spark_scoring import RequestError, plan_job, run_job
 from spark_scoring.run.saved import PlanMovedError, read_saved
 from spark_scoring.validation import validate_file
 from tests.models import line_rows, save_line
@@ -99,7 +99,7 @@ def test_columns_that_evolve_would_add_are_those_that_were_planned(clean: Place,
 def test_secrets_are_left_out_and_wanted_anew(clean: Place, tmp_path: Path) -> None:
     server = f"sqlite:///{tmp_path}/registry.db?password=geheim"
     secret = {"tracking_uri": server, "allow_models": ["/**", "/m?token=geheim"], "spark": {"x.password": "geheim"}}
-    job = ScoringJob.from_dict({**clean.job(OVER).model_dump(exclude_defaults=True), **secret})
+    job = clean.job(OVER, **secret)
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(plan_job(job).to_dict()))
     assert "geheim" not in file.read_text()

@@ -17,7 +17,7 @@ from tests.needs import IS_SPARK_4, PYTHON_PATH
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "TOLD_AFTER_SECONDS", 1)
-    monkeypatch.setattr(connect, "_LEFT_AFTER_SECONDS", 2)
+    monkeypatch.setattr(connect, "LEFT_AFTER_SECONDS", 2)
 
 
 def test_a_server_that_is_not_there_is_told_of_and_given_up(

@@ -10,6 +10,7 @@ import pytest
 from spark_scoring.delta.names import TableRef
 from spark_scoring.delta.sink import Target, Writing
 from spark_scoring.delta.source import PinnedSource
+from spark_scoring.job import ScoringJob
 from spark_scoring.plan.explain import plan_html
 from spark_scoring.plan.planner import Request, make_plan
 from spark_scoring.plan.policy import Policy
@@ -37,7 +38,8 @@ def job_plan() -> JobPlan:
     frame: Any = None  # never looked at
     source = PinnedSource(TableRef(HOSTILE, ""), None, 3, f"a <> '{HOSTILE}'", frame, frame)
     target = Target(TableRef("out", ""), Writing("append"), None, None, None)
-    return JobPlan(scoring_plan(), source, target, None, ("id", HOSTILE), (), "udf")
+    job = ScoringJob.from_dict({"model": HOSTILE, "source": {"table": "a"}, "output": {"table": "out"}})
+    return JobPlan(scoring_plan(), source, target, None, ("id", HOSTILE), (), "udf", job)
 
 
 def report() -> RunReport:

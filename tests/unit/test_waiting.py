@@ -33,7 +33,7 @@ ONE = "models:/main.ml.line/1"
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, sooner; and none of the user's own."""
     monkeypatch.setattr(waiting, "TOLD_AFTER_SECONDS", 1)
-    monkeypatch.setattr(waiting, "_LEFT_AFTER_SECONDS", 2)
+    monkeypatch.setattr(waiting, "LEFT_AFTER_SECONDS", 2)
     monkeypatch.setattr(waiting, "_KNOCK_SECONDS", 1)
     for name in waiting.OWN_LIMITS:
         monkeypatch.delenv(name, raising=False)
