@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+_JAVA = "JDK_JAVA_OPTIONS"
+"""Java's slow and thorough compiler costs a process that lives for seconds more than it gives: half of its CPU."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Of tests/e2e/test_identity.py and tests/fuzz/test_leaks.py."""
     parser.addoption("--pairs", type=int, default=6, help="pairs of runs that may be the same")
@@ -25,6 +29,7 @@ def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """No test touches the user's model cache, or picks up their MLflow settings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_SCORING_CACHE", str(tmp_path_factory.mktemp("model-cache")))
+        patch.setenv(_JAVA, "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "SPARK_SCORING_WAREHOUSE"):
             patch.delenv(name, raising=False)
         yield
@@ -35,7 +40,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The session of ``get_session``, on a warehouse folder of its own."""
     from spark_scoring.session import get_session
 
-    session = get_session(tmp_path_factory.mktemp("warehouse"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(_JAVA, raising=False)
+        session = get_session(tmp_path_factory.mktemp("warehouse"))
     session.conf.set("spark.databricks.delta.snapshotPartitions", "1")  # tables of a few files, looked at very often
     yield session
     session.stop()

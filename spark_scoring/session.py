@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from spark_scoring import connect
 from spark_scoring.delta.errors import SessionError
 from spark_scoring.delta.names import register_warehouse
+from spark_scoring.jars import keep_jars, known_jars
 from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, RESTRICT_SQL, is_restricted
 from spark_scoring.spark_settings import SettingError, at_launch, decides, not_harmless, spark_settings
 from spark_scoring.spark_versions import delta_package
@@ -49,7 +50,8 @@ _LOCAL_SETTINGS = {
 }
 
 
-_PACKAGES = "spark.jars.packages"
+_JARS = "spark.jars"
+_PACKAGES = f"{_JARS}.packages"
 
 
 def get_session(
@@ -111,8 +113,7 @@ def launch_early(
     from pyspark import SparkContext
     from pyspark.java_gateway import launch_gateway
 
-    launched, begun = _new_settings(_folder(warehouse), at_launch(wanted)), threading.Event()
-    conf = _conf_of(launched)
+    conf, begun = _launch_conf(_folder(warehouse), wanted), threading.Event()
 
     def launch() -> None:
         with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
@@ -185,7 +186,7 @@ def unheeded(spark: SparkSession, settings: Mapping[str, str | float | bool]) ->
 def _has(key: str, wanted: str, found: str | None) -> bool:
     if found is None:
         return False
-    if key in (_PACKAGES, "spark.jars"):  # to which Spark adds others, and makes paths whole
+    if key in (_PACKAGES, _JARS):  # to which Spark adds others, and makes paths whole
         names = ({Path(part.strip()).name for part in text.split(",")} for text in (wanted, found))
         return next(names) <= next(names)
     return wanted == found
@@ -240,7 +241,7 @@ def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
         if "PYSPARK_GATEWAY_PORT" in os.environ:
             builder = _submitted(SparkSession.builder, _settings(warehouse))
         else:
-            _launch(_new_settings(warehouse, at_launch(wanted)), wanted)
+            _launch(_launch_conf(warehouse, wanted), wanted)
             builder = SparkSession.builder.config(map=_new_settings(warehouse, wanted))
         spark = builder.appName(wanted.get("spark.app.name", "spark_scoring")).getOrCreate()
     except PySparkRuntimeError as error:  # the JVM did not come up: nearly always no Java, or one too old
@@ -250,6 +251,7 @@ def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
             raise SessionError.settings_fail(sorted(wanted)) from error
         raise
     _is_up.set()
+    _keep_found_jars(spark)
     _keep_jars_from_workers(spark)
     if not os.environ.get(TRACEBACK):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error
@@ -269,14 +271,13 @@ def _settings(warehouse: Path) -> _Settings:
     }
 
 
-def _launch(launched: _Settings, wanted: Mapping[str, str]) -> None:
+def _launch(conf: SparkConf, wanted: Mapping[str, str]) -> None:
     """Spark's Java process, unless it is up: one that is up must have what it can only be started with.
 
     The session's other settings come later: the command line of the process is seen by every user of the machine.
     """
     from pyspark import SparkConf, SparkContext
 
-    conf = _conf_of(launched)
     SparkContext._ensure_initialized(conf=conf)  # noqa: SLF001  there is no public way to start the JVM alone
     has = SparkConf()
     missed = [key for key, value in at_launch(wanted).items() if not _has(key, value, has.get(key, None))]
@@ -333,6 +334,22 @@ def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSessi
     if not str(conf.get("spark.master", "")).startswith("local"):
         return builder
     return builder.config(map={key: value for key, value in settings.items() if not conf.contains(key)})
+
+
+def _launch_conf(warehouse: Path, wanted: Mapping[str, str]) -> SparkConf:
+    """What Spark's Java process is started with: Delta's jars by name, where Ivy has found all of them before."""
+    settings = _new_settings(warehouse, at_launch(wanted))
+    if not any(key.startswith(_JARS) for key in wanted) and (jars := known_jars(str(settings[_PACKAGES]))):
+        settings |= {_PACKAGES: "", _JARS: jars}
+    return _conf_of(settings)
+
+
+def _keep_found_jars(spark: SparkSession) -> None:
+    """Note what Ivy has found for a session whose JVM we started, for the next one."""
+    has = spark.sparkContext.getConf()
+    packages, jars = has.get(_PACKAGES, ""), has.get(_JARS, "")
+    if packages and jars and "PYSPARK_GATEWAY_PORT" not in os.environ and known_jars(packages) is None:
+        keep_jars(packages, jars)
 
 
 def _keep_jars_from_workers(spark: SparkSession) -> None:

@@ -90,7 +90,9 @@ def save_line(folder: str, slope: float = 2.0) -> str:
     frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0], "n": [0, 3, 1, 2]})
     line = LinearRegression().fit(frame, slope * frame["x"] + frame["n"])
     signature = infer_signature(frame, line.predict(frame))
-    mlflow.sklearn.save_model(line, folder, signature=signature, pip_requirements=["mlflow"])
+    mlflow.sklearn.save_model(
+        line, folder, signature=signature, pip_requirements=["mlflow"], serialization_format="cloudpickle"
+    )  # skops takes five seconds to import, in each worker
     return folder
 
 

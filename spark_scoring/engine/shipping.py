@@ -42,6 +42,10 @@ class ModelPlace:
 
         return Copy(str(Path(SparkFiles.getRootDirectory(), self.archive)), self.copy.digest)
 
+    def is_loaded(self) -> bool:
+        """Whether this process, a worker's, has the model."""
+        return is_loaded(self.in_worker())
+
     def loaded(self, flavor: str, known: tuple[str, ...]) -> LoadedModel:
         """The model, in a worker.
 

@@ -7,12 +7,14 @@ them back so: a BIGINT column with a null loses digits above 2^53, a timestamp i
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+from zipimport import zipimporter
 
 import numpy as np
 import pandas as pd
@@ -291,7 +293,9 @@ class _WorkerJob:
 
     def scorer(self) -> Scorer:
         """For the batches of one task."""
+        is_new = not self.place.is_loaded()
         model = self.place.loaded(self.flavor, self.differences)
+        _ease_next_task(is_new=is_new)
         return Scorer(model, self.plan, self._tell if self.show_model_error else None)
 
     def _tell(self, text: str) -> None:
@@ -299,6 +303,26 @@ class _WorkerJob:
             self.told.add(text)
         else:
             sys.stderr.write(text)
+
+
+def _ease_next_task(*, is_new: bool) -> None:
+    """Keep two chores of Spark's between the tasks of a worker short: half a second of CPU for each on a slow machine.
+
+    Spark collects garbage: it need not look at the libraries and the model. It has Python look again at all importers
+    in its cache, for which Python before 3.12 reads the directory of each archive, 5,000 entries in Spark's own jar:
+    the importers of archives that do not change leave the cache, and come back when one is needed.
+
+    Args:
+        is_new: whether this task has loaded the model.
+
+    """
+    for path, importer in list(sys.path_importer_cache.items()):
+        if isinstance(importer, zipimporter) and importer.archive.endswith((".jar", "/pyspark.zip")):
+            del sys.path_importer_cache[path]
+    if is_new:
+        gc.unfreeze()  # what earlier models have left
+        gc.collect()
+        gc.freeze()
 
 
 class _FirstText(AccumulatorParam[str]):

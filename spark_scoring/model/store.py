@@ -103,7 +103,7 @@ def check_copy(copy: Copy) -> None:
 
 def known_copy(digest: str) -> Copy | None:
     """The copy of an artifact of this digest that may change where it lies; None where there is none."""
-    return _opened(_entry(_private_folder(), _content_key(digest)))
+    return _opened(_entry(private_folder(), _content_key(digest)))
 
 
 def kept_copy(name: str, fetch: Callable[[Path], Path], key: Sequence[str] | None) -> Copy:
@@ -118,7 +118,7 @@ def kept_copy(name: str, fetch: Callable[[Path], Path], key: Sequence[str] | Non
         ModelError: no folder to keep it in; or it holds what could run unchecked: links, paths out of it.
 
     """
-    place = _private_folder()
+    place = private_folder()
     _sweep(place)
     found = None if key is None else _opened(_entry(place, key))
     if found is not None:
@@ -152,16 +152,24 @@ def _put(copy: Path, place: Path, entry: Path) -> Copy:
 
 def archive_of(copy: Copy) -> Path:
     """A copy as a zip beside it, the same bytes each time: it lives as long as the copy does."""
-    place, folder = _private_folder(), Path(copy.folder)
+    place, folder = private_folder(), Path(copy.folder)
     target = place / folder.relative_to(place).parts[0] / f"{copy.digest}.zip"
     return target if target.is_file() else _zipped(sorted(_places(folder)), folder, target, place)
 
 
 def kept_archive(name: str, root: Path, files: Sequence[Path]) -> Path:
     """A zip in the private folder, of files below a root; made where there is none of this name."""
-    place = _private_folder()
+    place = private_folder()
     target = place / name
     return target if target.is_file() else _zipped(files, root, target, place)
+
+
+def keep_text(name: str, text: str) -> None:
+    """Write a small file of the private folder, as a whole or not at all."""
+    place = private_folder()
+    with _fresh_folder(place) as fresh:
+        (fresh / "text").write_text(text)
+        (fresh / "text").rename(place / name)
 
 
 def _zipped(places: Sequence[Path], root: Path, target: Path, private: Path) -> Path:
@@ -300,7 +308,7 @@ def _leaves(depth: int, text: str) -> bool:
 # The cache.
 
 
-def _private_folder() -> Path:
+def private_folder() -> Path:
     """The user's own part of the cache, which nobody else can read or write.
 
     Raises:

@@ -44,15 +44,12 @@ for language, text in json.loads(sys.argv[1]):
 def run(blocks: Sequence[tuple[str, str]], folder: Path) -> str:
     """What the blocks print."""
     kept = {k: v for k, v in os.environ.items() if k == "SPARK_SCORING_CACHE" or not k.startswith(("PYSPARK", "SPARK"))}
-    environment = {**kept, "PYTHONPATH": PYTHON_PATH, "JDK_JAVA_OPTIONS": _JAVA}
+    environment = {**kept, "PYTHONPATH": PYTHON_PATH}
     command = [sys.executable, "-c", _RUN, json.dumps(blocks)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
-
-_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For a session of seconds, Java's slow and thorough compiler costs more than it gives."""
 
 # What the README says below the quickstart.
 _CLAIMED = """
