@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 import time
+import zipfile
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +17,14 @@ import scipy.sparse
 
 from spark_scoring.engine.errors import ModelFailedError, ModelOutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input
+from spark_scoring.engine.stage import _ease_next_task
 from spark_scoring.engine.worker import Scored, Scorer
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.plan.outputs import Returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Model(LoadedModel):
@@ -307,3 +313,32 @@ def test_results_with_the_signatures_names_are_taken_by_name(returned: Any) -> N
     worker_plan = WorkerPlan((("x", "double"),), (("double", ("x",), True),), (named,))
     fields = score(Model(lambda _: returned), worker_plan, [1.0]).fields
     assert [values.tolist() for values, _ in fields] == [[2.0], [1.0]]
+
+
+def test_between_tasks_spark_does_not_read_archives_again_nor_look_at_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar = tmp_path / "with_python.jar"
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.writestr("in_a_jar/__init__.py", "")
+        archive.writestr("in_a_jar/inner.py", "VALUE = 1")
+    monkeypatch.syspath_prepend(str(jar))
+    import_module("in_a_jar.inner")
+
+    def cached() -> list[str]:
+        return [path for path in sys.path_importer_cache if path.startswith(str(jar))]
+
+    assert len(cached()) == 2
+    before = gc.get_freeze_count()
+    try:
+        _ease_next_task(is_new=True)
+        assert not cached()
+        assert gc.get_freeze_count() > before + 10_000
+        del sys.modules["in_a_jar.inner"]
+        assert import_module("in_a_jar.inner").VALUE == 1
+        _ease_next_task(is_new=False)
+        assert not cached()
+    finally:
+        gc.unfreeze()
+        for name in ("in_a_jar", "in_a_jar.inner"):
+            sys.modules.pop(name)
