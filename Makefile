@@ -52,6 +52,7 @@ bench: setup ## figures of docs/benchmarks.md, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/rehearsal.py
+	$(BIN)/python benchmarks/tasks.py
 
 bench-features: setup ## our point-in-time joins against dbl-tempo's, as ratios from one run
 	@test -d benchmarks/.tempo || \

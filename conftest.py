@@ -41,7 +41,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from spark_scoring.session import get_session
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(_JAVA, raising=False)
+        patch.setenv(_JAVA, "-XX:+UseSerialGC")
         session = get_session(tmp_path_factory.mktemp("warehouse"))
     session.conf.set("spark.databricks.delta.snapshotPartitions", "1")  # tables of a few files, looked at very often
     yield session

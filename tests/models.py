@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
 
+QUICKLY: dict[str, Any] = {"pip_requirements": ["mlflow"], "serialization_format": "cloudpickle"}
+"""How scikit-learn's models are logged: to find requirements, MLflow starts a process; for skops, each process that
+loads the model imports torch, where it is installed. Both take ten seconds."""
 FEATURES = {
     "price": "float64",  # from DECIMAL(12,2)
     "ratio": "float64",
@@ -90,9 +93,7 @@ def save_line(folder: str, slope: float = 2.0) -> str:
     frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0], "n": [0, 3, 1, 2]})
     line = LinearRegression().fit(frame, slope * frame["x"] + frame["n"])
     signature = infer_signature(frame, line.predict(frame))
-    mlflow.sklearn.save_model(
-        line, folder, signature=signature, pip_requirements=["mlflow"], serialization_format="cloudpickle"
-    )  # skops takes five seconds to import, in each worker
+    mlflow.sklearn.save_model(line, folder, signature=signature, **QUICKLY)
     return folder
 
 

@@ -16,7 +16,7 @@ from spark_scoring import ScoringJob
 from spark_scoring.errors import RequestError, RunError
 from spark_scoring.job_problems import JobError
 from spark_scoring.screen import as_text
-from tests.models import line_rows
+from tests.models import QUICKLY, line_rows
 from tests.place import BAD, GOOD, ROWS, Place
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def test_rows_that_are_counted_first_are_scored_once(
 ) -> None:
     signature = ModelSignature(Schema([ColSpec("double", "x"), ColSpec("long", "n")]), Schema([ColSpec("double")]))
     folder, log = str(tmp_path / "model"), tmp_path / "log"
-    mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, pip_requirements=["mlflow"])
+    mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, **QUICKLY)
     place = Place(spark, folder, tmp_path, BAD, rehearse=False)
     place.run(source={"where": "id <> 5"}, **settings)
     assert sorted(int(x) for x in log.read_text().split()) == [i for i in GOOD if i != 5]
@@ -201,7 +201,7 @@ def test_reasons_of_odd_names_are_told_apart(spark: SparkSession, tmp_path: Path
     frame = pd.DataFrame([[1, 2, 3, 4], [4, 3, 2, 1]], columns=names)
     line = LinearRegression().fit(frame, [1, 2])
     signature = mlflow.models.infer_signature(frame, line.predict(frame))
-    mlflow.sklearn.save_model(line, tmp_path / "m", signature=signature, pip_requirements=["mlflow"])
+    mlflow.sklearn.save_model(line, tmp_path / "m", signature=signature, **QUICKLY)
     columns = {name: f"IF(id IN ({i}, 9), NULL, 1)" for i, name in enumerate(names)}
     line_rows(spark, range(ROWS)).write.format("delta").save(str(tmp_path / "in"))
     place = {"source": {"path": str(tmp_path / "in")}, "output": {"path": str(tmp_path / "out"), "keep": ["id"]}}

@@ -16,6 +16,7 @@ from lightgbm import LGBMRegressor
 from mlflow.models import infer_signature
 from sklearn.linear_model import LinearRegression
 
+from tests.models import QUICKLY
 from tests.needs import PYTHON_PATH
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_a_model_reaches_the_executors_of_a_cluster(tmp_path: Path, cluster_pyth
     line = LinearRegression().fit(_FRAME, _FRAME["x"] * 2 + 1)
     signature = infer_signature(_FRAME, line.predict(_FRAME))
     required = ["scikit-learn==1.5.2", "pandas==1.5.3"]
-    mlflow.sklearn.save_model(line, tmp_path / "line", signature=signature, pip_requirements=required)
+    mlflow.sklearn.save_model(line, tmp_path / "line", signature=signature, **{**QUICKLY, "pip_requirements": required})
     forest = LGBMRegressor(n_estimators=2, verbose=-1).fit(_FRAME, _FRAME["x"])
     mlflow.lightgbm.save_model(forest, tmp_path / "forest", signature=signature, pip_requirements=["lightgbm==4.0.0"])
     (tmp_path / "use.py").write_text(_USE)

@@ -83,7 +83,7 @@ mlflow.set_tracking_uri(f"sqlite:///{folder}/known_to_the_client.db")
 logged = mlflow.pyfunc.load_model(model)
 registered = mlflow.sklearn.log_model(
     logged.get_raw_model(), name="model", signature=logged.metadata.signature, registered_model_name="line",
-    pip_requirements=["mlflow"],
+    pip_requirements=["mlflow"], serialization_format="cloudpickle",
 )
 of_registry = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 3}
 print("registry", run({"path": "r"}, **of_registry), run({"path": "r"}, **of_registry))

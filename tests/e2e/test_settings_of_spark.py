@@ -133,7 +133,10 @@ TRAIN = (
     ],
     ids=lambda command: command[0],
 )
-def test_what_spark_prints_goes_to_a_file_for_each_command(command: list[str], tmp_path: Path) -> None:
+def test_what_spark_prints_goes_to_a_file_for_each_command(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(tmp_path / "cache"))  # where no jars are known, Ivy prints
     (tmp_path / "train.yml").write_text(TRAIN)
     script = "import sys\nfrom spark_scoring.cli import main\ntry: main()\nexcept SystemExit as e: print(e.code)"
     done = run_apart(script, *command, "--spark", "driver.memory=703m", folder=tmp_path)

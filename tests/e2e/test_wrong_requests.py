@@ -10,7 +10,7 @@ from lightgbm import LGBMClassifier
 
 from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
-from tests.models import TABLE, register, table_rows, training_frame
+from tests.models import QUICKLY, TABLE, register, table_rows, training_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +169,7 @@ def test_a_model_that_fails_on_every_row_stops_the_run(job: dict[str, Any], regi
     frame = frame[["price", "total"]]
     line = LinearRegression().fit(frame.fillna(0), frame["total"])
     signature = mlflow.models.infer_signature(frame, line.predict(frame.fillna(0)))
-    uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
+    uri = mlflow.sklearn.log_model(line, name="line", signature=signature, **QUICKLY).model_uri
     nulls = {"model": uri, "columns": {"price": "CAST(NULL AS DOUBLE)"}, "output": {"path": str(tmp_path / "new")}}
     with pytest.raises(RunError, match=r"it raised ValueError on every row that was tried"):
         run_job(ScoringJob.from_dict({**job, **nulls}))
@@ -185,7 +185,7 @@ def test_a_model_that_contradicts_its_signature_stops_the_run(
     frame = frame[["total"]]
     line = LinearRegression().fit(frame, frame["total"] / 3)
     signature = mlflow.models.infer_signature(frame, line.predict(frame).astype("int64"))
-    uri = mlflow.sklearn.log_model(line, name="line", signature=signature).model_uri
+    uri = mlflow.sklearn.log_model(line, name="line", signature=signature, **QUICKLY).model_uri
     contradiction = {**job, "model": uri, "output": {"path": str(tmp_path / "new")}}
     message = "the signature says long, the model returned float64 values that do not fit long"
     with pytest.raises(RequestError, match=message):

@@ -35,8 +35,8 @@ from sklearn.preprocessing import FunctionTransformer, LabelEncoder, OneHotEncod
 from spark_scoring import RequestError
 from spark_scoring.registration.known_errors import KNOWN
 from spark_scoring.registration.pasted import EXAMPLES, recognise
+from tests.models import QUICKLY
 from tests.needs import PYTHON_PATH
-from tests.registering import PINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -388,7 +388,7 @@ def test_mlflows_own_texts_name_the_column(given: Any, code: str, thing: str, tm
     frame = pd.DataFrame({"a": [1.0, 2.0], "n": [1, 2]})
     signature: ModelSignature = infer_signature(frame, np.array([1.0, 2.0]))
     model, folder = LinearRegression().fit(frame, [1.0, 2.0]), tmp_path / "model"
-    mlflow.sklearn.save_model(model, folder, signature=signature, pip_requirements=PINS)
+    mlflow.sklearn.save_model(model, folder, signature=signature, **QUICKLY)
     finding = recognise(raised(lambda: mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame(given))))
     assert (finding.code, finding.thing) == (code, thing)
 

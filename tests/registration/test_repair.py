@@ -23,6 +23,7 @@ from spark_scoring import RequestError, plan_scoring, score_batch
 from spark_scoring.cli import main
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import resolve_model
+from tests.models import QUICKLY
 from tests.registering import check_model, register_model, repair_model
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ X = pd.DataFrame({"a": RNG.normal(size=50), "b": RNG.normal(size=50)})
 CARRIER = pd.Categorical(RNG.choice(["AA", "UA"], 50))
 Y = 2 * X["a"]
 PINS = ["scikit-learn"]
+PLAIN: dict[str, Any] = {**QUICKLY, "pip_requirements": PINS}
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +49,15 @@ def table(spark: SparkSession) -> DataFrame:
 
 
 def log(model: Any, name: str, flavor: Any = mlflow.sklearn, **settings: Any) -> str:
-    info = flavor.log_model(model, name="m", registered_model_name=name, pip_requirements=PINS, **settings)
+    settings = {**(PLAIN if flavor is mlflow.sklearn else {"pip_requirements": PINS}), **settings}
+    info = flavor.log_model(model, name="m", registered_model_name=name, **settings)
     return f"models:/{name}/{info.registered_model_version}"
 
 
 def test_a_model_without_signature_gets_one_as_a_new_version(
     registry: str, spark: SparkSession, table: DataFrame
 ) -> None:
-    old = log(LinearRegression().fit(X, Y), "main.repair.line")
+    old = log(LinearRegression().fit(X, Y), "main.repair.line", serialization_format="skops")  # MLflow's default
     with pytest.raises(ModelError, match="without a signature"):
         score_batch(table, old)
     before = resolve_model(old).digest
@@ -122,7 +125,7 @@ def test_a_table_without_the_features_and_a_model_without_a_name(registry: str, 
     old = log(LinearRegression().fit(X, Y), "main.repair.short")
     with pytest.raises(RequestError, match="feature 'b': the table has no such column"):
         repair_model(old, table.select("a"))
-    logged = mlflow.sklearn.log_model(LinearRegression().fit(X, Y), name="m", pip_requirements=PINS).model_uri
+    logged = mlflow.sklearn.log_model(LinearRegression().fit(X, Y), name="m", **PLAIN).model_uri
     with pytest.raises(RequestError, match="it is not a registered model\n   fix: say under which one: --name"):
         repair_model(logged, table)
     named = repair_model(logged, table.selectExpr("a AS x", "b"), name="main.repair.named", columns={"a": "x"})
@@ -217,7 +220,7 @@ def test_each_refusal_that_a_repair_answers_names_the_command(
     name = f"main.repair.{kind.replace(' ', '_').replace(',', '')}"
     model, folder = LinearRegression().fit(X, Y), tmp_path / "a model"
     registered = log(model, name, **BROKEN[kind])
-    mlflow.sklearn.save_model(model, folder, pip_requirements=PINS, **BROKEN[kind])
+    mlflow.sklearn.save_model(model, folder, **PLAIN, **BROKEN[kind])
     for uri in (registered, str(folder)):
         with pytest.raises(RequestError) as raised:
             plan_scoring(uri, table)

@@ -24,7 +24,7 @@ from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import cache_folder, digest_of
 from spark_scoring.model.trust import Door
 from spark_scoring.registration.errors import RegistrationError
-from tests.models import register, save_line
+from tests.models import QUICKLY, register, save_line
 from tests.registering import repair_model
 from tests.registration.conftest import server  # noqa: F401  a fixture
 
@@ -56,7 +56,9 @@ def logged(registry: str) -> str:
     """A model of a run that any registered model may have versions of."""
     line = LinearRegression().fit(FRAME, [0, 1, 2])
     with mlflow.start_run():
-        return str(mlflow.sklearn.log_model(line, name="line", signature=infer_signature(FRAME, [0.0])).model_uri)
+        return str(
+            mlflow.sklearn.log_model(line, name="line", signature=infer_signature(FRAME, [0.0]), **QUICKLY).model_uri
+        )
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +106,8 @@ def test_runs_logged_models_and_folders_are_models_too(registry: str, tmp_path: 
     model = LinearRegression().fit(FRAME, [0, 1, 2])
     signature = infer_signature(FRAME, model.predict(FRAME))
     with mlflow.start_run():
-        info = mlflow.sklearn.log_model(model, name="line", signature=signature)
-    mlflow.sklearn.save_model(model, tmp_path / "line", signature=signature)
+        info = mlflow.sklearn.log_model(model, name="line", signature=signature, **QUICKLY)
+    mlflow.sklearn.save_model(model, tmp_path / "line", signature=signature, **QUICKLY)
     for uri in (info.model_uri, f"runs:/{info.run_id}/line", str(tmp_path / "line"), (tmp_path / "line").as_uri()):
         spec = read_spec(resolve_model(uri))
         assert ([f.name for f in spec.inputs], spec.version) == (["x", "y"], None)
@@ -327,13 +329,13 @@ def test_a_registry_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 def test_a_model_without_signature_is_refused(tmp_path: Path) -> None:
-    mlflow.sklearn.save_model(LinearRegression().fit(FRAME, [0, 1, 2]), tmp_path / "m")
+    mlflow.sklearn.save_model(LinearRegression().fit(FRAME, [0, 1, 2]), tmp_path / "m", **QUICKLY)
     assert "logged without a signature" in _message(str(tmp_path / "m"))
 
 
 def test_a_signature_with_only_inputs_is_refused(tmp_path: Path) -> None:
     inputs = ModelSignature(inputs=infer_signature(FRAME).inputs)
-    mlflow.sklearn.save_model(LinearRegression().fit(FRAME, [0, 1, 2]), tmp_path / "m", signature=inputs)
+    mlflow.sklearn.save_model(LinearRegression().fit(FRAME, [0, 1, 2]), tmp_path / "m", signature=inputs, **QUICKLY)
     assert "only inputs, and no input example was saved" in _message(str(tmp_path / "m"))
 
 
@@ -343,9 +345,9 @@ def test_the_repair_that_a_refusal_names_works_as_typed(
 ) -> None:
     spark.createDataFrame(FRAME).write.format("delta").save(str(tmp_path / "rows"))
     line = LinearRegression().fit(FRAME, [0, 1, 2])
-    mlflow.sklearn.save_model(line, tmp_path / "a model", signature=half)
+    mlflow.sklearn.save_model(line, tmp_path / "a model", signature=half, **QUICKLY)
     name = f"main.registry.mended_{'half' if half else 'none'}"
-    info = mlflow.sklearn.log_model(line, name="line", signature=half, registered_model_name=name)
+    info = mlflow.sklearn.log_model(line, name="line", signature=half, registered_model_name=name, **QUICKLY)
     for uri, version in ((f"models:/{name}/1", "2"), (info.model_uri, "3"), (str(tmp_path / "a model"), "4")):
         command = re.search(r"spark-scoring (repair .*)", _message(uri))
         assert command is not None
@@ -361,9 +363,7 @@ def test_a_pandas_frame_repairs_as_a_table_does(registry: str, spark: SparkSessi
     frame = pd.DataFrame({"x": [0.0, None, 2.0], "flag": np.array([1, 0, 1], "uint8"), "note": ["a", np.nan, None]})
     frame["kind"] = pd.Categorical(["u", None, "v"])
     tree = HistGradientBoostingRegressor().fit(frame[["x", "flag"]], [0, 1, 2])
-    mlflow.sklearn.log_model(
-        tree, name="tree", registered_model_name="main.registry.pandas", serialization_format="cloudpickle"
-    )
+    mlflow.sklearn.log_model(tree, name="tree", registered_model_name="main.registry.pandas", **QUICKLY)
     repaired = repair_model("models:/main.registry.pandas/1", frame[["kind", "flag", "x", "note"]])
     assert repaired.inputs == ("x: double (optional)", "flag: double")
 
@@ -372,7 +372,7 @@ def test_a_pandas_frame_that_no_table_can_hold_is_refused_without_its_values(
     registry: str, spark: SparkSession
 ) -> None:
     line = LinearRegression().fit(FRAME, [0, 1, 2])
-    mlflow.sklearn.log_model(line, name="line", registered_model_name="main.registry.mixed")
+    mlflow.sklearn.log_model(line, name="line", registered_model_name="main.registry.mixed", **QUICKLY)
     with pytest.raises(RegistrationError, match="Conversion failed for column x") as raised:
         repair_model("models:/main.registry.mixed/1", pd.DataFrame({"x": [1, "secret"], "y": [1.0, 2.0]}))
     assert "secret" not in str(raised.value)
@@ -381,7 +381,7 @@ def test_a_pandas_frame_that_no_table_can_hold_is_refused_without_its_values(
 def test_outputs_are_inferred_from_a_saved_example(tmp_path: Path) -> None:
     inputs = ModelSignature(inputs=infer_signature(FRAME).inputs)
     model = LinearRegression().fit(FRAME, [0, 1, 2])
-    mlflow.sklearn.save_model(model, tmp_path / "m", signature=inputs, input_example=FRAME)
+    mlflow.sklearn.save_model(model, tmp_path / "m", signature=inputs, input_example=FRAME, **QUICKLY)
     spec = read_spec(resolve_model(str(tmp_path / "m")))
     assert str(spec.output) == "double"
     assert "inferred from the saved input example" in spec.notes[0]

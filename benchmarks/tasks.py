@@ -1,0 +1,79 @@
+"""What a task costs its Python worker beside its rows, against MLflow's own ``spark_udf``, as a ratio from one run.
+
+``make bench``. Many partitions of a few rows, warm; CPU is that of the Python workers.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import infer_signature
+from pyspark.sql import functions as F  # noqa: N812
+from sklearn.linear_model import LinearRegression
+
+import spark_scoring as ss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import DataFrame
+
+TASKS = 100
+ROUNDS = 5
+
+
+def main() -> None:
+    """Print CPU milliseconds of a task for each way, and their ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        spark = ss.get_session(Path(folder, "warehouse"))
+        frame = pd.DataFrame({"x": np.arange(9.0)})
+        line = LinearRegression().fit(frame, frame["x"])
+        path = f"{folder}/line"
+        mlflow.sklearn.save_model(line, path, signature=infer_signature(frame, line.predict(frame)))
+        table = spark.range(0, 10 * TASKS, 1, TASKS).select(F.col("id").cast("double").alias("x"))
+        udf = mlflow.pyfunc.spark_udf(spark, path, result_type="double", env_manager="local")
+        ways: dict[str, Callable[[], DataFrame]] = {
+            "spark_udf": lambda: table.withColumn("prediction", udf(F.struct("x"))),
+            "ours": lambda: ss.score_batch(table, path),
+        }
+        for way in ways.values():
+            _cpu(way)
+        spent: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, way in ways.items():
+                spent[name].append(_cpu(way) / TASKS * 1000)
+        theirs, ours = median(spent["spark_udf"]), median(spent["ours"])
+        print(f"{TASKS} tasks of 10 rows: spark_udf {theirs:.0f} ms of a worker's CPU a task, ours {ours:.0f} ms")
+        print(f"ratio {theirs / ours:.1f}")
+        spark.stop()
+
+
+def _cpu(way: Callable[[], DataFrame]) -> float:
+    """CPU seconds of the Python workers for one pass."""
+    before = _of_workers()
+    way().write.format("noop").mode("overwrite").save()
+    return _of_workers() - before
+
+
+def _of_workers() -> float:
+    ticks = 0
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"pyspark.daemon" not in (place / "cmdline").read_bytes():
+                continue
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        ticks += sum(map(int, fields[11:15]))  # its own, and that of children that have ended
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
