@@ -18,7 +18,7 @@ _JAVA = "JDK_JAVA_OPTIONS"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Of tests/e2e/test_identity.py and tests/fuzz/test_leaks.py."""
-    parser.addoption("--pairs", type=int, default=6, help="pairs of runs that may be the same")
+    parser.addoption("--pairs", type=int, default=4, help="pairs of runs that may be the same")
     parser.addoption("--seed", type=int, default=1, help="of what the pairs are drawn from")
     parser.addoption("--leaks", type=int, default=40, help="requests with secrets; a twentieth of them with Spark")
     parser.addoption("--leaks-seed", type=int, default=1, help="of what they are drawn from")
