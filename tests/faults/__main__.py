@@ -82,8 +82,8 @@ SHORT_FAULTS: dict[str, tuple[str, ...]] = {
     "Python workers killed in every batch": ("append",),
     "executor killed between two commits": ("quarantine",),
     "commit file cannot be written": ("append",),
-    "same job twice at a time": ("append",),
 }
+"""tests/e2e/test_concurrency.py runs the same job twice at a time."""
 
 
 @dataclass
