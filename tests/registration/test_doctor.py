@@ -28,7 +28,6 @@ import spark_scoring
 from spark_scoring.cli import main
 from spark_scoring.registration.findings import CODES
 from spark_scoring.registration.pasted import EXAMPLES
-from tests.models import QUICKLY
 from tests.registering import PINS, check_model, register_model
 
 if TYPE_CHECKING:
@@ -292,7 +291,7 @@ def test_a_float_signature_and_the_float64_that_does_not_fit(tmp_path: Path) -> 
 
 def test_a_name_of_one_level_is_named(registry: str) -> None:
     mlflow.sklearn.log_model(
-        line(), name="m", signature=signed(X, Y.to_numpy()), registered_model_name="doctored", **QUICKLY
+        line(), name="m", signature=signed(X, Y.to_numpy()), pip_requirements=PINS, registered_model_name="doctored"
     )
     [finding] = check_model("models:/doctored/latest").findings
     assert (finding.code, finding.fix) == ("name-levels", "register it as catalog.schema.doctored")
