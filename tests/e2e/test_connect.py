@@ -100,7 +100,7 @@ _TOO_MANY = "bad rows: 2 of 2 rows cannot be scored, max_bad_rows allows 1 rows 
 def test_runs_over_spark_connect(tmp_path: Path) -> None:
     model = save_line(str(tmp_path / "line"))
     (tmp_path / "use.py").write_text(_USE)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK", "MLFLOW"))}
     environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable}
     environment["SPARK_SCORING_CACHE"] = str(tmp_path / "cache")
     command = [sys.executable, "use.py", str(tmp_path), model]
