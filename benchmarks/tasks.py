@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
-TASKS = 100
-ROUNDS = 5
+TASKS = 20
+ROUNDS = 3
 
 
 def main() -> None:
