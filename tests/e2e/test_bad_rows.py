@@ -182,7 +182,7 @@ def test_rows_that_are_counted_first_are_scored_once(
 ) -> None:
     signature = ModelSignature(Schema([ColSpec("double", "x"), ColSpec("long", "n")]), Schema([ColSpec("double")]))
     folder, log = str(tmp_path / "model"), tmp_path / "log"
-    mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, **QUICKLY)
+    mlflow.pyfunc.save_model(folder, python_model=Counting(str(log)), signature=signature, pip_requirements=["mlflow"])
     place = Place(spark, folder, tmp_path, BAD, rehearse=False)
     place.run(source={"where": "id <> 5"}, **settings)
     assert sorted(int(x) for x in log.read_text().split()) == [i for i in GOOD if i != 5]
