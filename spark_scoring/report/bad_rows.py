@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.reasons import Reason
 
+_ROW, _BAD = "row", "bad"  # no reason is without a colon
+
 
 @dataclass(frozen=True)
 class ReasonCount:
@@ -38,17 +40,15 @@ class RowCounts:
 
 
 def count_rows(frame: DataFrame, error_column: str, plan: ScoringPlan) -> RowCounts:
-    """Count a scored table's rows by what is in its error column. Runs a job that reads this column alone.
-
-    Bad rows are few: why they are bad is counted by a job of its own, which most runs do not need.
-    """
-    text = F.col(quote(error_column))
-    total = frame.agg(F.count("*").alias("rows"), F.count(text).alias("bad")).collect()[0]
-    rows, bad = int(total["rows"]), int(total["bad"])
-    if not bad:
-        return RowCounts(rows, 0, ())
-    marks = frame.where(text.isNotNull()).select(F.explode(F.split(text, SEPARATOR)).alias("mark"))
-    counts = {row["mark"]: int(row["count"]) for row in marks.groupBy("mark").count().collect()}
+    """Count a scored table's rows by what is in its error column. Runs a job that reads this column alone."""
+    by_text = frame.groupBy(F.col(quote(error_column)).alias("text")).count()
+    marks = F.when(F.col("text").isNull(), F.array(F.lit(_ROW))).otherwise(
+        F.concat(F.array(F.lit(_ROW), F.lit(_BAD)), F.split("text", SEPARATOR))
+    )
+    by_mark = by_text.select(F.explode(marks).alias("mark"), "count").groupBy("mark").agg(F.sum("count").alias("count"))
+    found = by_mark.collect()
+    counts = {row["mark"]: int(row["count"]) for row in found}
+    rows, bad = counts.pop(_ROW, 0), counts.pop(_BAD, 0)
     known = check_reasons((feature.name, feature.reason) for feature in plan.features)
     reasons = [_counted(known.get(text) or model_reason(text), n) for text, n in counts.items()]
     return RowCounts(rows, bad, tuple(sorted(reasons, key=lambda r: (-r.rows, r.text))))
