@@ -251,7 +251,7 @@ def _local_session(warehouse: Path, wanted: Mapping[str, str]) -> SparkSession:
             raise SessionError.settings_fail(sorted(wanted)) from error
         raise
     _is_up.set()
-    _keep_found_jars(spark)
+    _keep_found_jars(spark, wanted)
     _keep_jars_from_workers(spark)
     if not os.environ.get(TRACEBACK):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # PySpark's own copy of such an error
@@ -339,16 +339,23 @@ def _submitted(builder: SparkSession.Builder, settings: _Settings) -> SparkSessi
 def _launch_conf(warehouse: Path, wanted: Mapping[str, str]) -> SparkConf:
     """What Spark's Java process is started with: Delta's jars by name, where Ivy has found all of them before."""
     settings = _new_settings(warehouse, at_launch(wanted))
-    if not any(key.startswith(_JARS) for key in wanted) and (jars := known_jars(str(settings[_PACKAGES]))):
+    if not _asks_for_jars(wanted) and (jars := known_jars(str(settings[_PACKAGES]))):
         settings |= {_PACKAGES: "", _JARS: jars}
     return _conf_of(settings)
 
 
-def _keep_found_jars(spark: SparkSession) -> None:
-    """Note what Ivy has found for a session whose JVM we started, for the next one."""
+def _asks_for_jars(wanted: Mapping[str, str]) -> bool:
+    """Whether a session's jars are others than Delta's, or come from elsewhere."""
+    return any(key.startswith(_JARS) for key in wanted)
+
+
+def _keep_found_jars(spark: SparkSession, wanted: Mapping[str, str]) -> None:
+    """Note where Ivy has found Delta's jars for a session whose JVM we started, for the next one."""
+    if _asks_for_jars(wanted) or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return
     has = spark.sparkContext.getConf()
     packages, jars = has.get(_PACKAGES, ""), has.get(_JARS, "")
-    if packages and jars and "PYSPARK_GATEWAY_PORT" not in os.environ and known_jars(packages) is None:
+    if packages and jars and known_jars(packages) is None:
         keep_jars(packages, jars)
 
 
