@@ -52,12 +52,12 @@ bench: setup ## figures of docs/benchmarks.md, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/rehearsal.py
-	$(BIN)/python benchmarks/tasks.py
+	PYTHONPATH=. $(BIN)/python benchmarks/tasks.py
 
 bench-features: setup ## our point-in-time joins against dbl-tempo's, as ratios from one run
 	@test -d benchmarks/.tempo || \
 	  $(BIN)/python -m pip install --quiet --no-deps --target benchmarks/.tempo -r benchmarks/tempo.txt
-	$(BIN)/python benchmarks/features.py
+	PYTHONPATH=. $(BIN)/python benchmarks/features.py
 
 bench-job: setup ## 10 million rows through a whole job: time, memory, and what each guarantee costs
 	$(BIN)/python benchmarks/job.py

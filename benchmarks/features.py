@@ -28,6 +28,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
 import spark_scoring as ss
+from benchmarks.cpu import cpu_seconds
 from spark_scoring.features.asof import AsOfJoin, latest_rows
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
 
@@ -42,7 +43,6 @@ TEMPO = Path(__file__).with_name(".tempo")
 ROUNDS = 14
 ROWS = 1_000_000
 KEYS = 10_000
-_TICKS = 100
 CASES = {
     "even": f"{ROWS:,} x {ROWS:,} rows, {KEYS:,} keys",
     "skewed": f"{ROWS:,} x {ROWS:,} rows, half of both on one key",
@@ -229,29 +229,6 @@ def _session(folder: Path, name: str) -> SparkSession:
     spark = ss.get_session(folder / "warehouse" / name)
     spark.sparkContext.setLogLevel("ERROR")
     return spark
-
-
-def cpu_seconds() -> float:
-    """Of all processes below this one, ended ones included."""
-    parents, used = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:  # it has ended
-            continue
-        fields = text.rsplit(")", 1)[1].split()
-        pid = int(stat.parent.name)
-        parents[pid], used[pid] = int(fields[1]), sum(map(int, fields[11:15]))
-    own = int(Path("/proc/self").resolve().name)
-    return sum(ticks for pid, ticks in used.items() if pid != own and _is_below(pid, own, parents)) / _TICKS
-
-
-def _is_below(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
-    while pid in parents:
-        if pid == ancestor:
-            return True
-        pid = parents[pid]
-    return False
 
 
 if __name__ == "__main__":

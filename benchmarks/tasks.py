@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from sklearn.linear_model import LinearRegression
 
 import spark_scoring as ss
+from benchmarks.cpu import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TASKS = 20
 ROUNDS = 3
+_WORKERS = "pyspark.daemon"
 
 
 def main() -> None:
@@ -57,22 +58,9 @@ def main() -> None:
 
 def _cpu(way: Callable[[], DataFrame]) -> float:
     """CPU seconds of the Python workers for one pass."""
-    before = _of_workers()
+    before = cpu_seconds(_WORKERS)
     way().write.format("noop").mode("overwrite").save()
-    return _of_workers() - before
-
-
-def _of_workers() -> float:
-    ticks = 0
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"pyspark.daemon" not in (place / "cmdline").read_bytes():
-                continue
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        ticks += sum(map(int, fields[11:15]))  # its own, and that of children that have ended
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return cpu_seconds(_WORKERS) - before
 
 
 if __name__ == "__main__":
