@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 
 _JAVA = "JDK_JAVA_OPTIONS"
-"""Java's slow and thorough compiler costs a process that lives for seconds more than it gives: half of its CPU."""
+_IS_GIVEN = _JAVA in os.environ
+"""Whether whoever runs the tests has chosen Java's options, as tools/versions.sh does."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Of tests/e2e/test_identity.py and tests/fuzz/test_leaks.py."""
-    parser.addoption("--pairs", type=int, default=4, help="pairs of runs that may be the same")
+    parser.addoption("--pairs", type=int, default=6, help="pairs of runs that may be the same")
     parser.addoption("--seed", type=int, default=1, help="of what the pairs are drawn from")
     parser.addoption("--leaks", type=int, default=40, help="requests with secrets; a twentieth of them with Spark")
     parser.addoption("--leaks-seed", type=int, default=1, help="of what they are drawn from")
@@ -27,9 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test touches the user's model cache, or picks up their MLflow settings."""
+    from tests.needs import QUICK_JAVA
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_SCORING_CACHE", str(tmp_path_factory.mktemp("model-cache")))
-        patch.setenv(_JAVA, "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        if not _IS_GIVEN:
+            patch.setenv(_JAVA, QUICK_JAVA)
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "SPARK_SCORING_WAREHOUSE"):
             patch.delenv(name, raising=False)
         yield
@@ -41,7 +46,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from spark_scoring.session import get_session
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(_JAVA, "-XX:+UseSerialGC")
+        if not _IS_GIVEN:  # it lives for long: Java's thorough compiler pays
+            patch.setenv(_JAVA, "-XX:+UseSerialGC")
         session = get_session(tmp_path_factory.mktemp("warehouse"))
     session.conf.set("spark.databricks.delta.snapshotPartitions", "1")  # tables of a few files, looked at very often
     yield session

@@ -11,7 +11,7 @@ from mlflow.models import infer_signature
 
 QUICKLY: dict[str, Any] = {"pip_requirements": ["mlflow"], "serialization_format": "cloudpickle"}
 """How scikit-learn's models are logged: to find requirements, MLflow starts a process; for skops, each process that
-loads the model imports torch, where it is installed. Both take ten seconds."""
+loads the model imports torch, where it is installed. Both take ten seconds. And skops refuses some of its own types."""
 FEATURES = {
     "price": "float64",  # from DECIMAL(12,2)
     "ratio": "float64",
@@ -50,13 +50,9 @@ def training_frame(rows: int = 400, seed: int = 7) -> tuple[pd.DataFrame, np.nda
 
 
 def register(model: Any, frame: pd.DataFrame, name: str, flavor: Any = mlflow.sklearn, **options: Any) -> str:
-    """Log and register a model with a full signature; its ``models:/name/version``.
-
-    Requirements are given, as MLflow starts a process of its own to find them.
-    """
-    options = {"pip_requirements": ["mlflow"], **options}
-    if flavor.__name__ == "mlflow.sklearn":
-        options = {"serialization_format": "cloudpickle", **options}  # skops refuses some of its own types
+    """Log and register a model with a full signature; its ``models:/name/version``."""
+    own = QUICKLY if flavor.__name__ == "mlflow.sklearn" else {"pip_requirements": QUICKLY["pip_requirements"]}
+    options = {**own, **options}
     info = flavor.log_model(
         model,
         name="model",

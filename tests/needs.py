@@ -13,6 +13,9 @@ from pyspark.errors.exceptions.captured import SparkRuntimeException
 PYTHON_PATH = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
 """For processes of a test's own: this checkout, and the Spark that the tests run with (tools/versions.sh)."""
 
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For ``JDK_JAVA_OPTIONS`` of a process that lives for seconds: Java's thorough compiler would be half of its CPU."""
+
 SPARK = tuple(int(part) for part in pyspark.__version__.split(".")[:2])
 IS_SPARK_4 = SPARK >= (4, 0)
 RowError: type[Exception] = SparkRuntimeException if IS_SPARK_4 else Py4JJavaError

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults import cluster, driver
-from tests.faults.workload import BATCHES, JAVA, KINDS, ROOT, ROWS, Run, Workload
+from tests.faults.workload import BATCHES, KINDS, ROOT, ROWS, Run, Workload
+from tests.needs import QUICK_JAVA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,8 +83,8 @@ SHORT_FAULTS: dict[str, tuple[str, ...]] = {
     "Python workers killed in every batch": ("append",),
     "executor killed between two commits": ("quarantine",),
     "commit file cannot be written": ("append",),
+    "same job twice at a time": ("append",),
 }
-"""tests/e2e/test_concurrency.py runs the same job twice at a time."""
 
 
 @dataclass
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        os.environ |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "JDK_JAVA_OPTIONS": JAVA}
+        os.environ |= {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "JDK_JAVA_OPTIONS": QUICK_JAVA}
         os.environ["SPARK_SCORING_CACHE"] = str(Path(folder, "cache"))
         spark = cluster.start_cluster(Path(folder))
         try:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.processes import kill, living
-from tests.faults.workload import BATCHES, JAVA, ROOT, SETTINGS, Run, is_whole
+from tests.faults.workload import BATCHES, ROOT, SETTINGS, Run, is_whole
+from tests.needs import QUICK_JAVA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ def start(run: Run, job_file: Path | None = None, name: str = "std") -> subproce
     temporary.mkdir(exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK", "MLFLOW"))}
     environment |= {
-        "JDK_JAVA_OPTIONS": JAVA,
+        "JDK_JAVA_OPTIONS": QUICK_JAVA,
         "PYTHONPATH": str(ROOT),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_SUBMIT_ARGS": f"{settings} pyspark-shell",

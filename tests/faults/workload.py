@@ -37,8 +37,6 @@ SETTINGS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": str(BATCH),
     "spark.sql.files.openCostInBytes": str(2**27),  # a task for each file
 }
-JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""For processes that live for a minute: they start in half of the processor time."""
 MARK = "do-not-show"
 """In every row; never in an error's text."""
 
