@@ -1,6 +1,6 @@
 BIN := .venv/bin
 
-.PHONY: help setup demo test contract test-versions lint unit test-faults fuzz docs site bench bench-features bench-job lock clean
+.PHONY: help setup demo test test-long contract test-versions lint unit test-faults fuzz docs site bench bench-features bench-job lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -11,10 +11,14 @@ setup: ## .venv with everything that is pinned in constraints.txt
 demo: setup ## score three months of real flights, from nothing
 	@PYTHONPATH=. $(BIN)/python -m examples.flights.demo
 
-test: lint ## all checks and all tests, the wheel's included
+test: lint ## all checks, and one test or more of all that there is, the wheel's included
 	@tools/setup.sh tests
 	$(BIN)/python -m pytest tests/faults  # first: it wants the machine for itself, and fetches Delta's jars for the others
-	$(BIN)/python -m pytest --ignore tests/faults --numprocesses 2 --dist loadfile --durations 25
+	$(BIN)/python -m pytest --ignore tests/faults -m "not long" --numprocesses 2 --dist loadfile --durations 25
+
+test-long: setup ## further forms of what the tests hold, which `make test` leaves out: half an hour
+	@tools/setup.sh tests
+	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
 
 contract: setup ## our calls against Databricks' own client, which it installs beside .venv
 	tools/contract.sh

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _JAVA = "JDK_JAVA_OPTIONS"
 _IS_GIVEN = _JAVA in os.environ
 """Whether whoever runs the tests has chosen Java's options, as tools/versions.sh does."""
+_LASTING_JAVA = (
+    "-XX:+UseSerialGC -XX:Tier4InvocationThreshold=25000 -XX:Tier4MinInvocationThreshold=3000"
+    " -XX:Tier4CompileThreshold=75000 -XX:Tier4BackEdgeThreshold=200000"
+)
+"""Of the session of all tests. Java's thorough compiler pays only for what runs five times as often as by default."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,10 +51,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from spark_scoring.session import get_session
 
     with pytest.MonkeyPatch.context() as patch:
-        if not _IS_GIVEN:  # it lives for long: Java's thorough compiler pays
-            patch.setenv(_JAVA, "-XX:+UseSerialGC")
+        if not _IS_GIVEN:
+            patch.setenv(_JAVA, _LASTING_JAVA)
         session = get_session(tmp_path_factory.mktemp("warehouse"))
-    session.conf.set("spark.databricks.delta.snapshotPartitions", "1")  # tables of a few files, looked at very often
+    # Tables of a few rows, looked at very often.
+    session.conf.set("spark.databricks.delta.snapshotPartitions", "1")
+    session.conf.set("spark.sql.shuffle.partitions", "2")
     yield session
     session.stop()
 

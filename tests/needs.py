@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyspark
 import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import SparkRuntimeException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PYTHON_PATH = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
 """For processes of a test's own: this checkout, and the Spark that the tests run with (tools/versions.sh)."""
@@ -32,3 +36,10 @@ variant = _from_spark_4("VARIANT")
 replaced_tables = _from_spark_4("CREATE OR REPLACE TABLE ... AS SELECT for Delta's paths")
 data_sources = _from_spark_4("data sources made in Python")
 arrow_tables = _from_spark_4("DataFrames of Arrow tables")
+
+
+def in_short(count: int, values: Iterable[object]) -> list[object]:
+    """Values of a parameter: the first ones are for every run of the tests, the others are `long`."""
+    every = list(values)
+    rest = (value if isinstance(value, tuple) else (value,) for value in every[count:])
+    return [*every[:count], *(pytest.param(*value, marks=pytest.mark.long) for value in rest)]

@@ -17,6 +17,7 @@ from spark_scoring.errors import RequestError, RunError
 from spark_scoring.job_problems import JobError
 from spark_scoring.screen import as_text
 from tests.models import QUICKLY, line_rows
+from tests.needs import in_short
 from tests.place import BAD, GOOD, ROWS, Place
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def many(place: Place, bad: Collection[int]) -> None:
     rows.write.format("delta").mode("overwrite").save(place.source)
 
 
-@pytest.mark.parametrize("stage", ["udf", "map"])
+@pytest.mark.parametrize("stage", in_short(1, ["udf", "map"]))
 def test_a_run_without_a_good_row_fails_and_the_table_stays(place: Place, stage: str) -> None:
     place.run()
     before = place.versions()
@@ -148,6 +149,7 @@ def test_one_task_of_bad_rows_does_not_fail_a_run_of_good_ones(place: Place) -> 
     assert place.run(policy=policy).skipped
 
 
+@pytest.mark.long
 def test_a_micro_batch_of_few_rows_may_hold_bad_ones_alone(place: Place) -> None:
     merge: dict[str, Any] = {"mode": "merge", "key": ["id"]}
     settings = {"bad_rows": "quarantine", "incremental": True}
@@ -194,6 +196,7 @@ def test_rows_that_are_counted_first_are_scored_once(
     assert report.reasons[1].text.startswith("model: ValueError (test_bad_rows.py line ")
 
 
+@pytest.mark.long
 def test_reasons_of_odd_names_are_told_apart(spark: SparkSession, tmp_path: Path) -> None:
     from sklearn.linear_model import LinearRegression
 

@@ -12,6 +12,7 @@ from spark_scoring import plan_job, roll_back, run_job
 from spark_scoring.errors import RequestError, RunError
 from tests import needs
 from tests.models import line_rows
+from tests.needs import in_short
 from tests.place import BAD, ROWS, Place
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def refusal(place: Place, output: dict[str, Any] | None = None, **fields: Any) -
     return str(raised.value)
 
 
-@pytest.mark.parametrize("name", [None, "job"])
+@pytest.mark.parametrize("name", in_short(1, [None, "job"]))
 def test_a_source_that_was_dropped_and_made_again_is_refused_until_forced(clean: Place, name: str | None) -> None:
     clean.run(incremental=True, name=name)
     make_anew(clean, range(10, 15))
@@ -90,6 +91,7 @@ def test_a_table_that_was_replaced_is_refused(clean: Place) -> None:
     assert predictions(clean) == {50: 11}
 
 
+@pytest.mark.long
 def test_a_table_that_was_replaced_by_an_empty_one_is_refused(clean: Place) -> None:
     table = f"replaced_{uuid.uuid4().hex}"
     clean.spark.read.format("delta").load(clean.source).write.format("delta").saveAsTable(table)
@@ -102,6 +104,7 @@ def test_a_table_that_was_replaced_by_an_empty_one_is_refused(clean: Place) -> N
     assert clean.ids() == [50]
 
 
+@pytest.mark.long
 def test_a_name_that_leads_to_another_table_is_refused(clean: Place) -> None:
     clean.run(incremental=True, name="job")
     other = f"{clean.source}_2"
@@ -111,6 +114,7 @@ def test_a_name_that_leads_to_another_table_is_refused(clean: Place) -> None:
     assert clean.ids() == [*OLD, 30, 31]
 
 
+@pytest.mark.long
 def test_a_source_that_was_moved_is_the_same_one(clean: Place) -> None:
     clean.run(incremental=True)
     moved = f"{clean.source}_moved"
@@ -122,6 +126,7 @@ def test_a_source_that_was_moved_is_the_same_one(clean: Place) -> None:
     assert clean.ids() == [*OLD, 20, 21]
 
 
+@pytest.mark.long
 def test_an_older_copy_in_the_place_of_the_source_is_refused(clean: Place) -> None:
     backup = f"{clean.source}_backup"
     shutil.copytree(clean.source, backup)
@@ -133,7 +138,7 @@ def test_an_older_copy_in_the_place_of_the_source_is_refused(clean: Place) -> No
     assert "it is not the table that this job has read so far" in refusal(clean, incremental=True)
 
 
-@pytest.mark.parametrize("changes", ["refuse", "ignore"])
+@pytest.mark.parametrize("changes", in_short(1, ["refuse", "ignore"]))
 def test_a_source_that_was_overwritten_is_refused_until_forced(clean: Place, changes: str) -> None:
     increments = {"changes": changes}
     clean.run(incremental=increments)
@@ -144,7 +149,7 @@ def test_a_source_that_was_overwritten_is_refused_until_forced(clean: Place, cha
     assert clean.ids() == [10, 11, 12]
 
 
-@pytest.mark.parametrize("feed", [False, True])
+@pytest.mark.parametrize("feed", in_short(1, [False, True]))
 def test_rows_that_a_restore_brings_back_are_not_added_again(clean: Place, feed: bool) -> None:  # noqa: FBT001
     if feed:
         on_source(clean, FEED)
@@ -155,6 +160,7 @@ def test_rows_that_a_restore_brings_back_are_not_added_again(clean: Place, feed:
     assert "(RESTORE) put rows in the place of others" in refusal(clean, incremental=IGNORE)
 
 
+@pytest.mark.long
 def test_what_a_source_was_before_a_job_began_is_no_concern(clean: Place) -> None:
     line_rows(clean.spark, range(30, 34)).write.format("delta").mode("overwrite").save(clean.source)
     one_file = {"files_per_batch": 1}
@@ -168,6 +174,7 @@ def test_what_a_source_was_before_a_job_began_is_no_concern(clean: Place) -> Non
     assert clean.ids() == [30, 31, 32, 33]
 
 
+@pytest.mark.long
 def test_a_partition_that_was_empty_is_not_replaced_by_an_overwrite(clean: Place) -> None:
     clean.run(incremental=True)
     rows = line_rows(clean.spark, range(20, 22))
@@ -195,6 +202,7 @@ def test_a_merge_that_follows_is_reconciled_with_a_source_that_was_made_anew(
     assert place.run(MERGE, incremental=FOLLOW, bad_rows="quarantine", name="job").batches == 0
 
 
+@pytest.mark.long
 def test_a_merge_that_does_not_follow_is_refused_as_rows_that_are_gone_would_stay(clean: Place) -> None:
     clean.run(MERGE, incremental=True)
     make_anew(clean, range(10, 14), feed=True)
@@ -224,6 +232,7 @@ def test_ignoring_changes_never_loses_a_row_that_a_commit_inserts_beside_them(cl
     assert clean.ids() == [0, 1, *range(3, 16)]
 
 
+@pytest.mark.long
 def test_what_a_job_in_progress_meets_is_refused_too(clean: Place) -> None:
     clean.run(incremental=IGNORE)
     plan = plan_job(clean.job(incremental=IGNORE), clean.spark)
@@ -233,6 +242,7 @@ def test_what_a_job_in_progress_meets_is_refused_too(clean: Place) -> None:
     assert "2 rows inserted" in refusal(clean, incremental=IGNORE)
 
 
+@pytest.mark.long
 def test_a_merge_may_ignore_changes_of_an_overwritten_source_by_its_feed(clean: Place) -> None:
     on_source(clean, FEED)
     clean.run(MERGE, incremental=IGNORE)
@@ -244,6 +254,7 @@ def test_a_merge_may_ignore_changes_of_an_overwritten_source_by_its_feed(clean: 
     assert {i: after[i] for i in (11, 12, 13)} == {11: 24, 12: 2001, 13: 27}
 
 
+@pytest.mark.long
 def test_changes_that_are_no_longer_ignored_stop_the_job(clean: Place) -> None:
     on_source(clean, FEED)
     clean.run(incremental=IGNORE)
@@ -256,6 +267,7 @@ def test_changes_that_are_no_longer_ignored_stop_the_job(clean: Place) -> None:
     assert clean.ids() == [*OLD, 20, 21]
 
 
+@pytest.mark.long
 def test_a_job_that_no_longer_follows_adds_nothing_twice(clean: Place) -> None:
     on_source(clean, FEED)
     clean.run(MERGE, incremental=FOLLOW, name="job")
@@ -264,7 +276,7 @@ def test_a_job_that_no_longer_follows_adds_nothing_twice(clean: Place) -> None:
     assert clean.ids() == [*OLD, 20, 21]
 
 
-@pytest.mark.parametrize("feed", [False, True])
+@pytest.mark.parametrize("feed", in_short(1, [False, True]))
 def test_a_renamed_column_is_refused_until_forced(clean: Place, feed: bool) -> None:  # noqa: FBT001
     if feed:
         on_source(clean, FEED)
@@ -285,6 +297,7 @@ def test_a_renamed_column_is_refused_until_forced(clean: Place, feed: bool) -> N
     assert predictions(clean)[1] == (201 if feed else 7)
 
 
+@pytest.mark.long
 def test_a_column_of_a_wider_type_is_read_right_or_refused(clean: Place) -> None:
     make_anew(clean, range(3))
     on_source(
@@ -318,6 +331,7 @@ def test_batches_that_an_output_has_lost_by_a_restore_are_missed(clean: Place) -
     assert clean.ids() == [*OLD, 20, 21]
 
 
+@pytest.mark.long
 def test_a_merge_makes_what_its_output_has_lost_by_a_restore_again(clean: Place) -> None:
     clean.run(MERGE, incremental=True)
     write(clean, range(20, 22))
@@ -328,7 +342,7 @@ def test_a_merge_makes_what_its_output_has_lost_by_a_restore_again(clean: Place)
     assert clean.run(MERGE, incremental=True).batches == 0
 
 
-@pytest.mark.parametrize("made_again", [False, True])
+@pytest.mark.parametrize("made_again", in_short(1, [False, True]))
 def test_an_output_that_was_dropped_is_made_again_though_its_checkpoint_is_elsewhere(
     clean: Place,
     made_again: bool,  # noqa: FBT001
@@ -344,6 +358,7 @@ def test_an_output_that_was_dropped_is_made_again_though_its_checkpoint_is_elsew
     assert clean.ids() == [*OLD, 20, 21]
 
 
+@pytest.mark.long
 def test_rows_that_were_taken_from_an_output_on_purpose_stay_away(clean: Place) -> None:
     for output in (None, {**MERGE, "path": f"{clean.output}_2"}):
         clean.run(output, incremental=True)

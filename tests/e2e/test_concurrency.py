@@ -95,6 +95,7 @@ def seed(place: Place) -> None:
     place.run(source={"where": "id < 2"}, name="seed")
 
 
+@pytest.mark.long
 def test_an_overwrite_that_another_append_gets_in_the_way_of_is_tried_again(place: Place) -> None:
     seed(place)
     report = meanwhile(place, lambda: foreign_append(place), {"mode": "overwrite"})
@@ -151,6 +152,7 @@ def test_columns_that_change_meanwhile_are_refused(place: Place) -> None:
     assert place.ids() == [0, 1]
 
 
+@pytest.mark.long
 def test_jobs_at_once_append_side_by_side(spark: SparkSession, tmp_path: Path) -> None:
     place = Place(spark, save_line(str(tmp_path / "line")), tmp_path, {3})
     with ThreadPoolExecutor(2) as pool:
@@ -161,6 +163,7 @@ def test_jobs_at_once_append_side_by_side(spark: SparkSession, tmp_path: Path) -
     assert place.ids("_quarantine") == [3, 3]
 
 
+@pytest.mark.long
 def test_columns_that_change_while_few_rows_are_counted_are_refused(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

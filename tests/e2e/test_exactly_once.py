@@ -56,6 +56,7 @@ def test_a_run_whose_rows_are_gone_is_made_again(place: Place) -> None:
     assert place.run(source={"where": "id >= 2"}).skipped
 
 
+@pytest.mark.long
 def test_of_a_run_whose_rows_are_gone_in_part_the_rest_is_replaced(place: Place) -> None:
     place.run()
     place.sql("DELETE FROM {out} WHERE id < 5")
@@ -76,6 +77,7 @@ def test_what_leaves_the_rows_there_does_not_matter(place: Place) -> None:
     assert (again.skipped, again.run_id) == (True, first.run_id)
 
 
+@pytest.mark.long
 def test_an_overwrite_is_made_again_after_another_one(place: Place) -> None:
     over = {"mode": "overwrite"}
     few = {"where": "id < 4"}

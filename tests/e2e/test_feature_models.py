@@ -45,6 +45,7 @@ def airline(spark: SparkSession, registry: str) -> Airline:
     return train(client, spark.createDataFrame(flight_rows(), FLIGHTS), "main.air.delay")
 
 
+@pytest.mark.long
 def test_training_and_scoring_see_the_same_features(airline: Airline) -> None:
     trained = airline.training_set.load_df().drop("late")
     keys = airline.flights.drop("late")
@@ -172,6 +173,7 @@ def train_on_function(airline: Airline, function: str) -> tuple[LinearRegression
 
 
 @needs.sql_functions
+@pytest.mark.long
 def test_a_feature_function_is_scored_where_the_session_does_not_know_it(airline: Airline, spark: SparkSession) -> None:
     spark.sql("CREATE FUNCTION air.per_seat(a DOUBLE, b DOUBLE) RETURNS DOUBLE RETURN a / (b + 1)")
     line, uri = train_on_function(airline, "main.air.per_seat")
@@ -212,6 +214,7 @@ def test_a_feature_function_counts_by_what_it_does(airline: Airline, spark: Spar
 
 
 @needs.sql_functions
+@pytest.mark.long
 def test_a_feature_function_that_asks_for_the_moment_makes_every_run_another_one(
     airline: Airline, spark: SparkSession
 ) -> None:
@@ -277,6 +280,7 @@ def test_an_empty_feature_table_gives_nulls_and_defaults(airline: Airline, broke
     assert empty in plan_job(job_of(airline, broken)).scoring.notes
 
 
+@pytest.mark.long
 def test_an_incremental_job_looks_up_what_is_there_when_a_batch_begins(airline: Airline, broken: SparkSession) -> None:
     keys = airline.flights.drop("late")
     keys.where("flight_id < 100").write.format("delta").saveAsTable("air.arriving")
@@ -374,6 +378,7 @@ def test_both_engines_give_the_same_predictions(airline: Airline, spark: SparkSe
     assert tables["spark_scoring"] == tables["databricks"]
 
 
+@pytest.mark.long
 def test_another_engine_is_another_run_and_columns_may_differ_in_case(airline: Airline, spark: SparkSession) -> None:
     spark.table("air.keys").withColumnRenamed("distance", "DISTANCE").write.format("delta").saveAsTable("air.loud")
     job = {**job_of(airline, spark).model_dump(), "source": {"table": "main.air.loud"}}

@@ -74,6 +74,7 @@ def test_the_first_overwrite_leaves_an_empty_table(place: Place) -> None:
     assert place.ids() == []
 
 
+@pytest.mark.long
 @pytest.mark.short
 def test_a_replaced_part_is_put_back_though_others_wrote_elsewhere(place: Place) -> None:
     whole = place.run({"mode": "overwrite"})
@@ -99,6 +100,7 @@ def test_a_merge_is_undone_row_by_row(place: Place) -> None:
     assert predictions(place) == before
 
 
+@pytest.mark.long
 @pytest.mark.short
 def test_a_column_that_a_merge_brought_is_empty_again(place: Place) -> None:
     place.run({**MERGE, "keep": ["id"]})

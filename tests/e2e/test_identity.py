@@ -110,6 +110,7 @@ def test_a_table_in_a_subquery_is_pinned_and_counts(here: Place) -> None:
     assert here.ids() == [7]
 
 
+@pytest.mark.long
 def test_tables_by_path_in_columns_and_with_names_of_queries(here: Place, tmp_path: Path) -> None:
     path = f"{tmp_path}/a b"
     here.spark.range(1).write.format("delta").save(path)
@@ -181,6 +182,7 @@ def test_what_cannot_be_told_makes_every_run_another_one(planned: Place, conditi
     assert cause in notes[0]
 
 
+@pytest.mark.long
 def test_views_and_the_output_itself_are_read_anew(here: Place) -> None:
     table(here.spark, "ident.seen", [0, 1])
     here.spark.sql("CREATE OR REPLACE VIEW ident.seen_view AS SELECT * FROM ident.seen")
@@ -273,6 +275,7 @@ def test_ordinary_expressions_are_the_same_in_the_next_run(here: Place, conditio
     assert here.ids()
 
 
+@pytest.mark.long
 def test_the_moment_in_columns_and_what_is_replaced(here: Place) -> None:
     columns = {"x": "x + unix_seconds(now())"}
     notes = noted(here, "id < 3", columns=columns)
@@ -294,6 +297,7 @@ def test_plain_jobs_ask_spark_nothing(here: Place, monkeypatch: pytest.MonkeyPat
         assert plan_job(here.job(**fields), here.spark).identity.question.is_any is False
 
 
+@pytest.mark.long
 def test_an_incremental_job_reads_its_tables_as_they_are_now(here: Place) -> None:
     table(here.spark, "ident.wanted", ALL)
     job = {"source": {"where": "id IN (SELECT id FROM ident.wanted)"}, "incremental": True}

@@ -147,6 +147,7 @@ def test_a_key_must_be_kept_and_goes_with_merge_only(clean: Place) -> None:
         clean.job({"key": ["id"]})
 
 
+@pytest.mark.long
 def test_odd_names_and_nested_columns_are_merged(clean: Place, spark: SparkSession, tmp_path: Path) -> None:
     place = clean
     odd = (

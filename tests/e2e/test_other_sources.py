@@ -14,6 +14,7 @@ import pytest
 from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
 from tests import needs
+from tests.needs import in_short
 from tests.place import Place
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ def letters() -> Any:
 
 FORMATS: dict[str, dict[str, Any]] = {
     "parquet": {"format": "parquet"},
-    "orc": {"format": "orc"},
-    "csv": {"format": "csv", "options": {"header": True}},
     "csv with types": {
         "format": "csv",
         "options": {"header": True},
@@ -62,6 +61,8 @@ FORMATS: dict[str, dict[str, Any]] = {
     },
     "json": {"format": "json", "schema": "id BIGINT, x DOUBLE, n BIGINT, note STRING"},
     "json, guessed": {"format": "json"},
+    "orc": {"format": "orc"},
+    "csv": {"format": "csv", "options": {"header": True}},
 }
 
 
@@ -114,7 +115,7 @@ def expected(place: Place) -> dict[int, float]:
     return predictions(other)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", in_short(2, FORMATS))
 def test_files_are_scored_once(place: Place, kind: str) -> None:
     path = write(place, FORMATS[kind]["format"])
     source = {"path": path, **FORMATS[kind]}
@@ -160,6 +161,7 @@ def test_the_plan_says_what_is_read(place: Place) -> None:
     assert run(place, path=path, format="parquet", where="id < 5").skipped
 
 
+@pytest.mark.long
 def test_files_in_partitions_and_by_a_pattern(place: Place) -> None:
     path = str(place.folder / "parts")
     frame = place.spark.read.format("delta").load(place.source).selectExpr("*", "id % 2 AS p")
@@ -191,6 +193,7 @@ def tables(place: Place) -> Iterator[Place]:
     place.spark.sql("DROP SCHEMA others CASCADE")
 
 
+@pytest.mark.long
 def test_a_table_of_another_format(tables: Place) -> None:
     sql(tables, "CREATE TABLE others.rows USING parquet AS SELECT * FROM delta.`{source}`")
     assert "as 2 files of" in plan_text(tables, table="others.rows")
@@ -200,7 +203,7 @@ def test_a_table_of_another_format(tables: Place) -> None:
     assert run(tables, table="others.rows").rows_in == ROWS + 1
 
 
-@pytest.mark.parametrize("kind", ["VIEW others.v", "TEMPORARY VIEW v"])
+@pytest.mark.parametrize("kind", in_short(1, ["VIEW others.v", "TEMPORARY VIEW v"]))
 def test_each_run_of_a_view_is_another_one(tables: Place, kind: str) -> None:
     name = kind.rsplit(maxsplit=1)[-1]
     sql(tables, "CREATE {kind} AS SELECT * FROM delta.`{source}` WHERE id < 4", kind=kind)
@@ -221,6 +224,7 @@ def test_rows_of_a_view_that_differ_each_time_are_scored_once(tables: Place) -> 
 
 
 @needs.data_sources
+@pytest.mark.long
 def test_a_source_without_files(place: Place) -> None:
     """As databases are: here a data source of Spark's own."""
     assert "Spark cannot read it as nonsense" in refusal(place, format="nonsense")

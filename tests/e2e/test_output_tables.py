@@ -9,6 +9,7 @@ import pytest
 from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
 from tests.delta_tables import IDENTITY, make_table
+from tests.needs import in_short
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def refusal(place: Place, **kwargs: Any) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize(("type_", "empty"), [("STRING", "''"), ("BINARY", "X''")])
+@pytest.mark.parametrize(("type_", "empty"), in_short(1, [("STRING", "''"), ("BINARY", "X''")]))
 def test_an_empty_key_in_a_partition_column_stops_the_run(table: Place, type_: str, empty: str) -> None:
     """Delta stores it as null: each run would add another copy."""
     make_output(table, f"id BIGINT, note {type_}", "PARTITIONED BY (note)")
@@ -89,6 +90,7 @@ def test_zero_and_nan_are_found_again_by_a_merge(table: Place) -> None:
         table.run(merge, columns=columns)
 
 
+@pytest.mark.long
 def test_char_columns_of_the_source_are_text_in_a_new_output(table: Place) -> None:
     table.spark.sql(
         f"CREATE TABLE delta.`{table.folder / 'chars'}` (id BIGINT COMMENT 'the id', x DOUBLE, n INT, note CHAR(8),"
@@ -151,15 +153,18 @@ def test_case_is_decided_in_the_plan(table: Place) -> None:
 
 @pytest.mark.parametrize(
     ("check", "refused"),
-    [
-        ("id >= 0 AND (prediction IS NULL OR prediction >= 0)", None),
-        ("scoring_error IS NOT NULL OR prediction >= 0", None),
-        ("model_name <> 'prediction'", None),
-        ("prediction >= 0", "a null prediction"),
-        ("id >= 0 AND NOT prediction < 0", "a null prediction"),
-        ("scoring_error IS NULL", "a row that has a scoring_error"),
-        ("scoring_error <> '{x}'", "a null scoring_error"),
-    ],
+    in_short(
+        2,
+        [
+            ("prediction >= 0", "a null prediction"),
+            ("id >= 0 AND (prediction IS NULL OR prediction >= 0)", None),
+            ("scoring_error IS NOT NULL OR prediction >= 0", None),
+            ("model_name <> 'prediction'", None),
+            ("id >= 0 AND NOT prediction < 0", "a null prediction"),
+            ("scoring_error IS NULL", "a row that has a scoring_error"),
+            ("scoring_error <> '{x}'", "a null scoring_error"),
+        ],
+    ),
 )
 def test_a_check_is_refused_only_if_such_rows_must_fail_it(
     spark: SparkSession, line: str, tmp_path: Path, check: str, refused: str | None
@@ -184,7 +189,7 @@ def test_good_rows_alone_may_be_bound_to_have_predictions(table: Place) -> None:
     assert table.run(bad_rows="quarantine").rows_out == ROWS
 
 
-@pytest.mark.parametrize("mode", ["append", "overwrite", "merge"])
+@pytest.mark.parametrize("mode", in_short(2, ["append", "merge", "overwrite"]))
 def test_columns_that_the_output_fills_itself_are_no_drift(table: Place, mode: str) -> None:
     laid_out = "partitionedBy day" if mode == "append" else "clusterBy id"
     own = {
@@ -230,15 +235,18 @@ def test_evolve_takes_away_no_column(table: Place) -> None:
 
 @pytest.mark.parametrize(
     ("writing", "fate"),
-    [
-        ({"mode": "overwrite"}, "its values go: null in every row"),
-        (
-            {"mode": "overwrite", "replace_where": "id >= 0"},
-            "its values in the replaced rows go: null in the rows of the",
-        ),
-        ({"mode": "append"}, "null in new rows"),
-        ({"mode": "merge", "key": ["id"]}, "null in new rows"),
-    ],
+    in_short(
+        2,
+        [
+            ({"mode": "overwrite"}, "its values go: null in every row"),
+            (
+                {"mode": "overwrite", "replace_where": "id >= 0"},
+                "its values in the replaced rows go: null in the rows of the",
+            ),
+            ({"mode": "append"}, "null in new rows"),
+            ({"mode": "merge", "key": ["id"]}, "null in new rows"),
+        ],
+    ),
 )
 def test_the_plan_shows_what_evolve_changes_before_it_happens(table: Place, writing: dict[str, Any], fate: str) -> None:
     is_whole = writing == {"mode": "overwrite"}

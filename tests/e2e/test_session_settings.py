@@ -130,6 +130,7 @@ def test_a_merge_with_a_quarantine_and_a_rollback(odd: Place) -> None:
     assert odd.ids() == GOOD
 
 
+@pytest.mark.long
 def test_appends_and_overwrites_of_a_part(odd: Place) -> None:
     append, over = {"mode": "append", "keep": KEEP}, {"mode": "overwrite", "keep": KEEP}
     assert [odd.run(append).skipped, odd.run(append).skipped] == [False, True]

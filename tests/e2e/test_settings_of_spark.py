@@ -11,6 +11,7 @@ import pytest
 
 from spark_scoring import RequestError, ScoringJob, plan_job
 from tests.e2e.test_cli import run_apart
+from tests.needs import in_short
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -126,11 +127,14 @@ TRAIN = (
 
 @pytest.mark.parametrize(
     "command",
-    [
-        ["history", "no.such"],
-        ["init", "models:/no.such.model/1", "no.such", "--tracking-uri", "sqlite:///mlflow.db", "--yes"],
-        ["register", "train.yml", "--set", "tracking_uri=sqlite:///mlflow.db"],
-    ],
+    in_short(
+        1,
+        [
+            ["history", "no.such"],
+            ["init", "models:/no.such.model/1", "no.such", "--tracking-uri", "sqlite:///mlflow.db", "--yes"],
+            ["register", "train.yml", "--set", "tracking_uri=sqlite:///mlflow.db"],
+        ],
+    ),
     ids=lambda command: command[0],
 )
 def test_what_spark_prints_goes_to_a_file_for_each_command(command: list[str], tmp_path: Path) -> None:

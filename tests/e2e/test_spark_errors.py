@@ -9,6 +9,7 @@ import pytest
 from spark_scoring.delta.spark_errors import spark_failure
 from spark_scoring.errors import RunError
 from tests import needs
+from tests.needs import in_short
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -35,31 +36,38 @@ def filled(spark: SparkSession, line: str, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize(
     ("condition", "wrong", "right"),
-    [
-        ("CAST_INVALID_INPUT", "cast(if(id = 5, note, '1') as double)", "try_cast(if(id = 5, note, '1') as double)"),
-        ("CAST_OVERFLOW", "cast(id * 1000000000 as int)", "try_cast(id * 1000000000 as int)"),
-        ("NUMERIC_VALUE_OUT_OF_RANGE", "cast(id * 100 as decimal(3, 0))", "try_cast(id * 100 as decimal(3, 0))"),
-        ("ARITHMETIC_OVERFLOW", "id * 9223372036854775807", "try_multiply(id, 9223372036854775807)"),
-        ("BINARY_ARITHMETIC_OVERFLOW", "100Y + tinyint(id * 10)", "100Y + int(id * 10)"),
-        ("DIVIDE_BY_ZERO", "1 / (id - 5)", "try_divide(1, id - 5)"),
-        ("REMAINDER_BY_ZERO" if needs.IS_SPARK_4 else "DIVIDE_BY_ZERO", "7 % (id - 5)", "7 % nullif(id - 5, 0)"),
-        ("INVALID_ARRAY_INDEX", "array(1D, 2D)[int(id)]", "get(array(1D, 2D), int(id))"),
-        (
-            "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
-            "element_at(array(1D), int(id) + 1)",
-            "try_element_at(array(1D), int(id) + 1)",
-        ),
-        (
-            "CANNOT_PARSE_TIMESTAMP",
-            "double(unix_seconds(to_timestamp(if(id = 5, note, '2024'), 'yyyy')))",
-            "double(unix_seconds(try_to_timestamp(if(id = 5, note, '2024'), 'yyyy')))",
-        ),
-        (
-            "SCALAR_SUBQUERY_TOO_MANY_ROWS",
-            "id + (SELECT id FROM {source})",
-            "id + (SELECT max(id) FROM {source})",
-        ),
-    ],
+    in_short(
+        3,
+        [
+            (
+                "CAST_INVALID_INPUT",
+                "cast(if(id = 5, note, '1') as double)",
+                "try_cast(if(id = 5, note, '1') as double)",
+            ),
+            ("CAST_OVERFLOW", "cast(id * 1000000000 as int)", "try_cast(id * 1000000000 as int)"),
+            ("NUMERIC_VALUE_OUT_OF_RANGE", "cast(id * 100 as decimal(3, 0))", "try_cast(id * 100 as decimal(3, 0))"),
+            ("ARITHMETIC_OVERFLOW", "id * 9223372036854775807", "try_multiply(id, 9223372036854775807)"),
+            ("BINARY_ARITHMETIC_OVERFLOW", "100Y + tinyint(id * 10)", "100Y + int(id * 10)"),
+            ("DIVIDE_BY_ZERO", "1 / (id - 5)", "try_divide(1, id - 5)"),
+            ("REMAINDER_BY_ZERO" if needs.IS_SPARK_4 else "DIVIDE_BY_ZERO", "7 % (id - 5)", "7 % nullif(id - 5, 0)"),
+            ("INVALID_ARRAY_INDEX", "array(1D, 2D)[int(id)]", "get(array(1D, 2D), int(id))"),
+            (
+                "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+                "element_at(array(1D), int(id) + 1)",
+                "try_element_at(array(1D), int(id) + 1)",
+            ),
+            (
+                "CANNOT_PARSE_TIMESTAMP",
+                "double(unix_seconds(to_timestamp(if(id = 5, note, '2024'), 'yyyy')))",
+                "double(unix_seconds(try_to_timestamp(if(id = 5, note, '2024'), 'yyyy')))",
+            ),
+            (
+                "SCALAR_SUBQUERY_TOO_MANY_ROWS",
+                "id + (SELECT id FROM {source})",
+                "id + (SELECT max(id) FROM {source})",
+            ),
+        ],
+    ),
 )
 def test_a_row_that_fails_sql_names_the_condition_and_what_helps(
     filled: Place, condition: str, wrong: str, right: str

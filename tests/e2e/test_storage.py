@@ -10,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring import plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
+from tests.needs import in_short
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -31,12 +32,15 @@ def refusal(place: Place, output: dict[str, Any], **fields: Any) -> str:
 
 @pytest.mark.parametrize(
     ("mode", "bad_rows"),
-    [
-        ({"mode": "append"}, "keep"),
-        ({"mode": "overwrite"}, "keep"),
-        (MERGE, "keep"),
-        pytest.param(MERGE, "quarantine", marks=pytest.mark.short),
-    ],
+    in_short(
+        2,
+        [
+            ({"mode": "append"}, "keep"),
+            pytest.param(MERGE, "quarantine", marks=pytest.mark.short),
+            ({"mode": "overwrite"}, "keep"),
+            (MERGE, "keep"),
+        ],
+    ),
 )
 def test_evolve_lets_the_table_take_columns_that_it_lacks(clean: Place, mode: dict[str, Any], bad_rows: str) -> None:
     clean.run({**mode, "keep": ["id"]}, source={"where": "id < 2"}, bad_rows=bad_rows)

@@ -128,6 +128,7 @@ def test_a_model_that_hangs_when_it_scores(waiting: Callable[..., Place]) -> Non
     assert is_gone(place)
 
 
+@pytest.mark.long
 def test_a_batch_that_hangs_ends_an_incremental_job(waiting: Callable[..., Place]) -> None:
     place = waiting(above=11.0)
     assert place.run(incremental=True, timeout="5m").rows_out == 12

@@ -25,6 +25,7 @@ from spark_scoring.model.store import cache_folder, digest_of
 from spark_scoring.model.trust import Door
 from spark_scoring.registration.errors import RegistrationError
 from tests.models import QUICKLY, register, save_line
+from tests.needs import in_short
 from tests.registering import repair_model
 from tests.registration.conftest import server  # noqa: F401  a fixture
 
@@ -339,7 +340,9 @@ def test_a_signature_with_only_inputs_is_refused(tmp_path: Path) -> None:
     assert "only inputs, and no input example was saved" in _message(str(tmp_path / "m"))
 
 
-@pytest.mark.parametrize("half", [None, ModelSignature(inputs=infer_signature(FRAME).inputs)], ids=["none", "inputs"])
+@pytest.mark.parametrize(
+    "half", in_short(1, [None, ModelSignature(inputs=infer_signature(FRAME).inputs)]), ids=["none", "inputs"]
+)
 def test_the_repair_that_a_refusal_names_works_as_typed(
     registry: str, spark: SparkSession, tmp_path: Path, half: ModelSignature | None
 ) -> None:
