@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
 HIDDEN = "***"
+_LONG = 6
 
 _USER = re.compile(
     r"(?P<scheme>\b[a-z0-9][a-z0-9+.-]*://)(?P<user>[^\s/?#:@]*):(?!\d{1,5}(?:[/?#]|$))\S*@", re.IGNORECASE
@@ -60,6 +65,23 @@ def shown(name: str, value: object) -> object:
     if _SURELY_SECRET.search(name.lower()) and not is_count:
         return HIDDEN
     return redact(value) if isinstance(value, str) else value
+
+
+def all_shown(values: Mapping[str, object]) -> dict[str, object]:
+    """Values as they may be told: what is a secret under one name is none of the other names' either."""
+    secrets = secret_values(values.items())
+    return {name: HIDDEN if holds_secret(value, secrets) else shown(name, value) for name, value in values.items()}
+
+
+def secret_values(values: Iterable[tuple[str, object]]) -> list[str]:
+    """The texts that stand under names that mean a secret."""
+    return [str(value) for name, value in values if value is not None and shown(name, value) == HIDDEN]
+
+
+def holds_secret(value: object, secrets: Sequence[str]) -> bool:
+    """Whether a value is one of these secrets, or has one in it: a short one, such as 1, is in many others."""
+    text = str(value)
+    return any(text == secret or (len(secret) >= _LONG and secret in text) for secret in secrets)
 
 
 def printable(text: str) -> str:

@@ -57,7 +57,7 @@ def main() -> None:
             planned = ss.plan_job(JOB)
 
             def show(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total, description=f"{done}/{total} tasks")
+                bar.update(task, completed=done, total=total)
 
             report = ss.run_job(planned, on_progress=show)
             end_bar(bar)

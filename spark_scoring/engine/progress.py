@@ -1,4 +1,4 @@
-"""How far a Spark job is, by its finished tasks."""
+"""How many rows a Spark job has done, by its finished tasks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _SECONDS = 0.5
 
 
 @contextmanager
-def watch_tasks(spark: SparkSession, group: str, report: Callable[[int, int], None] | None) -> Iterator[None]:
-    """Report (finished, all) tasks of the jobs started inside, from another thread. No report on Spark Connect."""
+def watch_rows(spark: SparkSession, group: str, rows: int, report: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Report (rows so far, ``rows``) of the jobs started inside, from another thread. No report on Spark Connect.
+
+    Spark tells of finished tasks: each is taken to hold as many rows as the others.
+    """
     if report is None or not hasattr(spark, "_sc"):
         yield
         return
@@ -26,7 +29,7 @@ def watch_tasks(spark: SparkSession, group: str, report: Callable[[int, int], No
     before = {key: context.getLocalProperty(key) for key in keys}
     context.setJobGroup(group, "spark_scoring")
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(context, group, report, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(context, group, rows, report, stop), daemon=True)
     watcher.start()
     try:
         yield
@@ -37,11 +40,15 @@ def watch_tasks(spark: SparkSession, group: str, report: Callable[[int, int], No
             context.setLocalProperty(key, cast("str", value))  # None unsets it
 
 
-def _watch(context: SparkContext, group: str, report: Callable[[int, int], None], stop: threading.Event) -> None:
-    tracker = context.statusTracker()
+def _watch(
+    context: SparkContext, group: str, rows: int, report: Callable[[int, int], None], stop: threading.Event
+) -> None:
+    tracker, so_far = context.statusTracker(), 0
     while not stop.wait(_SECONDS):
         jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
         stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
         known = [stage for stage in stages if stage is not None]
         if known:
-            report(sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known))
+            done, tasks = sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known)
+            so_far = max(so_far, rows * done // max(tasks, 1))  # a stage that begins late takes no rows back
+            report(so_far, rows)

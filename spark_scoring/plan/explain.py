@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.policy import Fill
-from spark_scoring.redact import printable, shown
+from spark_scoring.redact import all_shown, printable
 from spark_scoring.screen import as_text
 from spark_scoring.sql import quote
 
@@ -88,7 +88,7 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
         "features": [_feature_dict(feature) for feature in plan.features],
         "outputs": [{"name": o.name, "type": o.type, "note": o.note} for o in plan.outputs],
         "methods": list(plan.methods),
-        "params": {name: shown(name, value) for name, value in plan.params},
+        "params": all_shown(dict(plan.params)),
         "columns_not_read": plan.ignored,
         "lookups": [] if plan.lookups is None else plan.lookups.to_dict(),
         "notes": list(plan.notes),

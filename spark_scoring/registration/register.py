@@ -14,7 +14,7 @@ from spark_scoring.engine.process import Where
 from spark_scoring.errors import Gathering, Problem, first_line
 from spark_scoring.model.recorded import RECORDED
 from spark_scoring.model.registry import pin_model, registry_name
-from spark_scoring.redact import redact, shown
+from spark_scoring.redact import all_shown, redact
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.errors import RegistrationError, VerificationError
 from spark_scoring.registration.flavors import flavor_module, model_keyword
@@ -293,7 +293,7 @@ def publish(
     labels = {"task": candidate.task or "custom", "algorithm": candidate.algorithm, **(tags or {})}
     version = None
     try:
-        version = register_version(logged.uri, name, {key: str(shown(key, value)) for key, value in labels.items()})
+        version = register_version(logged.uri, name, {key: str(value) for key, value in all_shown(labels).items()})
         run_name = name_run(client, run, f"{last_part(name)}_{candidate.algorithm}_v{version}_{now()}")
         held = tuple((alias, move_alias(client, name, alias, version)) for alias in aliases)
     except Exception as error:  # a registry raises what its driver raises

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spark_scoring.errors import Problem, ScoringError, first_line
 from spark_scoring.model.registry import mlflow_at, registry_name
 from spark_scoring.model.waiting import NoAnswer, answer_of
-from spark_scoring.redact import redact, shown
+from spark_scoring.redact import all_shown, redact
 from spark_scoring.registration.errors import RegistrationError, VerificationError
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def log_to_run(
         client.log_batch(
             run.info.run_id,
             metrics=[Metric(key, float(number), moment, 0) for key, number in (metrics or {}).items()],
-            params=[Param(key, str(shown(key, value))) for key, value in (params or {}).items()],
-            tags=[RunTag(key, str(shown(key, value))) for key, value in (tags or {}).items()],
+            params=[Param(key, str(value)) for key, value in all_shown(params or {}).items()],
+            tags=[RunTag(key, str(value)) for key, value in all_shown(tags or {}).items()],
         )
 
 

@@ -61,7 +61,7 @@ def score_increments(
     Args:
         plan: the job's plan.
         increments: of the plan.
-        on_progress: called now and then with (finished tasks, all tasks) of a batch.
+        on_progress: called now and then with (rows so far, all rows) of a batch.
         on_batch: called with the report of each batch once it is committed.
         until: keeps going until it is set; None: until nothing is new.
 

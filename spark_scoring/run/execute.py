@@ -21,7 +21,7 @@ from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, TimeLimitError
 from spark_scoring.engine.limit import Deadline
-from spark_scoring.engine.progress import watch_tasks
+from spark_scoring.engine.progress import watch_rows
 from spark_scoring.errors import RunError
 from spark_scoring.features.join import check_keys
 from spark_scoring.plan.outputs import ERROR_COLUMN
@@ -81,7 +81,7 @@ def _carried_out(
         check_keys(plan.source.frame, plan.scoring.lookups)
     facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
     begin = time.perf_counter()
-    with watch_tasks(plan.session, run_id, on_progress):
+    with watch_rows(plan.session, run_id, facts.rows_in, on_progress):
         outcome = _scored(plan, facts, started, before)
     seconds = time.perf_counter() - begin
     if outcome.written.is_earlier:

@@ -38,7 +38,7 @@ def run_job(
         job: the job, a mapping of its fields, the path of its YAML file, or its plan from ``plan_job``.
         spark: the session; default: the active one, else a new local one.
         params: of a YAML file: the values of ``${DAY}`` in names and ``:day`` in SQL.
-        on_progress: called now and then from another thread with (finished tasks, all tasks).
+        on_progress: called now and then from another thread with (rows so far, all rows), as told by finished tasks.
         on_batch: of an incremental job: called with the report of each micro-batch once it is committed.
         until: an incremental job keeps going until this is set, and ends with the batch that it is at. The model's
             alias is read anew for each batch.

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.explain import plan_html, plan_page, plan_summary, plan_view
-from spark_scoring.redact import redact, shown
+from spark_scoring.redact import holds_secret, redact, secret_values
 from spark_scoring.run.identity import Identity
 from spark_scoring.run.saved import SAVED, SAVED_FORMAT
 from spark_scoring.screen import Shown, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -231,7 +231,7 @@ class JobPlan(Shown):
             place = {name: value for name, value in fields["source"].items() if name != "timestamp"}
             fields["source"] = {**place, "version": self.source.version}
         left_out: list[str] = []
-        kept = _without_secrets(fields, "", left_out)
+        kept = _without_secrets(fields, secret_values(_leaves(fields)), "", left_out)
         return {"format": SAVED_FORMAT, "job": kept, "left_out": left_out, "pins": self.pins}
 
     @property
@@ -257,14 +257,23 @@ class JobPlan(Shown):
         return found
 
 
-def _without_secrets(fields: dict[str, Any], path: str, left_out: list[str]) -> dict[str, Any]:
-    """The fields but for those that hold a secret, whose places are added to a list."""
+def _leaves(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values, but for mappings, of a mapping and those in it."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield str(name), value
+
+
+def _without_secrets(fields: dict[str, Any], secrets: Sequence[str], path: str, left_out: list[str]) -> dict[str, Any]:
+    """The fields but for those that hold a secret, or one of these, whose places are added to a list."""
     kept = {}
     for name, value in fields.items():
         place = f"{path}{name}"
         if isinstance(value, dict):
-            kept[name] = _without_secrets(value, f"{place}.", left_out)
-        elif redact(text := json.dumps(value)) != text or shown(str(name), value) != value:
+            kept[name] = _without_secrets(value, secrets, f"{place}.", left_out)
+        elif redact(text := json.dumps(value)) != text or holds_secret(value, secrets):
             left_out.append(place)
         else:
             kept[name] = value

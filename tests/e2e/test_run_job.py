@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from tests.place import Place
+
 ROWS = 400
 
 
@@ -186,3 +188,18 @@ def test_all_problems_of_a_request_come_at_once(registry: str, spark: SparkSessi
         "source main.gold.oders",
         "output /etc",
     ]  # a job file's order
+
+
+def test_progress_is_told_in_rows_of_the_run(clean: Place) -> None:
+    told: list[tuple[int, int]] = []
+    rows = clean.spark.range(1_000).selectExpr("id", "CAST(id AS double) AS x", "id AS n", "CAST(id AS string) AS note")
+    rows.repartition(16).write.format("delta").mode("overwrite").save(clean.source)
+    clean.spark.conf.set("spark.sql.files.openCostInBytes", "1g")  # a task for each file: some end before others
+    try:
+        run_job(clean.job(source={"where": "id < 600"}), on_progress=lambda *rows: told.append(rows))
+    finally:
+        clean.spark.conf.unset("spark.sql.files.openCostInBytes")
+    assert told
+    assert told == sorted(told)
+    assert {total for _, total in told} == {600}
+    assert all(0 <= done <= 600 for done, _ in told)

@@ -98,11 +98,13 @@ def test_columns_that_evolve_would_add_are_those_that_were_planned(clean: Place,
 
 def test_secrets_are_left_out_and_wanted_anew(clean: Place, tmp_path: Path) -> None:
     server = f"sqlite:///{tmp_path}/registry.db?password=geheim"
-    secret = {"tracking_uri": server, "allow_models": ["/**", "/m?token=geheim"], "spark": {"x.password": "geheim"}}
+    settings = {"x.password": "geheim", "x.user": "geheim", "x.level": "high"}
+    secret = {"tracking_uri": server, "allow_models": ["/**", "/m?token=geheim"], "spark": settings}
     job = clean.job(OVER, **secret)
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(plan_job(job).to_dict()))
     assert "geheim" not in file.read_text()
+    assert json.loads(file.read_text())["saved"]["job"]["spark"] == {"spark.x.level": "high"}
     with pytest.raises(RequestError) as raised:
         run_job(file)
     assert [problem.thing for problem in raised.value.problems] == ["allow_models", "tracking_uri"]

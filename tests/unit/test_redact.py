@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spark_scoring.errors import Problem
 from spark_scoring.model.errors import ModelError
-from spark_scoring.redact import HIDDEN, redact, shown
+from spark_scoring.redact import HIDDEN, all_shown, redact, shown
 
 TEMPLATES = (
     "s3a://AKIDEXAMPLE:{}@bucket/table",
@@ -123,3 +123,13 @@ def test_a_parameter_whose_name_means_a_secret_is_hidden(name: str) -> None:
 def test_other_parameters_are_shown(name: str, value: object) -> None:
     """Of readers of texts, and numbers of tokens."""
     assert shown(name, value) == value
+
+
+def test_a_secret_under_another_name_is_hidden_too() -> None:
+    values = {"api_key": "hunter22", "solver": "hunter22", "url": "https://host/hunter22/x", "alpha": 0.5}
+    assert all_shown(values) == {"api_key": HIDDEN, "solver": HIDDEN, "url": HIDDEN, "alpha": 0.5}
+
+
+def test_a_short_secret_is_not_looked_for_inside_of_other_values() -> None:
+    values = {"password": 1, "depth": 10, "trees": 1, "token": None, "none": "None"}
+    assert all_shown(values) == {"password": HIDDEN, "depth": 10, "trees": HIDDEN, "token": HIDDEN, "none": "None"}

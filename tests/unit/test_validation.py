@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
-from spark_scoring.cli import main, progress_bar
+from spark_scoring.cli import main, progress_bar, progress_columns
 
 ROOT = Path(__file__).parents[2]
 GOOD = "model: models:/a/1\nsource: {table: a.b, where: x > 1}\noutput: {path: /out}\n"
@@ -86,6 +89,26 @@ def test_a_name_alone_is_told_how_a_registered_model_is_written(capsys: pytest.C
     assert "it is neither a model's URI nor a folder\n   fix: a registered model is models:/main.ml.delay/1" in shown
 
 
+@pytest.mark.parametrize(
+    ("done", "text"),
+    [
+        (0, "0 of 2.5M rows"),
+        (9_999, "9,999 of 2.5M rows"),
+        (12_345, "12.3k of 2.5M rows"),
+        (1_250_000, "1.2M of 2.5M rows"),
+        (2_500_000, "2,500,000 rows"),
+    ],
+)
+def test_progress_is_in_rows_on_one_line(done: int, text: str) -> None:
+    with Progress(*progress_columns(), console=Console(file=io.StringIO(), width=80)) as bar:
+        task = bar.add_task("", total=2_500_000)
+        bar.update(task, completed=done)
+        shown = io.StringIO()
+        Console(file=shown, width=80).print(bar.make_tasks_table([bar.tasks[task]]))
+    assert f" {text}" in shown.getvalue()
+    assert shown.getvalue().count("\n") == 1
+
+
 def test_progress_names_no_number_that_is_not_known(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,8 +117,8 @@ def test_progress_names_no_number_that_is_not_known(
         pass
     assert "None" not in capsys.readouterr().err
     with progress_bar() as on_progress:
-        on_progress(1, 1)
-        on_progress(3, 7)
+        on_progress(0, 7_000)
+        on_progress(3_000, 7_000)
     shown = capsys.readouterr().err
-    assert "7 tasks" in shown
+    assert "7,000 rows" in shown
     assert "left" not in shown
