@@ -22,7 +22,7 @@ from rich.text import Text
 from sklearn.linear_model import LogisticRegression
 
 import spark_scoring as ss
-from spark_scoring.cli import end_bar, progress_columns
+from spark_scoring.cli.progress import end_bar, progress_columns
 from spark_scoring.errors import RequestError
 from spark_scoring.screen import SafeConsole
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 import spark_scoring as ss
 from examples.flights.prepare import DATA, DEPARTURES, LATE, WAREHOUSE, write_tables
 from examples.flights.train import ALIAS, REGISTRY, train, training_job, use_registry
-from spark_scoring.cli import progress_bar
+from spark_scoring.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -186,7 +186,7 @@ def test_what_the_command_does_not_expect_is_told_without_its_text(
         main(["validate", "job.yml"])
     told = capsys.readouterr().err
     assert ended.value.code == 1
-    assert re.search(r"it failed in a way that it does not know: KeyError in cli\.py line \d+", told)
+    assert re.search(r"it failed in a way that it does not know: KeyError in cli/jobs\.py line \d+", told)
     assert "4111" not in told
     monkeypatch.setenv(TRACEBACK, "1")
     with pytest.raises(SystemExit):
@@ -220,7 +220,7 @@ def test_the_command_ends_with_its_own_status_whatever_a_model_has_left_running(
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
     mlflow.pyfunc.save_model(folder, python_model=Plain(), signature=signature, pip_requirements=["mlflow"])
     Path(folder, "python_model.pkl").write_bytes(cloudpickle.dumps(Stays(raises=status == 1)))
-    code = "import spark_scoring.cli as cli; cli._LAST_SECONDS = 1.0; cli.main()"
+    code = "from spark_scoring.cli import main, process; process._LAST_SECONDS = 1.0; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "doctor", folder],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

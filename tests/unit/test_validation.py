@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from spark_scoring.cli import main, progress_bar, progress_columns
+from spark_scoring.cli import main
+from spark_scoring.cli.progress import progress_bar, progress_columns
 
 ROOT = Path(__file__).parents[2]
 GOOD = "model: models:/a/1\nsource: {table: a.b, where: x > 1}\noutput: {path: /out}\n"

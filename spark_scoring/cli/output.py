@@ -1,0 +1,68 @@
+"""Results go to standard output, and whatever else is printed to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, redirect_stdout
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+from spark_scoring.errors import Problem, RequestError
+from spark_scoring.screen import SafeConsole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+streams = ExitStack()
+_results: TextIO | None = None
+"""Where results go while models may print; None: to standard output as it is."""
+
+
+def keep_results_apart() -> None:
+    """From now on, until ``main`` ends, standard output gets results alone; what else is printed goes to errors."""
+    global _results  # noqa: PLW0603  one standard output in a process
+    if _results is not None:
+        return
+    _results = out = sys.stdout
+    streams.callback(_forget_results)
+    try:
+        number, errors = out.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        number = errors = -1
+    if number >= 0:  # also what native code and child processes write
+        out.flush()
+        own = os.dup(number)
+        _results = os.fdopen(own, "w", encoding=out.encoding, errors=out.errors, closefd=False)
+        os.dup2(errors, number)
+        streams.callback(os.close, own)
+        streams.callback(os.dup2, own, number)
+    streams.enter_context(redirect_stdout(sys.stderr))
+
+
+def _forget_results() -> None:
+    global _results  # noqa: PLW0603
+    _results = None
+
+
+def echo(text: str) -> None:
+    """A result, as it is."""
+    typer.echo(text, file=_results)
+
+
+def result_console() -> SafeConsole:
+    """Where results are shown for people."""
+    console = SafeConsole(file=_results)
+    return console if console.is_terminal else SafeConsole(file=_results, width=120, color_system=None)
+
+
+def write_text(file: Path, text: str, option: str) -> None:
+    """Write the file that an option names."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        cause = f"it cannot be written: {error.strerror}"
+        raise RequestError(
+            [Problem(f"{option} {file}", cause, "give a file in a folder that can be written")]
+        ) from error

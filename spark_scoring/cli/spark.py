@@ -1,0 +1,93 @@
+"""Spark of a command: its settings, and its Java process, which starts beside other work."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from spark_scoring.errors import Problem, RequestError
+from spark_scoring.screen import SafeConsole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pyspark.sql import SparkSession
+
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.registration.training import TrainingJob
+
+_AJob = TypeVar("_AJob", "ScoringJob", "TrainingJob")
+
+
+def with_spark(job: _AJob, texts: Sequence[str] | None) -> _AJob:
+    """The job with the settings of ``--spark`` laid over its own."""
+    return job.model_copy(update={"spark": {**job.spark, **settings_of(texts)}})
+
+
+def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """Settings of ``--spark``, by their whole keys. Their values are not told."""
+    from spark_scoring.spark_settings import SettingError, spark_settings
+
+    settings: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RequestError([Problem(f"--spark {key}", "it has no value", "write --spark driver.memory=8g")])
+        try:
+            settings |= spark_settings({key: value})
+        except SettingError as error:
+            raise RequestError([Problem(f"--spark {error.key}", error.cause, error.fix)]) from None
+    return settings
+
+
+def session_of(warehouse: str | None, settings: Mapping[str, str]) -> SparkSession:
+    """The session, and a line on each setting that it does not have."""
+    from spark_scoring.session import get_session, unheeded
+
+    spark = get_session(warehouse, settings)
+    for note in unheeded(spark, settings):
+        SafeConsole(stderr=True, soft_wrap=True).print(f"note: {note}", markup=False, highlight=False)
+    return spark
+
+
+@contextmanager
+def spark_coming_up(
+    what: str,
+    warehouse: str | None,
+    settings: Mapping[str, str],
+    *,
+    verbose: bool = False,
+    quiet: bool = False,
+    asks: bool = False,
+) -> Iterator[None]:
+    """Start Spark's Java process, where none is, beside what the command does; say on a terminal what is waited for.
+
+    What Spark prints goes into a file, unless all is to be shown.
+    """
+    from spark_scoring.session import launch_early, starts_jvm
+
+    console = SafeConsole(stderr=True, soft_wrap=True)
+    if starts_jvm():
+        log = None if verbose else _log_file()
+        launch_early(warehouse, log, settings, shows_all=verbose)
+        if log is not None and not quiet:
+            console.print(f"what Spark prints is in {log}", style="dim", highlight=False)
+    if quiet or not console.is_terminal:
+        waiting: AbstractContextManager[object] = nullcontext()
+    elif verbose or asks:  # other lines, or questions, come meanwhile
+        console.print(what)
+        waiting = nullcontext()
+    else:
+        waiting = console.status(what)
+    with waiting:
+        yield
+
+
+def _log_file() -> Path:
+    """A new file that nobody else can read: what Spark prints may hold values of rows."""
+    number, path = tempfile.mkstemp(prefix="spark-scoring-", suffix=".log")
+    os.close(number)
+    return Path(path)
