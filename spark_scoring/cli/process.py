@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     """
     status: object = 0
+    if arguments is None:
+        _tell_of_crashes()
     try:
         with streams:
             app(args=list(arguments) if arguments is not None else None)
@@ -45,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         _end_with(status)
     raise SystemExit(status)
+
+
+def _tell_of_crashes() -> None:
+    """Where a model's native code crashes, the lines of Python that led there go to standard error, without values."""
+    with suppress(OSError, ValueError, RuntimeError, AttributeError):  # of a notebook's task it may be no file
+        faulthandler.enable(sys.__stderr__ or sys.stderr)
 
 
 def _end_with(status: object) -> None:

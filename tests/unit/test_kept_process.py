@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -214,21 +215,40 @@ class Stays(Plain):
             raise ValueError
 
 
-@pytest.mark.parametrize("status", [1, 0])
-def test_the_command_ends_with_its_own_status_whatever_a_model_has_left_running(tmp_path: Path, status: int) -> None:
-    folder = str(tmp_path / "model")
+def command_on(model: Plain, folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """``doctor`` in a process of its own."""
+    place = str(folder / "model")
     signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double")]))
-    mlflow.pyfunc.save_model(folder, python_model=Plain(), signature=signature, pip_requirements=["mlflow"])
-    Path(folder, "python_model.pkl").write_bytes(cloudpickle.dumps(Stays(raises=status == 1)))
-    code = "from spark_scoring.cli import main, process; process._LAST_SECONDS = 1.0; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "doctor", folder],
+    mlflow.pyfunc.save_model(place, python_model=Plain(), signature=signature, pip_requirements=["mlflow"])
+    Path(place, "python_model.pkl").write_bytes(cloudpickle.dumps(model))
+    return subprocess.run(
+        [sys.executable, "-c", code, "doctor", place],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+class Crashes(Plain):
+    """Ends the process by native code, while it is loaded."""
+
+    def load_context(self, context: object) -> None:
+        ctypes.string_at(0)
+
+
+def test_a_crash_of_native_code_is_told_with_its_place(tmp_path: Path) -> None:
+    done = command_on(Crashes(), tmp_path, "from spark_scoring.cli import main; main()")
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr
+    assert "in load_context" in done.stderr
+
+
+@pytest.mark.parametrize("status", [1, 0])
+def test_the_command_ends_with_its_own_status_whatever_a_model_has_left_running(tmp_path: Path, status: int) -> None:
+    code = "from spark_scoring.cli import main, process; process._LAST_SECONDS = 1.0; main()"
+    done = command_on(Stays(raises=status == 1), tmp_path, code)
     assert done.returncode == status
     assert ("not-loadable" in done.stdout) == (status == 1)
     assert "a thread that the model has started does not end; this program does" in done.stderr
