@@ -19,7 +19,8 @@ _SECONDS = 0.5
 def watch_rows(spark: SparkSession, group: str, rows: int, report: Callable[[int, int], None] | None) -> Iterator[None]:
     """Report (rows so far, ``rows``) of the jobs started inside, from another thread. No report on Spark Connect.
 
-    Spark tells of finished tasks: each is taken to hold as many rows as the others.
+    Spark tells of finished tasks: each is taken to hold as many rows as the others of its stage. Where rows pass more
+    than one stage, as in a merge, they are counted anew in each.
     """
     if report is None or not hasattr(spark, "_sc"):
         yield
@@ -43,12 +44,11 @@ def watch_rows(spark: SparkSession, group: str, rows: int, report: Callable[[int
 def _watch(
     context: SparkContext, group: str, rows: int, report: Callable[[int, int], None], stop: threading.Event
 ) -> None:
-    tracker, so_far = context.statusTracker(), 0
+    tracker = context.statusTracker()
     while not stop.wait(_SECONDS):
         jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(group)]
         stages = [tracker.getStageInfo(stage) for job in jobs if job for stage in job.stageIds]
-        known = [stage for stage in stages if stage is not None]
-        if known:
-            done, tasks = sum(s.numCompletedTasks for s in known), sum(s.numTasks for s in known)
-            so_far = max(so_far, rows * done // max(tasks, 1))  # a stage that begins late takes no rows back
-            report(so_far, rows)
+        # Stages that ended before, as Delta's look at the table, say nothing of the rows.
+        running = [stage for stage in stages if stage is not None and stage.numActiveTasks]
+        if running:
+            report(rows * sum(s.numCompletedTasks for s in running) // sum(s.numTasks for s in running), rows)
