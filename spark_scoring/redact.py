@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 _LONG = 6
+"""So many characters are no other value by chance."""
 
 _USER = re.compile(
     r"(?P<scheme>\b[a-z0-9][a-z0-9+.-]*://)(?P<user>[^\s/?#:@]*):(?!\d{1,5}(?:[/?#]|$))\S*@", re.IGNORECASE
@@ -68,20 +69,19 @@ def shown(name: str, value: object) -> object:
 
 
 def all_shown(values: Mapping[str, object]) -> dict[str, object]:
-    """Values as they may be told: what is a secret under one name is none of the other names' either."""
+    """Values as they may be told: what is a secret under one name is hidden under the others, too."""
     secrets = secret_values(values.items())
     return {name: HIDDEN if holds_secret(value, secrets) else shown(name, value) for name, value in values.items()}
 
 
 def secret_values(values: Iterable[tuple[str, object]]) -> list[str]:
-    """The texts that stand under names that mean a secret."""
-    return [str(value) for name, value in values if value is not None and shown(name, value) == HIDDEN]
+    """The texts under names that mean a secret. Short ones, such as 1 or true, are other values by chance."""
+    return [str(value) for name, value in values if shown(name, value) == HIDDEN and len(str(value)) >= _LONG]
 
 
 def holds_secret(value: object, secrets: Sequence[str]) -> bool:
-    """Whether a value is one of these secrets, or has one in it: a short one, such as 1, is in many others."""
-    text = str(value)
-    return any(text == secret or (len(secret) >= _LONG and secret in text) for secret in secrets)
+    """Whether a value is one of these secrets, or has one in it."""
+    return any(secret in str(value) for secret in secrets)
 
 
 def printable(text: str) -> str:

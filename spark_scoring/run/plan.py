@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spark_scoring.plan.explain import plan_html, plan_page, plan_summary, plan_view
-from spark_scoring.redact import holds_secret, redact, secret_values
+from spark_scoring.redact import HIDDEN, holds_secret, redact, secret_values, shown
 from spark_scoring.run.identity import Identity
 from spark_scoring.run.saved import SAVED, SAVED_FORMAT
 from spark_scoring.screen import Shown, as_text
@@ -273,7 +273,11 @@ def _without_secrets(fields: dict[str, Any], secrets: Sequence[str], path: str, 
         place = f"{path}{name}"
         if isinstance(value, dict):
             kept[name] = _without_secrets(value, secrets, f"{place}.", left_out)
-        elif redact(text := json.dumps(value)) != text or holds_secret(value, secrets):
+        elif (
+            redact(text := json.dumps(value)) != text
+            or shown(str(name), value) == HIDDEN
+            or holds_secret(value, secrets)
+        ):
             left_out.append(place)
         else:
             kept[name] = value

@@ -130,6 +130,7 @@ def test_a_secret_under_another_name_is_hidden_too() -> None:
     assert all_shown(values) == {"api_key": HIDDEN, "solver": HIDDEN, "url": HIDDEN, "alpha": 0.5}
 
 
-def test_a_short_secret_is_not_looked_for_inside_of_other_values() -> None:
-    values = {"password": 1, "depth": 10, "trees": 1, "token": None, "none": "None"}
-    assert all_shown(values) == {"password": HIDDEN, "depth": 10, "trees": HIDDEN, "token": HIDDEN, "none": "None"}
+def test_a_short_value_under_a_secret_name_is_under_others_by_chance() -> None:
+    values = {"password": 1, "depth": 10, "trees": 1, "use_token": True, "header": True, "token": None, "none": "None"}
+    hidden = dict.fromkeys(("password", "use_token", "token"), HIDDEN)
+    assert all_shown(values) == {**values, **hidden}
