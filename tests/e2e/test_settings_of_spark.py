@@ -84,7 +84,7 @@ def test_a_session_that_was_there_is_told_of_and_refused_where_it_could_change_t
 ) -> None:
     before = dict(spark.sparkContext.getConf().getAll())
     plan = plan_job(
-        clean.job(spark={"driver.memory": "703m", "master": "local[7]", "sql.shuffle.partitions": 8}), spark
+        clean.job(spark={"driver.memory": "703m", "master": "local[7]", "sql.shuffle.partitions": 2}), spark
     )
     (note,) = [note for note in plan.scoring.notes if "no effect" in note]
     assert note.endswith("these settings have no effect (spark): spark.driver.memory, spark.master")
@@ -110,7 +110,7 @@ def test_equal_runs_stay_equal_whatever_master_and_memory_say(clean: Place, spar
     output: dict[str, Any] = {"mode": "append", "keep": ["id"]}
     where = {"source": {"where": "id % 2 = 0 OR date_format(timestamp_seconds(id), 'yyyy') = '1970'"}}
     assert not clean.run(output, **where).skipped
-    assert clean.run(output, **where, spark={"driver.memory": "703m", "sql.shuffle.partitions": 8}).skipped
+    assert clean.run(output, **where, spark={"driver.memory": "703m", "sql.shuffle.partitions": 2}).skipped
     key = "spark.sql.legacy.castComplexTypesToString.enabled"
     spark.conf.set(key, "true")
     try:

@@ -22,4 +22,4 @@ def test_no_registered_model_scores_otherwise_than_where_it_was_trained(
     trial = try_models(spark, seed=1, count=count, apart=count // 2)
     assert trial.wrong == []
     assert trial.counts["scored"] > scored
-    assert trial.counts["refused"] > 1
+    assert trial.counts["refused"] > 0
