@@ -21,6 +21,7 @@ test-long: setup ## further forms of what the tests hold, which `make test` leav
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
 
 contract: setup ## our calls against Databricks' own client, which it installs beside .venv
+	@tools/setup.sh tests
 	tools/contract.sh
 
 test-versions: ## tests/spark and tests/e2e with Spark 3.5 and 4.0, which it installs beside .venv
