@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sys
@@ -28,7 +27,7 @@ from spark_scoring.cli.options import (
     app,
     values_of,
 )
-from spark_scoring.cli.output import echo, keep_results_apart, result_console, write_text
+from spark_scoring.cli.output import echo, keep_results_apart, result_console, show, show_line, write_text
 from spark_scoring.cli.progress import progress_bar
 from spark_scoring.cli.spark import settings_of, spark_coming_up, with_spark
 from spark_scoring.errors import Problem, RequestError
@@ -86,7 +85,7 @@ def init(
         raise JobError.file_exists(str(file))
     write_text(file, text, "--file")
     for line in (*told, f"wrote {file}; now: spark-scoring plan {shlex.quote(str(file))}"):
-        result_console().print(line, markup=False, highlight=False, soft_wrap=True)
+        show_line(line)
 
 
 def _ask(question: str, proposed: str) -> str:
@@ -105,7 +104,7 @@ def validate(job: JobOrPlan, set_: Set = None, param: Param = None) -> None:
     from spark_scoring.validation import validate_file
 
     for line in validate_file(job, set_ or (), values_of(param)):
-        result_console().print(line, markup=False, highlight=False, soft_wrap=True)
+        show_line(line)
 
 
 @app.command(
@@ -131,10 +130,7 @@ def plan(
     planned = _planned(job, set_, param, spark, show_model_error=show_model_error)
     if html is not None:
         write_text(html, planned.to_html(), "--html")
-    if json_:
-        echo(json.dumps(planned.to_dict(), indent=2))
-    else:
-        result_console().print(planned.view())
+    show(planned, json_=json_)
 
 
 @app.command(
@@ -210,12 +206,10 @@ def score(
     else:
         with progress_bar() as on_progress:
             report = run_job(planned, on_progress=on_progress)
-    if json_:
-        echo(json.dumps(report.to_dict(), indent=2))
-    elif not quiet:
-        result_console().print(report.view())
-        further = f"more    spark-scoring history {shlex.quote(_place_text(planned))}"
-        result_console().print(further, markup=False, highlight=False, soft_wrap=True)
+    if json_ or not quiet:
+        show(report, json_=json_)
+    if not (json_ or quiet):
+        show_line(f"more    spark-scoring history {shlex.quote(_place_text(planned))}")
 
 
 def _place_text(planned: JobPlan) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from spark_scoring.cli.options import Json, Param, Set, Spark, Verbose, Warehouse, app, pair_of, values_of
-from spark_scoring.cli.output import echo, keep_results_apart, result_console
-from spark_scoring.cli.spark import session_of, settings_of, spark_coming_up, with_spark
+from spark_scoring.cli.output import keep_results_apart, show
+from spark_scoring.cli.spark import session_coming_up, spark_coming_up, with_spark
 from spark_scoring.errors import Problem, RequestError
-
-if TYPE_CHECKING:
-    from spark_scoring.registration.register import RegisteredModel
 
 
 @app.command(
@@ -63,10 +59,7 @@ def doctor(
         from spark_scoring.registration.doctor import check_model
 
         diagnosis = check_model(str(model), task=task, load=load, tracking_uri=tracking_uri, registry_uri=registry_uri)
-    if json_:
-        echo(json.dumps(diagnosis.to_dict(), indent=2))
-    else:
-        result_console().print(diagnosis.view())
+    show(diagnosis, json_=json_)
     if error is None and not diagnosis.ok:
         raise typer.Exit(1)
 
@@ -100,7 +93,7 @@ def register(
         "training, logging and checking the model", training.warehouse, training.spark, verbose=verbose
     ):
         registered = run_training(training, get_session(training.warehouse, training.spark))
-    _show_registered(registered, json_=json_)
+    show(registered, json_=json_)
 
 
 @app.command(
@@ -134,20 +127,16 @@ def repair(  # noqa: PLR0913  options
     json_: Json = False,
 ) -> None:
     """Register a model again with a whole signature, as a new version; the old one stays as it is. Loads the model."""
-    from spark_scoring.session import require_spark
-
-    require_spark()
     keep_results_apart()
-    settings = settings_of(spark)
     types, columns = (
         dict(pair_of(o, text) for text in given or ()) for o, given in (("--type", type_), ("--column", column))
     )
-    with spark_coming_up("registering the model again", warehouse, settings, verbose=verbose):
+    with session_coming_up("registering the model again", warehouse, spark, verbose=verbose) as session:
         from spark_scoring.delta.source import pin_source
         from spark_scoring.job import place_of
         from spark_scoring.registration.repair import repair_model
 
-        source = pin_source(session_of(warehouse, settings), **place_of(example), where=where)
+        source = pin_source(session(), **place_of(example), where=where)
         registered = repair_model(
             model,
             source.frame,
@@ -159,11 +148,4 @@ def repair(  # noqa: PLR0913  options
             tracking_uri=tracking_uri,
             registry_uri=registry_uri,
         )
-    _show_registered(registered, json_=json_)
-
-
-def _show_registered(registered: RegisteredModel, *, json_: bool) -> None:
-    if json_:
-        echo(json.dumps(registered.to_dict(), indent=2))
-    else:
-        result_console().print(registered.view())
+    show(registered, json_=json_)

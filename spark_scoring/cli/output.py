@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import ExitStack, redirect_stdout
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import typer
 
@@ -14,6 +15,8 @@ from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.console import RenderableType
 
 streams = ExitStack()
 _results: TextIO | None = None
@@ -44,6 +47,25 @@ def keep_results_apart() -> None:
 def _forget_results() -> None:
     global _results  # noqa: PLW0603
     _results = None
+
+
+class _Result(Protocol):
+    def view(self) -> RenderableType: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def show(result: _Result, *, json_: bool) -> None:
+    """A result, for people or as JSON."""
+    if json_:
+        echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        result_console().print(result.view())
+
+
+def show_line(text: str) -> None:
+    """A line of a result, however long it is, as it is."""
+    result_console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def echo(text: str) -> None:

@@ -12,7 +12,7 @@ from spark_scoring.errors import Problem, RequestError
 from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -43,7 +43,20 @@ def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
     return settings
 
 
-def session_of(warehouse: str | None, settings: Mapping[str, str]) -> SparkSession:
+@contextmanager
+def session_coming_up(
+    what: str, warehouse: str | None, texts: Sequence[str] | None, *, verbose: bool
+) -> Iterator[Callable[[], SparkSession]]:
+    """What gives the session of a command that has no job: it may be asked for late, as it starts meanwhile."""
+    from spark_scoring.session import require_spark
+
+    require_spark()
+    settings = settings_of(texts)
+    with spark_coming_up(what, warehouse, settings, verbose=verbose):
+        yield lambda: _session(warehouse, settings)
+
+
+def _session(warehouse: str | None, settings: Mapping[str, str]) -> SparkSession:
     """The session, and a line on each setting that it does not have."""
     from spark_scoring.session import get_session, unheeded
 

@@ -9,7 +9,7 @@ import typer
 
 from spark_scoring.cli.options import Json, Spark, Table, Verbose, Warehouse, app
 from spark_scoring.cli.output import echo, result_console
-from spark_scoring.cli.spark import session_of, settings_of, spark_coming_up
+from spark_scoring.cli.spark import session_coming_up
 
 
 @app.command(
@@ -29,14 +29,10 @@ def history(
     json_: Json = False,
 ) -> None:
     """List the runs that a table has seen, newest first: models, rows, times, who."""
-    from spark_scoring.session import require_spark
-
-    require_spark()
-    settings = settings_of(spark)
-    with spark_coming_up("reading the table's log", warehouse, settings, verbose=verbose):
+    with session_coming_up("reading the table's log", warehouse, spark, verbose=verbose) as session:
         from spark_scoring.run.history import history_view, record_dict, run_history
 
-        records = run_history(table, session_of(warehouse, settings), limit=limit)
+        records = run_history(table, session(), limit=limit)
     if json_:
         echo(json.dumps([record_dict(record) for record in records], indent=2))
     else:
@@ -62,14 +58,10 @@ def rollback(
     """Take one run back: remove its rows, or put back what they replaced. Refused where others changed them since."""
     from dataclasses import asdict
 
-    from spark_scoring.session import require_spark
-
-    require_spark()
-    settings = settings_of(spark)
-    with spark_coming_up("rolling back", warehouse, settings, verbose=verbose):
+    with session_coming_up("rolling back", warehouse, spark, verbose=verbose) as session:
         from spark_scoring.run.history import roll_back
 
-        done = roll_back(table, run_id, session_of(warehouse, settings))
+        done = roll_back(table, run_id, session())
     if json_:
         echo(json.dumps([asdict(step) for step in done], indent=2))
         return

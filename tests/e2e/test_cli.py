@@ -211,6 +211,7 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     assert "Setting Spark log level" in log.read_text()
     log.unlink()
     assert "Setting Spark log level" not in done.stderr
+    assert "delta-spark" not in done.stderr
 
 
 QUIET = """

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("count", "scored"), in_short(1, [(20, 10), (60, 40)]))
+@pytest.mark.parametrize(("count", "scored", "refused"), in_short(1, [(20, 10, 0), (60, 40, 2)]))
 def test_no_registered_model_scores_otherwise_than_where_it_was_trained(
-    spark: SparkSession, registry: str, count: int, scored: int
+    spark: SparkSession, registry: str, count: int, scored: int, refused: int
 ) -> None:
     """Each takes a second and more; ``python -m tests.odd_training --count 1000`` takes others."""
     trial = try_models(spark, seed=1, count=count, apart=count // 2)
     assert trial.wrong == []
     assert trial.counts["scored"] > scored
-    assert trial.counts["refused"] > 0
+    assert trial.counts["refused"] > refused
