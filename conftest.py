@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,9 +42,19 @@ def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.setenv("SPARK_SCORING_CACHE", str(tmp_path_factory.mktemp("model-cache")))
         if not _IS_GIVEN:
             patch.setenv(_JAVA, QUICK_JAVA)
+        _share_what_java_starts_with()
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "SPARK_SCORING_WAREHOUSE"):
             patch.delenv(name, raising=False)
         yield
+
+
+def _share_what_java_starts_with() -> None:
+    """Give the tests' cache what tools/setup.sh has prepared: where Delta's jars are, and Java's archive of classes."""
+    from spark_scoring.model.store import private_folder
+
+    own = private_folder()
+    for prepared in (Path(sys.prefix) / "cache" / own.name).glob("*-*"):
+        (own / prepared.name).symlink_to(prepared)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring import connect
+from spark_scoring.class_archive import from_archive
 from spark_scoring.delta.errors import SessionError
 from spark_scoring.delta.names import register_warehouse
 from spark_scoring.jars import keep_jars, known_jars
@@ -119,7 +120,7 @@ def launch_early(
         with SparkContext._lock, suppress(Exception):  # noqa: SLF001  there is no public way to start the JVM alone
             begun.set()
             if SparkContext._gateway is None:  # noqa: SLF001
-                with _forwarded(shows_all=shows_all) if log is None else log.open("ab") as out:
+                with from_archive(), _forwarded(shows_all=shows_all) if log is None else log.open("ab") as out:
                     gateway = launch_gateway(conf, {"stdout": out, "stderr": out})  # type: ignore[no-untyped-call]
                 SparkContext._ensure_initialized(gateway=gateway)  # noqa: SLF001
 

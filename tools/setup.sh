@@ -31,10 +31,13 @@ pip=".venv/bin/python -m pip --disable-pip-version-check --quiet"
 add_zoo() {
     [ "${1:-}" = tests ] || exit 0
     wanted=$(digest tests/constraints.txt)
-    [ "$(cat .venv/.zoo 2>/dev/null)" != "$wanted" ] || exit 0
-    echo "setup: adding the model zoo of the tests"
-    tools/install.sh -r tests/constraints.txt
-    echo "$wanted" > .venv/.zoo
+    if [ "$(cat .venv/.zoo 2>/dev/null)" != "$wanted" ]; then
+        echo "setup: adding the model zoo of the tests"
+        tools/install.sh -r tests/constraints.txt
+        echo "$wanted" > .venv/.zoo
+    fi
+    # conftest.py gives it to the tests: each of the many Java processes that they start costs half.
+    ls .venv/cache/*/classes-*.jsa >/dev/null 2>&1 || SPARK_SCORING_CACHE=$PWD/.venv/cache .venv/bin/spark-scoring prepare
     exit 0
 }
 
@@ -51,19 +54,5 @@ if [ -z "${PIP_INDEX_URL:-}" ] && ! $pip config get global.index-url >/dev/null 
 fi
 tools/install.sh -r constraints.txt
 $pip install --no-deps --no-build-isolation --editable .
-
-# spark-submit chooses its jars before our code runs: tell it of Delta's.
-.venv/bin/python - <<'PYTHON'
-from importlib.metadata import version
-from pathlib import Path
-
-import pyspark
-
-spark = ".".join(pyspark.__version__.split(".")[:2])
-conf = Path(pyspark.__file__).parent / "conf"
-conf.mkdir(exist_ok=True)
-line = f"spark.jars.packages io.delta:delta-spark_{spark}_2.13:{version('delta-spark')}\n"
-(conf / "spark-defaults.conf").write_text(line)
-PYTHON
 echo "$wanted" > "$stamp"
 add_zoo "$@"

@@ -12,19 +12,13 @@ make_place() {
     echo "versions: getting Spark $1, a minute the first time"
     rm -rf "$place"
     tools/install.sh --target "$place" -r "tests/versions/$1.txt"
-    # spark-submit chooses its jars before our code runs: tell it of Delta's. A session fetches them, once for all tests.
     PYTHONPATH=$place:$PWD .venv/bin/python -W ignore - <<'PYTHON'
-from pathlib import Path
+# Delta's jars, fetched once for all tests.
 from tempfile import mkdtemp
-
-import pyspark
 
 from spark_scoring.session import get_session
 
-conf = Path(pyspark.__file__).parent / "conf"
-conf.mkdir(exist_ok=True)
-packages = get_session(mkdtemp()).conf.get("spark.jars.packages")
-(conf / "spark-defaults.conf").write_text(f"spark.jars.packages {packages}\n")
+get_session(mkdtemp())
 PYTHON
     echo "$wanted" > "$place/.installed"
 }

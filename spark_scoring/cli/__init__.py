@@ -4,8 +4,8 @@ Exit status: 0 done, 1 the run failed, 2 the request is wrong. Results go to sta
 errors to standard error. So does whatever a model, a library or Spark's own process prints.
 """
 
-from spark_scoring.cli import jobs, shipped, models, tables  # noqa: I001  in this order --help lists them
+from spark_scoring.cli import jobs, shipped, models, tables, prepare  # noqa: I001  in this order --help lists them
 from spark_scoring.cli.options import app
 from spark_scoring.cli.process import main
 
-__all__ = ["app", "jobs", "main", "models", "shipped", "tables"]
+__all__ = ["app", "jobs", "main", "models", "prepare", "shipped", "tables"]

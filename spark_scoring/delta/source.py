@@ -231,17 +231,18 @@ def _filtered(source: PinnedSource, where: str) -> PinnedSource:
 
 
 def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timestamp: str | None) -> int:
-    newest = int(history(spark, ref, limit=1).collect()[0]["version"])
-    if version is None and timestamp is None:
+    is_newest = version is None and timestamp is None
+    found = history(spark, ref, limit=1 if is_newest else None)
+    times = {int(row[0]): int(row[1]) for row in found.select("version", F.unix_micros("timestamp")).collect()}
+    oldest, newest = min(times), max(times)
+    if is_newest:
         return newest
-    versions = history(spark, ref).select("version", F.unix_micros("timestamp").alias("micros")).collect()
-    oldest = min(int(row["version"]) for row in versions)
     if version is not None:
         if not oldest <= version <= newest:
             raise SourceError.no_version(ref.text, f"version {version}", oldest, newest)
         return version
     until = _micros(str(timestamp))
-    candidates = [int(row["version"]) for row in versions if row["micros"] <= until]
+    candidates = [number for number, micros in times.items() if micros <= until]
     if not candidates:
         raise SourceError.no_version(ref.text, f"version as early as {timestamp}", oldest, newest)
     return max(candidates)

@@ -41,13 +41,12 @@ class RowCounts:
 
 def count_rows(frame: DataFrame, error_column: str, plan: ScoringPlan) -> RowCounts:
     """Count a scored table's rows by what is in its error column. Runs a job that reads this column alone."""
-    by_text = frame.groupBy(F.col(quote(error_column)).alias("text")).count()
-    marks = F.when(F.col("text").isNull(), F.array(F.lit(_ROW))).otherwise(
-        F.concat(F.array(F.lit(_ROW), F.lit(_BAD)), F.split("text", SEPARATOR))
+    error = F.col(quote(error_column))
+    marks = F.when(error.isNull(), F.array(F.lit(_ROW))).otherwise(
+        F.concat(F.array(F.lit(_ROW), F.lit(_BAD)), F.split(error, SEPARATOR))
     )
-    by_mark = by_text.select(F.explode(marks).alias("mark"), "count").groupBy("mark").agg(F.sum("count").alias("count"))
-    found = by_mark.collect()
-    counts = {row["mark"]: int(row["count"]) for row in found}
+    found = frame.select(F.explode(marks).alias("mark")).groupBy("mark").agg(F.count(F.lit(1)).alias("rows")).collect()
+    counts = {row["mark"]: int(row["rows"]) for row in found}
     rows, bad = counts.pop(_ROW, 0), counts.pop(_BAD, 0)
     known = check_reasons((feature.name, feature.reason) for feature in plan.features)
     reasons = [_counted(known.get(text) or model_reason(text), n) for text, n in counts.items()]

@@ -160,10 +160,16 @@ def test_a_failed_run_ends_with_status_1(job_file: Path, capsys: pytest.CaptureF
     assert "nothing was committed" in capsys.readouterr().err
 
 
-def test_spark_submit_scores_into_the_warehouse_of_another_process(job_file: Path, spark: SparkSession) -> None:
+def test_spark_submit_scores_into_the_warehouse_of_another_process(
+    job_file: Path, spark: SparkSession, tmp_path: Path
+) -> None:
     """Two processes side by side on one warehouse folder: each finds the other's tables by name."""
+    # spark-submit chooses its jars before our code runs
+    packages = spark.conf.get("spark.jars.packages")
+    (tmp_path / "spark-defaults.conf").write_text(f"spark.jars.packages {packages}\n")
     folder = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": PYTHON_PATH}
+    environment["SPARK_CONF_DIR"] = str(tmp_path)
     for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_PYTHON", "SPARK_HOME"):
         environment.pop(name, None)
     command = ["spark-submit", ROOT / "jobs" / "score.py", job_file, "--set", "output.table=main.cli.submitted"]

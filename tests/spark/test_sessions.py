@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -15,13 +16,14 @@ from lightgbm import LGBMClassifier
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import Array, DataType, Object, Property
+from pyspark import SparkContext
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from spark_scoring import plan_scoring, score_batch
+from spark_scoring.class_archive import archive_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -114,3 +116,12 @@ def test_native_models_score_odd_names_alike(kind: str, session: SparkSession, t
         scored = score_batch(table, path, predict=["predict_proba"]).orderBy("index").collect()
         results.append([row["probability"] for row in scored])
     assert results[0] == results[1] == model.predict_proba(frame).tolist()
+
+
+def test_the_tests_own_session_starts_from_the_archive_of_its_classes(spark: SparkSession) -> None:
+    """It is there where tools/setup.sh has prepared this Spark."""
+    archive = archive_place()
+    if not archive.is_file():
+        pytest.skip("prepared for the Spark of .venv alone")
+    process = SparkContext._gateway.proc.pid  # type: ignore[union-attr]  # noqa: SLF001
+    assert str(archive.resolve()) in Path(f"/proc/{process}/maps").read_text()
