@@ -612,6 +612,8 @@ def lay_over(fields: dict[str, Any], text: str) -> None:
         inner = fields.get(name)
         if isinstance(inner, str) and path.strip().startswith("policy."):  # a preset stays where a part is set
             inner = {"*" if name == "policy" else "preset": inner}
+        elif isinstance(inner, str) and name in ("source", "output"):  # so does a place that is a text alone
+            inner = {key: value for key, value in place_of(inner).items() if value is not None}
         inner = dict(inner) if isinstance(inner, dict) else {}
         fields[name] = inner
         fields = inner

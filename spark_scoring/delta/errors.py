@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import SHOWN, Problem, RequestError, RunError, listed, near_fix
@@ -43,7 +45,11 @@ class SessionError(RequestError):
     def no_java(cls, settings: Sequence[str] = ()) -> SessionError:
         cause = "the Java process of Spark did not start"
         fix = "install a Java 17 (or newer) runtime and set JAVA_HOME to it, or put its java on PATH"
-        if settings:
+        home = os.environ.get("JAVA_HOME")
+        if home and not (Path(home) / "bin" / "java").is_file():
+            cause += f": JAVA_HOME is {home}, and there is no bin/java in it"
+            fix = "set JAVA_HOME to a Java 17 (or newer); or unset it: the java on PATH is taken then"
+        elif settings:
             fix += f"; or look at the settings that it was started with (spark): {listed(settings)}"
         return cls([Problem("Spark", cause, fix)])
 

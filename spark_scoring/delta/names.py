@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.delta.errors import TableNameError
+from spark_scoring.errors import near_fix
 from spark_scoring.redact import redact
 from spark_scoring.sql import literal, quote
 
@@ -148,6 +149,14 @@ def warehouse_path(spark: SparkSession, ref: TableRef) -> str | None:
         return None
     *schema, table = (part.lower() for part in ref.parts)  # as Spark names folders
     return str((_schema_folder(spark, warehouse, schema[0]) if schema else warehouse) / table)
+
+
+def new_schema(spark: SparkSession, ref: TableRef) -> str | None:
+    """What to tell of a schema of the local warehouse that comes into being with its first table; else None."""
+    if len(ref.parts) < 2 or warehouse_path(spark, ref) is None or spark.catalog.databaseExists(quote(ref.parts[0])):  # noqa: PLR2004
+        return None
+    near = near_fix(ref.parts[0], (schema.name for schema in spark.catalog.listDatabases()), what="schemas") or ""
+    return f"schema {ref.parts[0]!r} is new, too{'; ' + near if near.endswith('?') else ''}"
 
 
 def _schema_folder(spark: SparkSession, warehouse: Path, schema: str) -> Path:

@@ -74,7 +74,7 @@ def sql_fault(error: Exception, columns: Iterable[str]) -> tuple[str, str]:
     """Cause and fix of SQL that Spark does not take over a table of these columns."""
     if found := _NO_COLUMN.match(str(error)):
         name = found[1].replace("`", "")
-        return f"there is no column {name!r}", near_fix(name, columns, what="columns") or "correct the expression"
+        return f"there is no column {name!r}", near_fix(name, columns, what="its columns") or "correct the expression"
     return first_line(error), "correct the expression"
 
 

@@ -82,8 +82,9 @@ class OutputError(RequestError):
 
     @classmethod
     def no_key(cls, name: str, columns: Sequence[str]) -> OutputError:
-        fix = near_fix(name, columns, what="columns written") or "keep it"
-        return cls([Problem(f"output.key: {name}", "the run does not write this column", f"{fix}; see output.keep")])
+        near = near_fix(name, columns, what="columns written") or ""
+        fix = f"{near} Or add" if near.endswith("?") else "add"
+        return cls([Problem(f"output.key: {name}", "the run does not write this column", f"{fix} it to output.keep")])
 
     @classmethod
     def key_of_run(cls, name: str) -> OutputError:

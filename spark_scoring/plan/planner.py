@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
-from spark_scoring.errors import PlanError, Problem, near_fix
+from spark_scoring.errors import PlanError, Problem, listed, near_fix
 from spark_scoring.model.types import (
     ANY,
     DATA_TYPES,
@@ -314,7 +314,7 @@ class _Binder:
             width = feature.type.width
             fix = f'say which: columns: {{{feature.name}: "<array column>"}}, or "struct(...)" of {width} columns'
             return Problem(thing, "the model takes one unnamed array, which no column can be bound to by name", fix)
-        near = near_fix(feature.name, self._schema.fieldNames(), what="columns") or "the table has no columns"
+        near = near_fix(feature.name, self._schema.fieldNames(), what="the table has") or "the table has no columns"
         fix = f'map it: columns: {{{feature.name}: "<column or SQL expression>"}}'
         return Problem(
             thing, "the table has no such column", f"{near} {fix}" if near.endswith("?") else f"{near}; {fix}"
@@ -329,7 +329,7 @@ class _Binder:
         if isinstance(rule, Refusal):
             shown = type_.simpleString() if len(sql) > _SHOWN_SQL else sql
             fix = rule.fix or f'write one: columns: {{{feature.name}: "<SQL expression>"}}'
-            return Problem(thing, f"{rule.cause} ({shown})", fix)
+            return Problem(thing, f"{rule.cause} {shown if shown.startswith('(') else f'({shown})'}", fix)
         if rule.conversion == "void" and not (handling.nulls == "keep" or isinstance(handling.nulls, Fill)):
             written = f"policy: {{{feature.name}: {{nulls: {{fill: <value>}}}}}}"
             fix = f"map another column, or say what to take instead: {written}"
@@ -406,7 +406,9 @@ def _fill_problem(thing: str, feature: Feature, handling: Handling, *, nullable:
     for when, action in choices.items():
         if isinstance(action, Fill) and not _fits(action.value, feature.type, nullable=nullable):
             cause = f"policy {when}: the value {json.dumps(action.value)} does not fit {feature.type}"
-            return Problem(thing, cause, f"give a value of type {feature.type}")
+            levels = getattr(feature.type, "levels", None)
+            wanted = f"a value of type {feature.type}" if levels is None else listed(map(str, levels.values))
+            return Problem(thing, cause, f"give {wanted}")
     return None
 
 

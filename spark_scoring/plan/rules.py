@@ -241,6 +241,7 @@ _GRAVITY: tuple[Verdict, ...] = ("exact", "rounds", "checked", "renders")
 _INSIDE = "a value inside does not fit"
 _UNKNOWN_LEVEL = "unknown level"
 
+_NUMBERS = ("integer", "long", "float", "double")
 _HINTS = {
     "binary": "say what the text or the bytes are: unbase64(x), encode(x, 'UTF-8'), decode(x, 'UTF-8')",
     "variant": "take a typed value out of it: variant_get(x, '$.path', 'double')",
@@ -489,5 +490,7 @@ def _nested(conversion: Conversion, cells: tuple[Cell, ...], what: str) -> Rule:
 def _refused(source: DataType, target: ModelType) -> Refusal:
     kind = kind_of(source)
     hint = _HINTS["binary"] if target == "binary" else _HINTS.get(kind)
+    if kind == "date" and target in _NUMBERS:
+        hint = "say which number: datediff(DATE '2026-01-01', x), unix_date(x), year(x), month(x), dayofweek(x)"
     shown = "a model without input types" if target == ANY else target
     return Refusal(f"no meaningful conversion from {source.simpleString().upper()} to {shown}", hint)

@@ -403,7 +403,9 @@ def _category_findings(files: _Files, raw: Any, names: list[str]) -> Iterator[Fi
         return
     if levels is None:
         return
-    unsure = [name for name in levels.unsure if name not in recorded_nulls(files.record)]
+    unsure = [
+        name for name in levels.unsure if types.get(name) == "string" and name not in recorded_nulls(files.record)
+    ]
     if unsure:
         cause = (
             "an imputer in the model replaces NaN, and nothing says whether a missing text was NaN or None in training"

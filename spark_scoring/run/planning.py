@@ -189,7 +189,8 @@ def _plan_between(
             rehearsed,
             make_plan(spec, frame.schema, request),
             policy=request.policy,
-            rehearse=job.rehearse,
+            # what an expression without a type would feed the model is no sample of it
+            rehearse=job.rehearse and all(expression.type is not None for expression in expressions.values()),
             batch_dependent=job.batch_dependent,
             show_model_error=job.show_model_error,
             before=before,
@@ -200,7 +201,7 @@ def _plan_between(
     tables = lookups.tables if lookups is not None else ()
     of_tables = [note for table in tables for note in table.notes]
     of_session = unheeded(frame.sparkSession, job.spark)
-    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables)
+    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables, *_notes_on_output(job, target))
     notes = dict.fromkeys(note for note in told if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
@@ -237,6 +238,16 @@ def _plan_between(
         plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
     problems.raise_all()
     return _identified(plan, frame.schema, list(written.values()), job)
+
+
+def _notes_on_output(job: ScoringJob, target: Target) -> list[str]:
+    """What may not be meant: a schema that comes into being, rows that are added once more."""
+    if target.schema is None:
+        return [] if target.new_schema is None else [target.new_schema]
+    repeats = target.writing.mode == "append" and job.increments is None and job.source.where is None
+    if not repeats:
+        return []
+    return ["once the source has changed, a run appends all its rows again; incremental: true adds what is new"]
 
 
 def _hints(source: PinnedSource) -> Sequence[Problem]:

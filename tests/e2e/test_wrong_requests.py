@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.errors import RequestError, RunError
@@ -82,6 +87,37 @@ def test_a_source_that_cannot_be_read(job: dict[str, Any], source: dict[str, Any
 )
 def test_an_expression_that_does_not_fit(job: dict[str, Any], columns: dict[str, str], expected: str) -> None:
     assert expected in message(job, columns=columns)
+
+
+def test_an_expression_that_does_not_fit_is_not_the_models_fault(
+    job: dict[str, Any], spark: SparkSession, tmp_path: Path
+) -> None:
+    """The model's own example has what the expression would have given."""
+    X = pd.DataFrame({"price": [1.0, 2.0, 3.0], "days": [3, 1, 2]})
+    scaled = make_column_transformer((StandardScaler(), ["price", "days"]))
+    fitted, model = make_pipeline(scaled, LinearRegression()).fit(X, X["price"]), str(tmp_path / "model")
+    kept = {"signature": mlflow.models.infer_signature(X, X["price"]), "input_example": X}
+    mlflow.sklearn.save_model(fitted, model, pip_requirements=["mlflow"], serialization_format="cloudpickle", **kept)
+    spark.sql("CREATE TABLE wrong.days USING delta AS SELECT 1.0D AS price, DATE '2026-01-01' AS day")
+    fields = {"model": model, "source": "wrong.days", "output": "wrong.scored"}
+    with pytest.raises(RequestError) as refused:
+        plan_job({**fields, "columns": {"days": "datediff(DATE '2026-01-02', dday)"}}, spark)
+    (problem,) = refused.value.problems
+    assert (problem.thing, problem.fix) == ("columns: days", "did you mean day?")
+    plan_job({**fields, "columns": {"days": "datediff(DATE '2026-01-02', day)"}}, spark)
+
+
+def test_what_may_not_be_meant_is_in_the_plan(job: dict[str, Any], spark: SparkSession) -> None:
+    def notes(output: str, **fields: Any) -> str:
+        return "\n".join(plan_job({**job, "output": output, **fields}, spark).scoring.notes)
+
+    assert "schema 'wrogn' is new, too; did you mean wrong?" in notes("wrogn.scored")
+    assert "is new" not in notes("wrong.appended")
+    again = "once the source has changed, a run appends all its rows again"
+    assert again not in notes("wrong.appended")
+    run_job({**job, "output": "wrong.appended"}, spark)
+    assert again in notes("wrong.appended")
+    assert again not in notes("wrong.appended", source={**job["source"], "where": "id > 3"})
 
 
 def test_an_output_that_is_the_source(job: dict[str, Any], spark: SparkSession) -> None:

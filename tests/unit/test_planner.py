@@ -77,7 +77,8 @@ def test_every_problem_of_a_plan_comes_at_once() -> None:
             'map it: columns: {distance: "<column or SQL expression>"}'
         ),
         "feature 'seats' (long)": (
-            'no meaningful conversion from DATE to long (`seats`) | write one: columns: {seats: "<SQL expression>"}'
+            "no meaningful conversion from DATE to long (`seats`) | say which number: datediff(DATE '2026-01-01', x), "
+            "unix_date(x), year(x), month(x), dayofweek(x)"
         ),
         "feature 'weekend' (boolean)": (
             "more than one column has this name: weekend, Weekend | "

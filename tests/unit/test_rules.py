@@ -249,8 +249,11 @@ STAND_IN = "map another column, or say what to take instead: policy: {x: {nulls:
 OPEN = "{target} has an open inner dimension, so rows of one batch could differ (`x`)"
 PAD = "log the model with a fixed shape, such as (-1, 128), and pad the rows to it"
 
+OF_DATE = "say which number: datediff(DATE '2026-01-01', x), unix_date(x), year(x), month(x), dayofweek(x)"
 REFUSALS = (
     ("void", "*", NULLS, STAND_IN),
+    ("date", "double|float|long|integer", NEITHER, OF_DATE),
+    ("date", "t1", "no meaningful conversion from DATE to {dtype} (`x`)", OF_DATE),
     ("*", "t_open", OPEN, PAD),
     ("array<array*", "t_half|t_time|t1|t3|t2text|t2whole|int8|int16|uint*", NEITHER, WRITE),
     ("struct<a,b>", "t_*|t1|int8|int16|uint*", "2 columns for {target}, which takes 1 (`x`)", WRITE),
@@ -279,6 +282,8 @@ REFUSALS = (
         "no meaningful conversion from BINARY to {dtype} (`x`)",
         OF_BYTES,
     ),
+    ("array<date>", "numbers", "no meaningful conversion from DATE to {element} (`x`)", OF_DATE),
+    ("array<date>", "t1|t3|t2whole|t2x2", "no meaningful conversion from DATE to {dtype} (`x`)", OF_DATE),
     ("array<*|vector", "numbers|texts|times|lists", "no meaningful conversion from {inside} to {element} (`x`)", WRITE),
     ("array<*|vector", "t*|int8|int16|uint*", "no meaningful conversion from {innermost} to {dtype} (`x`)", WRITE),
     ("map*", "t1|int8|int16|uint*", "no meaningful conversion from {source} to {dtype} (`x`)", OF_MAP),

@@ -262,3 +262,12 @@ def test_every_parameter_that_is_wrong_is_told_at_once(tmp_path: Path, monkeypat
 def test_a_brace_inside_braces_asks_for_quotes(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="needs quotes"):
         from_file(tmp_path, "source: {table: ${ENV}.orders}")
+
+
+def test_a_setting_is_laid_over_a_place_that_is_a_text_alone(tmp_path: Path) -> None:
+    file = tmp_path / "job.yml"
+    file.write_text("model: models:/m/1\nsource: crm.customers\noutput: data/scored\n")
+    job = ss.ScoringJob.from_yaml(file, ["source.where=age > 3", "output.mode=overwrite"])
+    assert (job.source.table, job.source.where) == ("crm.customers", "age > 3")
+    assert (job.output.path, job.output.mode) == ("data/scored", "overwrite")
+    assert ss.ScoringJob.from_yaml(file, ["source.table=crm.others"]).source.table == "crm.others"
