@@ -56,10 +56,10 @@ class Comparison(Shown):
 
     def view(self) -> RenderableType:
         """As a rich renderable."""
-        return comparison_view(self)
+        return comparison_view(self.current, self.challenger, self.source, self.rows, self.outputs, self.notes)
 
     def __repr__(self) -> str:
-        return f"<Comparison {self.current.title} with {self.challenger.title}: {headline(self)}>"
+        return f"<Comparison {self.current.title} with {self.challenger.title}: {headline(self.rows, self.outputs)}>"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

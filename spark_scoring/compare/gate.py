@@ -40,6 +40,12 @@ class Condition:
         value = measures[self.name]
         return value is None or _OPERATORS[self.operator](value, self.number)
 
+    def told(self, measures: Mapping[str, float | None]) -> str:
+        """What is told of one that holds."""
+        value = measures[self.name]
+        found = "has no value, as no row was measured" if value is None else f"is {value:.6g}"
+        return f"--fail-if {self.text}: it holds; {self.name} {found}"
+
 
 def read_conditions(texts: Sequence[str], known: Collection[str]) -> tuple[Condition, ...]:
     """The conditions of these texts, on measures of these names.

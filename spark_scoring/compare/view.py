@@ -11,8 +11,15 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spark_scoring.compare.comparison import Comparison
-    from spark_scoring.compare.result import DriverResult, LabelChange, OutputResult, PartResult
+    from spark_scoring.compare.result import (
+        DriverResult,
+        LabelChange,
+        ModelFacts,
+        OutputResult,
+        PartResult,
+        RowCounts,
+        SourceFacts,
+    )
     from spark_scoring.report.bad_rows import ReasonCount
 
 _SHOWN_FLIPS = 5
@@ -23,35 +30,41 @@ _SHOWN_REASONS = 3
 _SHOWN_NAMES = 8
 
 
-def headline(found: Comparison) -> str:
+def headline(rows: RowCounts, outputs: Sequence[OutputResult]) -> str:
     """What changes, in a line."""
-    if not found.rows.rows:
+    if not rows.rows:
         return "the source has no rows"
-    if not found.rows.both:
-        return f"no row of {found.rows.rows:,} is scored by both"
-    return ", ".join(f"{output.name} {_changed(output.changed, output.changed_rate)}" for output in found.outputs)
+    if not rows.both:
+        return f"no row of {rows.rows:,} is scored by both"
+    return ", ".join(f"{output.name} {_changed(output.changed, output.changed_rate)}" for output in outputs)
 
 
-def comparison_view(found: Comparison) -> Group:
-    """The comparison as a rich renderable."""
+def comparison_view(
+    current: ModelFacts,
+    challenger: ModelFacts,
+    source: SourceFacts,
+    rows: RowCounts,
+    outputs: Sequence[OutputResult],
+    notes: Sequence[str],
+) -> Group:
+    """A comparison as a rich renderable."""
     table = Table.grid(padding=(0, 2))
-    table.add_row("current", Text(found.current.title))
-    table.add_row("challenger", Text(found.challenger.title))
-    where = f" where {found.source.where}" if found.source.where else ""
-    table.add_row("source", Text(f"{found.source.table} {found.source.state}{where}"))
-    for side, facts in (("current", found.current), ("challenger", found.challenger)):
+    table.add_row("current", Text(current.title))
+    table.add_row("challenger", Text(challenger.title))
+    where = f" where {source.where}" if source.where else ""
+    table.add_row("source", Text(f"{source.table} {source.state}{where}"))
+    for side, facts in (("current", current), ("challenger", challenger)):
         if facts.only_features:
             table.add_row("", Text(f"the {side} model alone takes {_listed(facts.only_features)}"))
-    _add_rows(table, found)
+    _add_rows(table, rows)
     parts: list[Text | Table] = [Text("compared; nothing was written", style="bold green"), table]
-    if found.rows.both:
-        for output in found.outputs:
-            parts += [Text(), *_output(output, found.rows.both)]
-    return Group(*parts, *(Text(f"note: {note}", style="yellow") for note in found.notes))
+    if rows.both:
+        for output in outputs:
+            parts += [Text(), *_output(output, rows.both)]
+    return Group(*parts, *(Text(f"note: {note}", style="yellow") for note in notes))
 
 
-def _add_rows(table: Table, found: Comparison) -> None:
-    rows = found.rows
+def _add_rows(table: Table, rows: RowCounts) -> None:
     if not rows.rows:
         table.add_row("rows", Text("none: the source has no rows, so there is nothing to compare", style="yellow"))
         return
