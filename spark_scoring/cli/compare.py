@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from typing import Annotated
 
@@ -70,4 +69,4 @@ def compare(
     if held:
         raise typer.Exit(FAILED)
     if not json_:
-        show_line(f"more    spark-scoring compare {shlex.quote(str(job))} --with {shlex.quote(with_)} --json")
+        show_line("more    the same with --json: every figure, and the measures that --fail-if takes")

@@ -13,7 +13,7 @@ from spark_scoring.screen import Shown
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from spark_scoring.compare.result import ModelFacts, OutputResult, RowCounts, SourceFacts
+    from spark_scoring.compare.result import ComparedRows, ModelFacts, OutputResult, SourceFacts
 
 FORMAT = 1
 """Of the JSON."""
@@ -26,8 +26,11 @@ class Comparison(Shown):
     current: ModelFacts
     """The job's model."""
     challenger: ModelFacts
+    """The model that it is compared with."""
     source: SourceFacts
-    rows: RowCounts
+    """What both have scored: the table, its id and version."""
+    rows: ComparedRows
+    """How many rows both, one or none of them could score, and why."""
     outputs: tuple[OutputResult, ...]
     """Each column that both models return."""
     compared_at: str
@@ -35,6 +38,7 @@ class Comparison(Shown):
     seconds: float
     """Wall time of scoring and measuring, without planning."""
     notes: tuple[str, ...] = ()
+    """Of the source and of the two plans."""
 
     @property
     def measures(self) -> Measures:

@@ -108,13 +108,13 @@ class Names:
 def both_scored(plan: ComparePlan, names: Names, drivers: Sequence[Driver]) -> DataFrame:
     """Drivers, outputs and errors of both models, a row for each of the source's. Lazy: scores on its first action.
 
-    Each model is a stage behind the other, so that rows pass both at once.
+    Each model is a stage behind the other, so that rows pass both at once. The keys of lookups have to be checked.
     """
     frame = plan.source.frame
     own = frame.columns
     made: list[str] = []
     for side, scoring in enumerate(plan.sides):
-        rows = frame if scoring.lookups is None else add_features(frame, scoring.lookups)
+        rows = frame if scoring.lookups is None else add_features(frame, scoring.lookups, checked=True)
         values = {names.driver(i): F.expr(d.value) for i, d in enumerate(drivers) if d.side == side}
         rows = rows.select("*", *[value.alias(name) for name, value in values.items()])
         made += values

@@ -17,10 +17,12 @@ from spark_scoring.compare.planning import plan_comparison
 from spark_scoring.compare.result import ModelFacts, OutputResult, SourceFacts
 from spark_scoring.compare.swaps import total_effects
 from spark_scoring.compare.totals import count_totals, part_result, rate, row_counts
+from spark_scoring.delta.errors import FeatureTableError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.source import check_as_planned
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_rows
+from spark_scoring.features.join import check_keys
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import ReasonCount, count_rows
 from spark_scoring.run.held import held
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_scoring.compare.planning import ComparePlan
-    from spark_scoring.compare.result import DriverResult, RowCounts
+    from spark_scoring.compare.result import ComparedRows, DriverResult
     from spark_scoring.job import ScoringJob
     from spark_scoring.parameters import Value
     from spark_scoring.plan.planner import ScoringPlan
@@ -83,18 +85,36 @@ def carry_out_comparison(plan: ComparePlan, on_progress: Callable[[int, int], No
     try:
         with Deadline(plan.job.seconds, plan.planned_in).of_spark(plan.session, run_id):
             check_as_planned(plan.source)
+            for side in plan.sides:
+                if side.lookups is not None:
+                    check_keys(plan.source.frame, side.lookups)
             rows, outputs = _measured(plan, run_id, on_progress)
+    except FeatureTableError:  # found before the first row was scored
+        raise
     except Exception as error:
-        raise explain_failure(error, "none", plan.source.ref.text) from error
+        output = plan.job.output
+        explained = explain_failure(error, str(output.table or output.path), plan.source.ref.text)
+        if explained is error:
+            raise
+        raise explained from error
     current, challenger = _facts(plan.current, plan.challenger), _facts(plan.challenger, plan.current)
     seconds = time.perf_counter() - begin
-    notes = tuple(dict.fromkeys(note for note in (plan.source.ref.note, plan.source.note) if note))
-    return Comparison(current, challenger, _source(plan), rows, outputs, started.isoformat(), seconds, notes)
+    return Comparison(current, challenger, _source(plan), rows, outputs, started.isoformat(), seconds, _notes(plan))
+
+
+def _notes(plan: ComparePlan) -> tuple[str, ...]:
+    """Of the source, and of the two plans; what both say is told once."""
+    of_source = [note for note in (plan.source.ref.note, plan.source.note) if note]
+    current, challenger = plan.current.notes, plan.challenger.notes
+    both = [note for note in current if note in challenger]
+    sides = (("current", current), ("challenger", challenger))
+    own = [f"{side}: {note}" for side, notes in sides for note in notes if note not in both]
+    return tuple(dict.fromkeys([*of_source, *both, *own]))
 
 
 def _measured(
     plan: ComparePlan, run_id: str, on_progress: Callable[[int, int], None] | None
-) -> tuple[RowCounts, tuple[OutputResult, ...]]:
+) -> tuple[ComparedRows, tuple[OutputResult, ...]]:
     counted = plan.source.frame.count()
     names, drivers = Names.free(plan), drivers_of(plan)
     with held(both_scored(plan, names, drivers)) as scored:
@@ -125,7 +145,7 @@ def _measured(
     return rows, tuple(found)
 
 
-def _with_reasons(rows: RowCounts, scored: DataFrame, plan: ComparePlan, names: Names) -> RowCounts:
+def _with_reasons(rows: ComparedRows, scored: DataFrame, plan: ComparePlan, names: Names) -> ComparedRows:
     """The counts, with the reasons of rows that are bad under one model alone. Runs a job for each model with some."""
     reasons: list[tuple[ReasonCount, ...]] = [(), ()]
     for side, bad in enumerate((rows.bad_current_only, rows.bad_challenger_only)):
@@ -136,14 +156,14 @@ def _with_reasons(rows: RowCounts, scored: DataFrame, plan: ComparePlan, names: 
 
 
 def _ranked(
-    plan: ComparePlan, names: Names, explained: Sequence[tuple[DriverResult, ...]], rows: RowCounts
+    plan: ComparePlan, names: Names, explained: Sequence[tuple[DriverResult, ...]], rows: ComparedRows
 ) -> list[tuple[DriverResult, ...]]:
     """The features, those first on which the change depends most; those that were not asked about by association."""
     best = {name: 0.0 for of_output in explained for name in (driver.feature for driver in of_output)}
     for of_output in explained:
         for driver in of_output:
             best[driver.feature] = max(best[driver.feature], driver.association)
-    asked = sorted((name for name in best if best[name] > 0), key=lambda name: (-best[name], name))[:_ASKED]
+    asked = sorted(best, key=lambda name: (-best[name], name))[:_ASKED]
     effects = total_effects(plan, names, asked, rows.rows)
     return [
         tuple(

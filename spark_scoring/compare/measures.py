@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spark_scoring.compare.outputs import Output, Part
-    from spark_scoring.compare.result import NumberChange, OutputResult, PartResult, RowCounts
+    from spark_scoring.compare.result import ComparedRows, NumberChange, OutputResult, PartResult
 
 Measures = dict[str, float | None]
 
@@ -42,7 +42,7 @@ def _of_part(part: Part) -> tuple[str, ...]:
             return ("changed_rate",)
 
 
-def measured(rows: RowCounts, outputs: Sequence[OutputResult]) -> Measures:
+def measured(rows: ComparedRows, outputs: Sequence[OutputResult]) -> Measures:
     """The values, by name; None where nothing could be measured.
 
     A name without the output's, such as ``flip_rate``, is that of the first output that has it.

@@ -51,7 +51,7 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
-class RowCounts:
+class ComparedRows:
     """Rows by what became of them."""
 
     rows: int
@@ -81,6 +81,7 @@ class NumberChange:
     quantiles_abs_diff: dict[str, float] | None
     """``p50``, ``p90`` and ``p99``, by Spark's approx_percentile; None below ``RARE`` rows."""
     mean_current: float | None
+    """None below ``RARE`` rows, as the challenger's."""
     mean_challenger: float | None
     deciles_current: tuple[float, ...] | None
     """The nine deciles; None below ``RARE`` rows, and of lists of more than ten values."""

@@ -111,7 +111,7 @@ def _sampled(plan: ComparePlan, names: Names, size: int) -> tuple[DataFrame, dic
     frame = frame.limit(size)
     values: dict[str, str] = {}
     for side, scoring in enumerate(plan.sides):
-        rows = frame if scoring.lookups is None else add_features(frame, scoring.lookups)
+        rows = frame if scoring.lookups is None else add_features(frame, scoring.lookups, checked=True)
         own = {_value(names, side, i): f for i, f in enumerate(scoring.features) if f.source is not None}
         made = [F.expr(str(f.source)).alias(name) for name, f in own.items()]
         frame = rows.select(*[F.col(quote(name)) for name in (*plan.source.frame.columns, *values)], *made)

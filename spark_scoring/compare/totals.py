@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.compare.frames import change, difference, finite, has_changed, is_both_scored, number, pair
-from spark_scoring.compare.result import RARE, NumberChange, PartResult, RowCounts
+from spark_scoring.compare.result import RARE, ComparedRows, NumberChange, PartResult
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def _number_sums(
     return sums
 
 
-def row_counts(totals: Totals) -> RowCounts:
+def row_counts(totals: Totals) -> ComparedRows:
     """Rows by what became of them."""
-    return RowCounts(totals["rows"], totals["both"], totals["bad_both"], totals["bad_0"], totals["bad_1"])
+    return ComparedRows(totals["rows"], totals["both"], totals["bad_both"], totals["bad_0"], totals["bad_1"])
 
 
 def part_result(part: Part, totals: Totals, suffix: str) -> PartResult:
@@ -110,8 +110,8 @@ def _number_change(totals: Totals, suffix: str) -> NumberChange:
         mean_abs_diff=totals[f"abs_{suffix}"],
         max_abs_diff=totals[f"max_{suffix}"],
         quantiles_abs_diff=None if quantiles is None else dict(zip(_QUANTILES, quantiles, strict=True)),
-        mean_current=totals[f"mean_0_{suffix}"],
-        mean_challenger=totals[f"mean_1_{suffix}"],
+        mean_current=totals[f"mean_0_{suffix}"] if n >= RARE else None,
+        mean_challenger=totals[f"mean_1_{suffix}"] if n >= RARE else None,
         deciles_current=None if deciles[0] is None else tuple(deciles[0]),
         deciles_challenger=None if deciles[1] is None else tuple(deciles[1]),
     )

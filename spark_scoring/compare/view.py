@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spark_scoring.compare.result import (
+        ComparedRows,
         DriverResult,
         LabelChange,
         ModelFacts,
         OutputResult,
         PartResult,
-        RowCounts,
         SourceFacts,
     )
     from spark_scoring.report.bad_rows import ReasonCount
@@ -30,7 +30,7 @@ _SHOWN_REASONS = 3
 _SHOWN_NAMES = 8
 
 
-def headline(rows: RowCounts, outputs: Sequence[OutputResult]) -> str:
+def headline(rows: ComparedRows, outputs: Sequence[OutputResult]) -> str:
     """What changes, in a line."""
     if not rows.rows:
         return "the source has no rows"
@@ -43,7 +43,7 @@ def comparison_view(
     current: ModelFacts,
     challenger: ModelFacts,
     source: SourceFacts,
-    rows: RowCounts,
+    rows: ComparedRows,
     outputs: Sequence[OutputResult],
     notes: Sequence[str],
 ) -> Group:
@@ -64,12 +64,13 @@ def comparison_view(
     return Group(*parts, *(Text(f"note: {note}", style="yellow") for note in notes))
 
 
-def _add_rows(table: Table, rows: RowCounts) -> None:
+def _add_rows(table: Table, rows: ComparedRows) -> None:
     if not rows.rows:
         table.add_row("rows", Text("none: the source has no rows, so there is nothing to compare", style="yellow"))
         return
     bad = f"; {rows.bad_both:,} bad under both" if rows.bad_both else ""
-    table.add_row("rows", Text(f"{rows.rows:,}, {rows.both:,} of them scored by both{bad}"))
+    both = "all" if rows.both == rows.rows else f"{rows.both:,} of them"
+    table.add_row("rows", Text(f"{rows.rows:,}, {both} scored by both{bad}"))
     sides = (
         ("current", rows.bad_current_only, rows.reasons_current_only),
         ("challenger", rows.bad_challenger_only, rows.reasons_challenger_only),
@@ -105,18 +106,16 @@ def _output(output: OutputResult, both: int) -> list[Text | Table]:
 
 def _number_table(parts: Sequence[PartResult]) -> Table:
     """Differences, a row for each number."""
-    table = _table("by how much", "on average", "absolute", "50%", "90%", "99%", "at most", "mean now", "then")
+    table = _table("by how much", "on average", "size", "50%", "90%", "99%", "at most", "mean now", "then")
     for part in parts:
         number = part.number
         if number is not None:
             quantiles = number.quantiles_abs_diff or {}
             values = [number.mean_diff, number.mean_abs_diff, *(quantiles.get(p) for p in ("p50", "p90", "p99"))]
             values += [number.max_abs_diff, number.mean_current, number.mean_challenger]
-            table.add_row(Text(part.name), *[_number(value) for value in values])
+            table.add_row(Text(f"  {part.name}"), *[_number(value) for value in values])
             if number.not_finite:
-                table.add_row(
-                    Text(f"  {number.not_finite:,} {_rows(number.not_finite)} without a finite number", "dim")
-                )
+                table.add_row(Text(f"    {number.not_finite:,} {_rows(number.not_finite)} without a number"))
     return table
 
 
@@ -161,7 +160,7 @@ def _drivers(drivers: Sequence[DriverResult]) -> list[Text | Table]:
     table = _table("where", "effect", "association", "most where it is")
     table.columns[-1].justify = "left"
     for driver in told:
-        most = "" if driver.most is None else f"{driver.most.text} ({_number(driver.most.mean_change)} per row)"
+        most = "" if driver.most is None else f"{driver.most.text} ({_number(driver.most.mean_change)} on average)"
         effect = "" if driver.effect is None else f"{driver.effect:.0%}"
         table.add_row(Text(f"  {driver.feature}"), effect, f"{driver.association:.0%}", Text(most))
     return [table]

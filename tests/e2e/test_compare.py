@@ -14,12 +14,13 @@ import pytest
 from lightgbm import LGBMRegressor
 from sklearn.tree import DecisionTreeClassifier
 
-from spark_scoring import CompareError, RequestError, ScoringJob, compare_job
+from spark_scoring import CompareError, LocalFeatureClient, RequestError, ScoringJob, compare_job
 from spark_scoring.cli import main
 from spark_scoring.compare.frames import change, difference, has_changed
 from spark_scoring.compare.jobs import carry_out_comparison
 from spark_scoring.compare.outputs import Output, Part
 from spark_scoring.compare.planning import plan_comparison
+from tests.features import FLIGHTS, create_tables, flight_rows, model_frame, train
 from tests.models import register
 
 if TYPE_CHECKING:
@@ -302,3 +303,23 @@ def test_nan_is_not_a_change_and_infinities_are_no_difference(spark: SparkSessio
     large = Part("x", "number", "bigint")
     whole = spark.createDataFrame([(2**62, 2**62 + 1), (-(2**63), 2**63 - 1)], "a bigint, b bigint").coalesce(1)
     assert [row[0] for row in whole.select(difference(large, ("a", "b"))).collect()] == [1.0, 2.0**64]
+
+
+@pytest.mark.long
+def test_a_model_with_lookups_is_compared_with_one_that_has_none(spark: SparkSession, registry: str) -> None:
+    client = LocalFeatureClient()
+    create_tables(spark, client)
+    airline = train(client, spark.createDataFrame(flight_rows(), FLIGHTS), "main.compared.looked_up")
+    airline.flights.write.format("delta").saveAsTable("compared.departures")
+    looked_up = model_frame(airline.training_set.load_df().where("gusty IS NOT NULL").toPandas())
+    plain = looked_up[["distance"]]
+    tree = DecisionTreeClassifier(max_depth=3, random_state=1).fit(plain, looked_up["late"])
+    uri = register(tree, plain, "main.compared.plain")
+    fields = {"source": {"table": "main.compared.departures"}, "output": {"table": "main.compared.out"}}
+    found = compare_job({"model": airline.uri, **fields}, uri, spark)
+    flips = airline.model.predict(looked_up.drop(columns="late")) != tree.predict(plain)
+    assert (found.rows.rows, found.rows.both, found.rows.bad_current_only) == (300, len(flips), 300 - len(flips))
+    assert found.outputs[0].changed == flips.sum()
+    assert found.current.only_features == ("seats", "age", "temperature", "gusty")
+    assert {driver.feature for driver in found.outputs[0].drivers} == {"distance", *found.current.only_features}
+    assert all(driver.effect is not None for driver in found.outputs[0].drivers)
