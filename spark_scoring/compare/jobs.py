@@ -129,7 +129,8 @@ def _measured(
         ]
         results = with_labels(parts, scored, plan.outputs, names) if rows.both else [tuple(of) for of in parts]
         explained = associations(scored, plan.outputs, drivers, names, totals)
-    ranked = _ranked(plan, names, explained, rows)
+    is_changed = any(totals[f"changed_{i}"] for i in range(len(plan.outputs)))
+    ranked = _ranked(plan, names, explained, rows.rows) if is_changed else explained
     found = [
         OutputResult(
             name=output.name,
@@ -156,7 +157,7 @@ def _with_reasons(rows: ComparedRows, scored: DataFrame, plan: ComparePlan, name
 
 
 def _ranked(
-    plan: ComparePlan, names: Names, explained: Sequence[tuple[DriverResult, ...]], rows: ComparedRows
+    plan: ComparePlan, names: Names, explained: Sequence[tuple[DriverResult, ...]], rows: int
 ) -> list[tuple[DriverResult, ...]]:
     """The features, those first on which the change depends most; those that were not asked about by association."""
     best = {name: 0.0 for of_output in explained for name in (driver.feature for driver in of_output)}
@@ -164,7 +165,7 @@ def _ranked(
         for driver in of_output:
             best[driver.feature] = max(best[driver.feature], driver.association)
     asked = sorted(best, key=lambda name: (-best[name], name))[:_ASKED]
-    effects = total_effects(plan, names, asked, rows.rows)
+    effects = total_effects(plan, names, asked, rows)
     return [
         tuple(
             sorted(

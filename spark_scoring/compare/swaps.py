@@ -65,17 +65,10 @@ def total_effects(plan: ComparePlan, names: Names, features: Sequence[str], rows
         taken = [f if f.source is None else replace(f, source=quote(own[f.name])) for f in scoring.features]
         keep = [name for name in frame.columns if name not in own.values()]
         frame = scored_side(frame, plan, replace(scoring, features=tuple(taken), lookups=None), side, names, keep=keep)
-    terms = [_terms(output, pair(names, i), names) for i, output in enumerate(plan.outputs)]
-    columns = [term.alias(f"t{i}_{j}") for i, of_output in enumerate(terms) for j, term in enumerate(of_output)]
-    found = to_arrow_table(frame.select("row", "variant", *columns)).to_pandas().sort_values(["variant", "row"])
-    shape = (len(features) + 1, -1)
+    found = _collected(frame, plan.outputs, names, variants=len(features) + 1)
     return [
-        _effects(
-            np.stack([found[f"t{i}_{j}"].to_numpy(dtype=float).reshape(shape) for j in range(len(terms[i]))]),
-            features,
-            is_label=output.kind not in ("number", "list"),
-        )
-        for i, output in enumerate(plan.outputs)
+        _effects(terms, features, is_label=output.kind not in ("number", "list"))
+        for output, terms in zip(plan.outputs, found, strict=True)
     ]
 
 
@@ -117,6 +110,19 @@ def _sampled(plan: ComparePlan, names: Names, size: int) -> tuple[DataFrame, dic
         frame = rows.select(*[F.col(quote(name)) for name in (*plan.source.frame.columns, *values)], *made)
         values |= {name: f.name for name, f in own.items()}
     return frame, values
+
+
+def _collected(
+    frame: DataFrame, outputs: Sequence[Output], names: Names, *, variants: int
+) -> list[NDArray[np.float64]]:
+    """For each output, its terms as an array of shape (terms, variants, rows); NaN where there is none."""
+    terms = [_terms(output, pair(names, i), names) for i, output in enumerate(outputs)]
+    columns = [term.alias(f"t{i}_{j}") for i, of_output in enumerate(terms) for j, term in enumerate(of_output)]
+    found = to_arrow_table(frame.select("row", "variant", *columns)).to_pandas().sort_values(["variant", "row"])
+    return [
+        np.stack([found[f"t{i}_{j}"].to_numpy(dtype=float).reshape(variants, -1) for j in range(len(of_output))])
+        for i, of_output in enumerate(terms)
+    ]
 
 
 def _terms(output: Output, columns: tuple[str, str], names: Names) -> list[Column]:
