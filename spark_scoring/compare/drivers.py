@@ -11,6 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.compare.frames import change, is_both_scored, pair
 from spark_scoring.compare.result import RARE, DriverResult, Level
+from spark_scoring.compare.totals import DECILES
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_LEVELS = 50
 """Levels of a feature beside which the others are one."""
+_KEYS = "bin", "level"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
@@ -65,12 +67,6 @@ def _grouped(
     bounds: Mapping[int, Sequence[float]],
 ) -> list[Row]:
     """Rows, and sums of each output's change, per driver and group."""
-    entries = [
-        F.struct(F.lit(i).alias("driver"), _group(F.col(quote(names.driver(i))), bounds.get(i)).alias("level"))
-        for i in range(len(drivers))
-    ]
-    changes = [change(output, pair(names, o)).alias(f"c{o}") for o, output in enumerate(outputs)]
-    rows = scored.where(is_both_scored(names)).select(F.explode(F.array(*entries)).alias("entry"), *changes)
     sums = {"n": F.count(F.lit(1))}
     for o in range(len(outputs)):
         c = F.col(f"c{o}")
@@ -79,23 +75,53 @@ def _grouped(
             f"s{o}": F.coalesce(F.sum(c), F.lit(0.0)),
             f"q{o}": F.coalesce(F.sum(c * c), F.lit(0.0)),
         }
-    counted = rows.groupBy("entry.driver", "entry.level").agg(*[column.alias(name) for name, column in sums.items()])
-    order = Window.partitionBy("driver").orderBy(F.desc("n"), "level")
+    aggregates = [column.alias(name) for name, column in sums.items()]
+    parts = [
+        _entries(scored, outputs, names, those, bounds).groupBy("driver", *_KEYS).agg(*aggregates)
+        for those in (
+            [i for i, d in enumerate(drivers) if (d.scale == "level") is is_level] for is_level in (False, True)
+        )
+        if those
+    ]
+    counted = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+    order = Window.partitionBy("driver").orderBy(F.desc("n"), *_KEYS)
     is_listed = (F.row_number().over(order) <= _MOST_LEVELS) & (F.col("n") >= RARE)
-    folded = counted.withColumn("listed", is_listed).groupBy(
-        "driver", "listed", F.when(F.col("listed"), F.col("level")).alias("level")
-    )
+    of_listed = [F.when(F.col("listed"), F.col(key)).alias(key) for key in _KEYS]
+    folded = counted.withColumn("listed", is_listed).groupBy("driver", "listed", *of_listed)
     return folded.agg(*[F.sum(name).alias(name) for name in sums]).collect()
 
 
-def _group(value: Column, bounds: Sequence[float] | None) -> Column:
-    """The level, or the number of the bin: 0 up to the first bound, which belongs to it. Null where there is none."""
-    if bounds is None:
-        return value
+def _entries(
+    scored: DataFrame,
+    outputs: Sequence[Output],
+    names: Names,
+    those: Sequence[int],
+    bounds: Mapping[int, Sequence[float]],
+) -> DataFrame:
+    """A row per scored row and driver, with its bin or level and the outputs' changes. All ``those`` are of one kind.
+
+    Bins are found after the rows are spread: one short expression, which Java compiles, for all drivers.
+    """
+    changes = [change(output, pair(names, o)).alias(f"c{o}") for o, output in enumerate(outputs)]
+    values = F.array(*[F.col(quote(names.driver(i))) for i in those])
+    good = scored.where(is_both_scored(names)).select(values.alias("values"), *changes)
+    spread = good.select(F.posexplode("values").alias("place", "value"), *[f"c{o}" for o in range(len(outputs))])
+    driver = F.get(F.array(*[F.lit(i) for i in those]), F.col("place"))
+    spread = spread.withColumn("driver", driver)
+    if those[0] not in bounds:
+        return spread.withColumns({"bin": F.lit(None).cast("int"), "level": F.col("value")})
+    return spread.withColumns({"bin": _bin([bounds[i] for i in those]), "level": F.lit(None).cast("string")})
+
+
+def _bin(bounds: Sequence[Sequence[float]]) -> Column:
+    """The number of a value's bin: 0 up to the first bound, which belongs to it; null of a null or a NaN."""
+    value, most = F.col("value"), len(DECILES)
+    padded = [[*of_driver, *[float("inf")] * (most - len(of_driver))] for of_driver in bounds]
+    listed = F.array(*[F.lit(float(bound)) for of_driver in padded for bound in of_driver])
     above = F.lit(0)
-    for bound in bounds:
-        above = above + F.when(value > bound, 1).otherwise(0)
-    return F.when(value.isNotNull() & ~F.isnan(value), above.cast("string"))
+    for k in range(most):
+        above = above + F.when(value > F.get(listed, F.col("place") * most + k), 1).otherwise(0)
+    return F.when(value.isNotNull() & ~F.isnan(value), above)
 
 
 def _driver(driver: Driver, groups: Sequence[Row], output: int, bounds: Sequence[float]) -> DriverResult:
@@ -103,8 +129,8 @@ def _driver(driver: Driver, groups: Sequence[Row], output: int, bounds: Sequence
     used = [row for row in groups if row[n]]
     share = explained([(row[n], row[s], row[q]) for row in used])
     named = [row for row in used if row["listed"] and row[n] >= RARE]
-    most = max(named, key=lambda row: (row[s] / row[n], row["n"], str(row["level"])), default=None)
-    level = None if most is None else Level(_text(driver, most["level"], bounds), most["n"], most[s] / most[n])
+    most = max(named, key=lambda row: (row[s] / row[n], row["n"], str([row[key] for key in _KEYS])), default=None)
+    level = None if most is None else Level(_text(driver, most, bounds), most["n"], most[s] / most[n])
     return DriverResult(driver.name, None, share, level if share else None)
 
 
@@ -120,13 +146,13 @@ def explained(groups: Sequence[tuple[int, float, float]]) -> float:
     return max(0.0, 1.0 - (1.0 - between / whole) * (n - 1) / (n - len(groups)))
 
 
-def _text(driver: Driver, level: str | None, bounds: Sequence[float]) -> str:
+def _text(driver: Driver, group: Row, bounds: Sequence[float]) -> str:
     """A level or a bin, for people."""
-    if level is None:
-        return "missing"
+    number, level = (group[key] for key in _KEYS)
     if driver.scale == "level":
-        return level
-    number = int(level)
+        return "missing" if level is None else str(level)
+    if number is None:
+        return "missing"
     if not bounds:
         return "all"
     if number == 0:

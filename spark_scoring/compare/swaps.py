@@ -81,9 +81,9 @@ def _swapped(plan: ComparePlan, names: Names, features: Sequence[str], size: int
     frame, values = _sampled(plan, names, size)
     number = {name: i for i, name in enumerate(features, start=1)}
     listed = frame.agg(F.collect_list(F.struct(*values)).alias("rows"))
-    both = listed.select("rows", F.posexplode("rows").alias("row", "own")).select(
-        "row", "own", F.expr("rows[(row + 1) % size(rows)]").alias("other")
-    )
+    shifted = listed.select("rows", F.expr("concat(slice(rows, 2, size(rows)), slice(rows, 1, 1))").alias("next"))
+    both = shifted.select(F.posexplode(F.arrays_zip("rows", "next")).alias("row", "pair"))
+    both = both.select("row", F.col("pair.rows").alias("own"), F.col("pair.next").alias("other"))
     variants = F.explode(F.sequence(F.lit(0), F.lit(len(features)))).alias("variant")
     spread = both.select("row", "own", "other", variants).repartition(_PARTITIONS, "row")
     taken = [
