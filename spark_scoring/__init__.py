@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spark_scoring.compare.comparison import Comparison
+    from spark_scoring.compare.errors import CompareError, RowsMovedError
+    from spark_scoring.compare.jobs import compare_job
     from spark_scoring.delta.errors import (
         BadRowsError,
         CommitError,
@@ -61,6 +64,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "BadRowsError": "delta.errors",
     "CommitError": "delta.errors",
+    "CompareError": "compare.errors",
+    "Comparison": "compare.comparison",
     "Diagnosis": "registration.findings",
     "DuplicateKeyError": "delta.errors",
     "FeatureFunction": "features.client",
@@ -86,6 +91,7 @@ _HOMES = {
     "RegistrationError": "registration.errors",
     "RequestError": "errors",
     "RollbackFailedError": "delta.errors",
+    "RowsMovedError": "compare.errors",
     "RunError": "errors",
     "RunRecord": "run.history",
     "RunReport": "report.run",
@@ -101,6 +107,7 @@ _HOMES = {
     "TrainingJob": "registration.training",
     "VerificationError": "registration.errors",
     "check_model": "registration.doctor",
+    "compare_job": "compare.jobs",
     "feature_client": "features.client",
     "get_session": "session",
     "log_model_with_feature_engineering": "registration.feature_engineering",
@@ -120,6 +127,8 @@ _HOMES = {
 __all__ = [
     "BadRowsError",
     "CommitError",
+    "CompareError",
+    "Comparison",
     "Diagnosis",
     "DuplicateKeyError",
     "FeatureFunction",
@@ -145,6 +154,7 @@ __all__ = [
     "RegistrationError",
     "RequestError",
     "RollbackFailedError",
+    "RowsMovedError",
     "RunError",
     "RunRecord",
     "RunReport",
@@ -161,6 +171,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "check_model",
+    "compare_job",
     "feature_client",
     "get_session",
     "log_model_with_feature_engineering",

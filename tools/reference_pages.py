@@ -47,6 +47,7 @@ PUBLIC = {
     "scoring": ("score_batch", "plan_scoring", "ScoringPlan", "prepare_features", "PreparedFeatures"),
     "policies": ("FeaturePolicy", "Fill"),
     "jobs": ("run_job", "plan_job", "JobPlan", "RunReport", "run_history", "RunRecord", "roll_back", "get_session"),
+    "comparing": ("compare_job", "Comparison"),
     "features": ("feature_client", "LocalFeatureClient", "FeatureLookup", "FeatureFunction"),
     "registration": (
         "register_model",
@@ -68,6 +69,7 @@ _RESULTS = (
     "JobPlan",
     "RunReport",
     "RunRecord",
+    "Comparison",
     "RegisteredModel",
     "Diagnosis",
     "Finding",
@@ -301,7 +303,8 @@ def _call(name: str, thing: Any) -> str:
 
 def _argument(made: inspect.Parameter) -> str:
     if made.default is made.empty:
-        return f"{made.name}: {made.annotation}"
+        star = "*" if made.kind is made.VAR_POSITIONAL else ""
+        return f"{star}{made.name}: {made.annotation}"
     default = "{}" if "<factory>" in repr(made.default) else repr(made.default)
     return f"{made.name}: {made.annotation} = {default}"
 

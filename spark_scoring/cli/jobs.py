@@ -29,8 +29,8 @@ from spark_scoring.cli.options import (
 )
 from spark_scoring.cli.output import echo, keep_results_apart, result_console, show, show_line, write_text
 from spark_scoring.cli.progress import progress_bar
-from spark_scoring.cli.spark import settings_of, spark_coming_up, with_spark
-from spark_scoring.errors import Problem, RequestError
+from spark_scoring.cli.reading import read_job
+from spark_scoring.cli.spark import settings_of, spark_coming_up
 from spark_scoring.job_problems import JobError
 from spark_scoring.redact import printable, redact
 from spark_scoring.screen import SafeConsole
@@ -256,19 +256,10 @@ def _planned(
     quiet: bool = False,
 ) -> JobPlan:
     """The job's plan; what is wrong with the file is told before Spark is asked for."""
-    from spark_scoring.job import ScoringJob
-    from spark_scoring.run.saved import read_saved
     from spark_scoring.session import require_spark
 
     keep_results_apart()
-    shown = ["show_model_error=true"] if show_model_error else []
-    overrides = [*(settings or ()), *shown]
-    saved = read_saved(file, overrides)
-    if saved is not None and params:
-        fix = "leave --param out, or plan anew with it: spark-scoring plan JOB.yml --json"
-        raise RequestError([Problem("--param", "a saved plan is run as it is", fix)])
-    job = ScoringJob.from_yaml(file, overrides, values_of(params)) if saved is None else saved.job
-    job = with_spark(job, spark)
+    job, saved = read_job(file, settings, params, spark, show_model_error=show_model_error)
     require_spark()
     begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
     waited_for = "planning: the model, Spark, the tables"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from pyspark.errors import PySparkException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError, FeatureTableError
@@ -28,13 +26,14 @@ from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.report.bad_rows import RowCounts, count_rows
 from spark_scoring.run.facts import counts_in, earlier_report, facts_of, report_on
 from spark_scoring.run.frames import Observed, check_output, written_frame
+from spark_scoring.run.held import can_hold, held
 from spark_scoring.run.plan import LINEAGE, allowed_text
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from pyspark.sql import DataFrame, Row, SparkSession
+    from pyspark.sql import DataFrame, Row
 
     from spark_scoring.delta.sink import Target
     from spark_scoring.report.run import RunReport
@@ -196,7 +195,7 @@ def _counts_first(plan: JobPlan, rows: int) -> bool:
         return True
     merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
     is_asked = merges or rows <= _FEW_ROWS or plan.client is not None or not plan.source.is_fixed
-    return is_asked and _can_hold(plan.session)
+    return is_asked and can_hold(plan.session)
 
 
 def _must_hold(plan: JobPlan) -> bool:
@@ -235,14 +234,6 @@ def _is_all_failed(plan: JobPlan, counts: RowCounts) -> bool:
     return any(reason.feature is None for reason in counts.reasons)
 
 
-def _can_hold(spark: SparkSession) -> bool:
-    try:
-        spark.range(1).persist().unpersist()
-    except PySparkException:  # serverless compute
-        return False
-    return True
-
-
 def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> Rows:
     stamps = (plan.added["scored_at"], plan.added["run_id"])
     return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps, plan.source.removed)
@@ -255,7 +246,8 @@ def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Stand
     """
     error = quote(plan.added[ERROR_COLUMN])
     observed = Observed(f"{facts.run_id}_counted")
-    with _held(plan, written_frame(_judged_here(plan, facts.rows_in), facts.run_id, started, observed)) as scored:
+    frame = written_frame(_judged_here(plan, facts.rows_in), facts.run_id, started, observed)
+    with held(frame, must=_must_hold(plan)) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
         _check_counts(plan, facts, counts)
         plan = _at_present(plan)  # others may have changed the tables meanwhile
@@ -266,22 +258,6 @@ def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Stand
         good = _rows(plan, scored, belonging=f"{error} IS NULL")
         apart = _write_apart(plan, plan.quarantine, bad, facts)
         return _Outcome(_write(plan, good, facts, before), observed, counts, apart)
-
-
-@contextmanager
-def _held(plan: JobPlan, frame: DataFrame) -> Iterator[DataFrame]:
-    """The frame's rows kept on the executors, so that several jobs read them and none is scored twice.
-
-    Where the compute keeps no rows, a run that only has to be counted first is scored twice.
-    """
-    if not _must_hold(plan) and not _can_hold(frame.sparkSession):
-        yield frame
-        return
-    held = frame.persist()
-    try:
-        yield held
-    finally:
-        held.unpersist()
 
 
 def _write(plan: JobPlan, rows: Rows, facts: RunFacts, before: Standing) -> Written:

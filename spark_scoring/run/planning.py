@@ -11,31 +11,20 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.arguments import job_of
 from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.names import QUARANTINE, with_suffix
-from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
 from spark_scoring.engine.limit import Deadline
-from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import check_kept
 from spark_scoring.errors import Gathering, Problem, RequestError
 from spark_scoring.features.delegate import Delegation, check_delegation
-from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
-from spark_scoring.plan.planner import ScoringPlan, make_plan, with_notes
-from spark_scoring.run.columns import (
-    check_columns,
-    check_names,
-    frame_of,
-    kept_columns,
-    pinned_columns,
-    renamed,
-    request_of,
-    typed_expressions,
-)
+from spark_scoring.plan.planner import ScoringPlan, with_notes
+from spark_scoring.run.columns import check_names, kept_columns, renamed
 from spark_scoring.run.frames import check_output, written_schema
 from spark_scoring.run.identity import Identity, find_identity
 from spark_scoring.run.increments import plan_increments
+from spark_scoring.run.model_plan import frame_for, plan_model
 from spark_scoring.run.plan import LINEAGE, JobPlan
 from spark_scoring.run.saved import SavedPlan, read_saved
 from spark_scoring.session import get_session, launch_early, unheeded
@@ -172,30 +161,11 @@ def _plan_between(
     ``before`` is an earlier plan of the job with the same model, whose rehearsal holds.
     """
     problems = Gathering()
-    keep = scoring = lookups = None
-    frame = source.frame
-    if spec.features is not None:
-        lookups, schema = plan_features(frame, spec.features)
-        frame = frame_of(schema)
+    keep = None
+    frame, lookups = frame_for(source.frame, spec)
     with problems.attempt():
         keep = kept_columns(frame, _default_keep(job, source, target) if job.output.keep is None else job.output.keep)
-    check_columns(frame, job.columns, problems)
-    written = pinned_columns(frame, job.columns)
-    expressions = typed_expressions(frame, {name: pinned.sql for name, pinned in written.items()}, problems)
-    with problems.attempt():
-        case_sensitive = is_case_sensitive(source.frame.sparkSession)
-        request = request_of(job, expressions, lookups, case_sensitive=case_sensitive)
-        rehearsal = partial(
-            rehearsed,
-            make_plan(spec, frame.schema, request),
-            policy=request.policy,
-            # what an expression without a type would feed the model is no sample of it
-            rehearse=job.rehearse and all(expression.type is not None for expression in expressions.values()),
-            batch_dependent=job.batch_dependent,
-            show_model_error=job.show_model_error,
-            before=before,
-        )
-        scoring = deadline.of_model(rehearsal)
+    scoring, written = plan_model(job, spec, frame, lookups, deadline, problems, before=before)
     if keep is None or scoring is None or problems.problems:
         raise RequestError([*problems.problems, *_hints(source)])
     tables = lookups.tables if lookups is not None else ()
@@ -237,7 +207,7 @@ def _plan_between(
         changes_apart = check_output(plan, quarantine) if quarantine is not None else ()
         plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
     problems.raise_all()
-    return _identified(plan, frame.schema, list(written.values()), job)
+    return _identified(plan, frame.schema, written, job)
 
 
 def _notes_on_output(job: ScoringJob, target: Target) -> list[str]:

@@ -1,0 +1,88 @@
+"""Models against each other: compare."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_scoring.cli.options import JobOrPlan, Json, Param, Set, ShowModelError, Spark, Verbose, app
+from spark_scoring.cli.output import keep_results_apart, show, show_line
+from spark_scoring.cli.progress import progress_bar
+from spark_scoring.cli.reading import read_job
+from spark_scoring.cli.spark import spark_coming_up
+from spark_scoring.screen import SafeConsole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spark_scoring.compare.gate import Condition
+    from spark_scoring.compare.planning import ComparePlan
+    from spark_scoring.job import ScoringJob
+
+FAILED = 3
+"""The exit status where a ``--fail-if`` holds."""
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring compare delay.yml --with models:/main.ml.delay@challenger
+
+    spark-scoring compare delay.yml --with models:/main.ml.delay/4 --fail-if 'flip_rate > 0.02' --json
+
+    spark-scoring compare delay.yml --with models:/main.ml.delay/4 --set 'source.where=month = 12'"""
+)
+def compare(
+    job: JobOrPlan,
+    with_: Annotated[str, typer.Option("--with", metavar="MODEL", help="The challenger: models:/..., runs:/...")],
+    set_: Set = None,
+    param: Param = None,
+    spark: Spark = None,
+    *,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option("--fail-if", metavar="'NAME > NUMBER'", help="End with exit status 3 if this holds."),
+    ] = None,
+    verbose: Verbose = False,
+    json_: Json = False,
+    show_model_error: ShowModelError = False,
+) -> None:
+    """Score a job's rows with its model and with another one, and show what would change. Writes nothing."""
+    keep_results_apart()
+    of_file, _ = read_job(job, set_, param, spark, show_model_error=show_model_error)
+    planned, conditions = _planned(of_file, with_, fail_if or (), verbose=verbose)
+    from spark_scoring.compare.jobs import carry_out_comparison
+
+    with progress_bar() as on_progress:
+        found = carry_out_comparison(planned, on_progress)
+    show(found, json_=json_)
+    measures = found.measures
+    told = [condition.told(measures) for condition in conditions if condition.holds(measures)]
+    for text in told:
+        SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
+    if told:
+        raise typer.Exit(FAILED)
+    if not json_:
+        show_line("more    the same with --json: every figure, and the measures that --fail-if takes")
+
+
+def _planned(
+    job: ScoringJob, with_model: str, fail_if: Sequence[str], *, verbose: bool
+) -> tuple[ComparePlan, tuple[Condition, ...]]:
+    """The plan of the comparison, and the conditions; what is wrong with them is told before a row is read."""
+    from spark_scoring.session import require_spark
+
+    require_spark()
+    begin = time.perf_counter()
+    with spark_coming_up("planning: both models, Spark, the source", job.warehouse, job.spark, verbose=verbose):
+        from spark_scoring.compare.gate import read_conditions
+        from spark_scoring.compare.measures import measure_names
+        from spark_scoring.compare.planning import plan_comparison
+
+        planned = plan_comparison(job, with_model)
+        conditions = read_conditions(fail_if, measure_names(planned.outputs))
+    text = f"planned in {time.perf_counter() - begin:.1f} s with Spark {planned.session.version}"
+    SafeConsole(stderr=True, soft_wrap=True).print(text, style="dim", highlight=False)
+    return planned, conditions

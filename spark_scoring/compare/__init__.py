@@ -1,0 +1,1 @@
+"""Two model versions over the same rows: what would change if the alias moved."""

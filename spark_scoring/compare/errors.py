@@ -1,0 +1,56 @@
+"""Errors of comparing two models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spark_scoring.errors import Problem, RequestError, RunError, near_fix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class CompareError(RequestError):
+    """These two models cannot be compared as it was asked."""
+
+    title = "these models cannot be compared"
+
+    @classmethod
+    def of_sides(cls, current: Sequence[Problem], challenger: Sequence[Problem]) -> CompareError:
+        """All that keeps either model from being scored; what both have is told once."""
+        both = [problem for problem in current if problem in challenger]
+        told = list(both)
+        for side, problems in (("current", current), ("challenger", challenger)):
+            own = [problem for problem in problems if problem not in both]
+            told += [Problem(f"{side}: {p.thing}", p.cause, p.fix, p.code) for p in own]
+        return cls(told)
+
+    @classmethod
+    def outputs(cls, differences: Sequence[str]) -> CompareError:
+        cause = "the two models do not return the same: " + "; ".join(differences)
+        fix = "compare two models of one task, logged in the same way; or let predict: name what both return alike"
+        return cls([Problem("predict", cause, fix)])
+
+    @classmethod
+    def delegated(cls) -> CompareError:
+        cause = "a feature client scores this job, and a comparison is scored by this package"
+        return cls([Problem("engine", cause, "set engine: spark_scoring (--set engine=spark_scoring)")])
+
+    @classmethod
+    def condition(cls, text: str) -> CompareError:
+        fix = "write a measure, one of < <= > >= == !=, and a number: --fail-if 'changed_rate > 0.02'"
+        return cls([Problem(f"--fail-if {text}", "it is not a condition", fix)])
+
+    @classmethod
+    def measure(cls, text: str, name: str, known: Iterable[str]) -> CompareError:
+        fix = near_fix(name, known, what="the measures are") or "compare models that return something"
+        return cls([Problem(f"--fail-if {text}", f"this comparison has no measure {name}", fix)])
+
+
+class RowsMovedError(RunError):
+    """The source has had other rows each time that it was read."""
+
+    @classmethod
+    def differs(cls, source: str, counted: int, scored: int) -> RowsMovedError:
+        cause = f"it had {counted:,} rows when they were counted and {scored:,} when they were scored"
+        return cls([Problem(f"source {source}", cause, "compare on a Delta table, which is read at one version")])
