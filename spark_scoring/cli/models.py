@@ -39,7 +39,7 @@ def doctor(
     registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
     json_: Json = False,
 ) -> None:
-    """Say what is wrong with a model, or what an error text means. Exit status 1 where a finding is an error."""
+    """Say what is wrong with a model, or what an error text means. Exit status 1 where the model has an error."""
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
     if model is not None and " " in model and not Path(model).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
@@ -9,6 +10,7 @@ from pyspark.errors import AnalysisException
 from spark_scoring.delta.errors import SessionError, SourceError
 from spark_scoring.errors import first_line
 from spark_scoring.spark_versions import condition_of, delta_package, overwrites_by_name
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
@@ -67,13 +69,21 @@ def history(spark: SparkSession, ref: TableRef, limit: int | None = None) -> Dat
 
 
 def tables_near(spark: SparkSession, ref: TableRef) -> list[str]:
-    """Names of the tables in the same schema, to say what was meant."""
+    """Names of the tables in the same schema, or where there is none in those of a near name, to say what was meant."""
     if not ref.parts:
         return []
     schema = ".".join(f"`{p}`" for p in ref.parts[:-1]) or "default"
     try:
         tables = spark.catalog.listTables(schema)
     except AnalysisException:
-        return []
+        return _tables_of_near_schemas(spark, ref)
     prefix = ".".join(ref.text.split(".")[:-1])
     return [f"{prefix}.{t.name}" if prefix else t.name for t in tables]
+
+
+def _tables_of_near_schemas(spark: SparkSession, ref: TableRef) -> list[str]:
+    if len(ref.parts) != 2:  # noqa: PLR2004  the session's own catalog
+        return []
+    schemas = {schema.name for schema in spark.catalog.listDatabases()}
+    near = difflib.get_close_matches(ref.parts[0].lower(), schemas, cutoff=0.7)
+    return [f"{schema}.{table.name}" for schema in near for table in spark.catalog.listTables(quote(schema))]

@@ -114,7 +114,7 @@ class ModelError(RequestError):
 
     @classmethod
     def no_registry_file(cls, uri: str, file: str) -> ModelError:
-        fix = "set tracking_uri in the job (relative to the working directory), or MLFLOW_TRACKING_URI"
+        fix = "set tracking_uri in the job (relative to the working directory), --tracking-uri, or MLFLOW_TRACKING_URI"
         return cls([Problem(f"model {uri!r}", f"there is no registry file {file}", fix)])
 
     @classmethod

@@ -51,6 +51,7 @@ def message(job: dict[str, Any], **changes: Any) -> str:
             {"table": "main.wrong.order"},
             "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders",
         ),
+        ({"table": "wrogn.orders"}, "source wrogn.orders: no such table\n   fix: did you mean wrong.orders?"),
         ({"path": "/no/such/table"}, "source /no/such/table: there is nothing at this path"),
         (
             {"path": "nosuchfs://user:secret@bucket/x"},
