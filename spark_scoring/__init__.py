@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spark_scoring.compare.comparison import Comparison
-    from spark_scoring.compare.errors import CompareError, RowsMovedError
+    from spark_scoring.compare.errors import CompareError, PromoteError, RowsMovedError
     from spark_scoring.compare.jobs import compare_job
+    from spark_scoring.compare.promote import Promotion, promote_model
     from spark_scoring.delta.errors import (
         BadRowsError,
         CommitError,
@@ -87,6 +88,8 @@ _HOMES = {
     "PlanMovedError": "run.saved",
     "PolicyError": "engine.errors",
     "PreparedFeatures": "engine.pandas_casts",
+    "PromoteError": "compare.errors",
+    "Promotion": "compare.promote",
     "RegisteredModel": "registration.register",
     "RegistrationError": "registration.errors",
     "RequestError": "errors",
@@ -114,6 +117,7 @@ _HOMES = {
     "plan_job": "run.planning",
     "plan_scoring": "scoring",
     "prepare_features": "engine.pandas_casts",
+    "promote_model": "compare.promote",
     "register_model": "registration.register",
     "repair_model": "registration.repair",
     "roll_back": "run.history",
@@ -150,6 +154,8 @@ __all__ = [
     "PlanMovedError",
     "PolicyError",
     "PreparedFeatures",
+    "PromoteError",
+    "Promotion",
     "RegisteredModel",
     "RegistrationError",
     "RequestError",
@@ -178,6 +184,7 @@ __all__ = [
     "plan_job",
     "plan_scoring",
     "prepare_features",
+    "promote_model",
     "register_model",
     "repair_model",
     "roll_back",

@@ -47,7 +47,7 @@ PUBLIC = {
     "scoring": ("score_batch", "plan_scoring", "ScoringPlan", "prepare_features", "PreparedFeatures"),
     "policies": ("FeaturePolicy", "Fill"),
     "jobs": ("run_job", "plan_job", "JobPlan", "RunReport", "run_history", "RunRecord", "roll_back", "get_session"),
-    "comparing": ("compare_job", "Comparison"),
+    "comparing": ("compare_job", "Comparison", "promote_model", "Promotion"),
     "features": ("feature_client", "LocalFeatureClient", "FeatureLookup", "FeatureFunction"),
     "registration": (
         "register_model",
@@ -70,6 +70,7 @@ _RESULTS = (
     "RunReport",
     "RunRecord",
     "Comparison",
+    "Promotion",
     "RegisteredModel",
     "Diagnosis",
     "Finding",

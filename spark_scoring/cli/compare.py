@@ -1,17 +1,19 @@
-"""Models against each other: compare."""
+"""Models against each other: compare, promote."""
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_scoring.cli.options import JobOrPlan, Json, Param, Set, ShowModelError, Spark, Verbose, app
-from spark_scoring.cli.output import keep_results_apart, show, show_line
+from spark_scoring.cli.options import JobOrPlan, Json, Param, Set, ShowModelError, Spark, Verbose, Warehouse, app
+from spark_scoring.cli.output import echo, keep_results_apart, show, show_line
 from spark_scoring.cli.progress import progress_bar
 from spark_scoring.cli.reading import read_job
-from spark_scoring.cli.spark import spark_coming_up
+from spark_scoring.cli.spark import session_coming_up, spark_coming_up
 from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from spark_scoring.compare.planning import ComparePlan
     from spark_scoring.job import ScoringJob
 
+Saved = Annotated[Path, typer.Argument(metavar="FILE", help="What compare --json has written.")]
 FAILED = 3
 """The exit status where a ``--fail-if`` holds."""
 
@@ -66,6 +69,38 @@ def compare(
         raise typer.Exit(FAILED)
     if not json_:
         show_line("more    the same with --json: every figure, and the measures that --fail-if takes")
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring promote comparison.json --alias champion"""
+)
+def promote(
+    comparison: Saved,
+    alias: Annotated[str, typer.Option("--alias", metavar="ALIAS", help="The alias of the current model.")],
+    *,
+    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
+    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    warehouse: Warehouse = None,
+    spark: Spark = None,
+    verbose: Verbose = False,
+    json_: Json = False,
+) -> None:
+    """Give the challenger the alias of the current model, if all is still as it was compared, and note the evidence.
+
+    Both versions, the alias and the source's version are looked at. The version's tags then tell of the comparison.
+    """
+    with session_coming_up("looking at what was compared", warehouse, spark, verbose=verbose) as session:
+        from spark_scoring.compare.promote import promote_model, read_evidence
+
+        read_evidence(comparison)  # what is wrong with it is told before Spark is up
+        servers = {"tracking_uri": tracking_uri, "registry_uri": registry_uri}
+        done = promote_model(comparison, alias, session(), **servers)
+    if json_:
+        echo(json.dumps(done.to_dict(), indent=2))
+    else:
+        show_line(str(done))
 
 
 def _planned(

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+_AGAIN = "compare again, then promote"
+
+
 class CompareError(RequestError):
     """These two models cannot be compared as it was asked."""
 
@@ -45,6 +48,51 @@ class CompareError(RequestError):
     def measure(cls, text: str, name: str, known: Iterable[str]) -> CompareError:
         fix = near_fix(name, known, what="the measures are") or "compare models that return something"
         return cls([Problem(f"--fail-if {text}", f"this comparison has no measure {name}", fix)])
+
+
+class PromoteError(RequestError):
+    """An alias cannot be moved on this comparison; nothing was changed."""
+
+    title = "the alias stays where it is"
+
+    @classmethod
+    def not_a_comparison(cls, thing: str, cause: str) -> PromoteError:
+        fix = "write one: spark-scoring compare JOB.yml --with MODEL --json > comparison.json"
+        return cls([Problem(thing, f"not a comparison: {cause}", fix)])
+
+    @classmethod
+    def two_names(cls, thing: str) -> PromoteError:
+        cause = "it is not of two versions of one registered model"
+        return cls([Problem(thing, cause, "compare models:/NAME@ALIAS with models:/NAME/VERSION")])
+
+    @classmethod
+    def unversioned(cls, table: str) -> PromoteError:
+        cause = "it is not a Delta table, so nobody can tell whether it still has the rows that were compared"
+        return cls([Problem(f"source {table}", cause, "compare on a Delta table; or move the alias with MLflow")])
+
+    @classmethod
+    def other_files(cls, side: str, name: str, version: str) -> PromoteError:
+        cause = f"its files are not those that were compared ({side})"
+        return cls([Problem(f"model {name!r} version {version}", cause, _AGAIN)])
+
+    @classmethod
+    def no_alias(cls, name: str, alias: str, aliases: Iterable[str]) -> PromoteError:
+        fix = near_fix(alias, aliases, what="its aliases") or "set it with MLflow the first time"
+        return cls([Problem(f"alias {alias!r}", f"model {name!r} has no such alias", fix)])
+
+    @classmethod
+    def alias_moved(cls, name: str, alias: str, version: str, compared: str) -> PromoteError:
+        cause = f"of model {name!r} it is version {version} now, and version {compared} was compared"
+        return cls([Problem(f"alias {alias!r}", cause, _AGAIN)])
+
+    @classmethod
+    def other_table(cls, table: str) -> PromoteError:
+        return cls([Problem(f"source {table}", "it is another table than the one that was compared", _AGAIN)])
+
+    @classmethod
+    def source_moved(cls, table: str, compared: int, version: int | None) -> PromoteError:
+        cause = f"it is at version {version} now, and version {compared} was compared"
+        return cls([Problem(f"source {table}", cause, _AGAIN)])
 
 
 class RowsMovedError(RunError):

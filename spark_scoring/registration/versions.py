@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from spark_scoring.errors import Problem
 from spark_scoring.model.registry import all_versions
+from spark_scoring.registration.tracking import in_our_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,6 +74,30 @@ def move_alias(client: MlflowClient, name: str, alias: str, version: str) -> str
         client.set_registered_model_alias(name, alias, newest)
         settled = newest
     return settled
+
+
+def aliases_of(client: MlflowClient, name: str) -> dict[str, str]:
+    """The versions of a registered model's aliases.
+
+    Raises:
+        RegistrationError: the registry does not answer, or has no such model.
+
+    """
+    with in_our_words("registry"):
+        return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def hand_over_alias(client: MlflowClient, name: str, alias: str, version: str, tags: Mapping[str, str]) -> None:
+    """Tag a version, then give it the alias, whichever version has it.
+
+    Raises:
+        RegistrationError: the registry does not answer, or refuses.
+
+    """
+    with in_our_words("registry"):
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+        client.set_registered_model_alias(name, alias, version)
 
 
 def register_version(model_uri: str, name: str, tags: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightgbm import LGBMRegressor
+from mlflow import MlflowClient
 from sklearn.tree import DecisionTreeClassifier
 
-from spark_scoring import CompareError, LocalFeatureClient, RequestError, ScoringJob, compare_job
+from spark_scoring import (
+    CompareError,
+    LocalFeatureClient,
+    PromoteError,
+    RequestError,
+    ScoringJob,
+    compare_job,
+    promote_model,
+)
 from spark_scoring.cli import main
 from spark_scoring.compare.frames import change, difference, has_changed
 from spark_scoring.compare.jobs import carry_out_comparison
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
 
 ROWS = 2_000
 KM = 1.609344
+NAME = "main.compared.delay"
 TABLE = (
     "id bigint, distance double, air_time double, hour int, stops int, gusty boolean, day date, "
     "_compare_driver0 string, `odd``name` decimal(9,2)"
@@ -92,7 +103,7 @@ def flights(spark: SparkSession, registry: str) -> Flights:
     first = frame[["distance", "air_time", "hour", "stops", "gusty"]].astype({"gusty": "float64"})
     second = first.drop(columns="stops").astype({"hour": "int32"}).assign(distance=frame["distance"] * KM)
     regressor = LGBMRegressor(n_estimators=40, verbose=-1, n_jobs=1)
-    name = "main.compared.delay"
+    name = NAME
     register(regressor.fit(first, minutes), first, name, mlflow.lightgbm)
     register(LGBMRegressor(n_estimators=40, verbose=-1, n_jobs=1).fit(second, minutes), second, name, mlflow.lightgbm)
     label = np.select([minutes > 250, minutes > 120], ["late", "on time"], "early")
@@ -323,3 +334,80 @@ def test_a_model_with_lookups_is_compared_with_one_that_has_none(spark: SparkSes
     assert found.current.only_features == ("seats", "age", "temperature", "gusty")
     assert {driver.feature for driver in found.outputs[0].drivers} == {"distance", *found.current.only_features}
     assert all(driver.effect is not None for driver in found.outputs[0].drivers)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison of versions 1 and 2 as a file."""
+
+    file: Path
+    fields: dict[str, Any]
+
+    def other(self, side: str, **fields: Any) -> dict[str, Any]:
+        return {**self.fields, side: {**self.fields[side], **fields}}
+
+
+@pytest.fixture(scope="module")
+def comparison(flights: Flights, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    found = compare_job(flights.job(1, source={"where": "id < 60"}), f"{flights.uri}/2", spark).to_dict()
+    file = tmp_path_factory.mktemp("compared") / "comparison.json"
+    file.write_text(json.dumps(found, default=str))
+    return Compared(file, found)
+
+
+@pytest.fixture
+def compared(comparison: Compared) -> Compared:
+    """The alias is version 1's."""
+    MlflowClient().set_registered_model_alias(NAME, "champion", "1")
+    return comparison
+
+
+def champion() -> str:
+    return str(MlflowClient().get_model_version_by_alias(NAME, "champion").version)
+
+
+def test_the_alias_moves_with_its_evidence(compared: Compared, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["promote", str(compared.file), "--alias", "champion"])
+    assert ended.value.code == 0
+    assert f"{NAME}: champion is version 2 now, and was 1" in capsys.readouterr().out
+    assert champion() == "2"
+    tags = MlflowClient().get_model_version(NAME, "2").tags
+    assert tags["spark_scoring.compared_with"] == "version 1"
+    assert tags["spark_scoring.compared_rows"].endswith("rows of main.compared.flights at version 0")
+    assert f"changed_rate {compared.fields['measures']['changed_rate']:.6g}" in tags["spark_scoring.compared_measures"]
+    content = json.dumps(json.loads(compared.file.read_text()), sort_keys=True).encode()
+    assert tags["spark_scoring.compared_sha256"] == hashlib.sha256(content).hexdigest()
+    with pytest.raises(PromoteError, match="it is version 2 now, and version 1 was compared"):
+        promote_model(compared.file, "champion")
+
+
+def test_an_alias_stays_where_something_has_moved(compared: Compared, spark: SparkSession) -> None:
+    moved = {
+        **compared.other("challenger", digest="0" * 64),
+        "source": {**compared.fields["source"], "version": 7},
+    }
+    with pytest.raises(PromoteError) as refused:
+        promote_model(moved, "champio", spark)
+    assert [(problem.thing, problem.fix) for problem in refused.value.problems] == [
+        (f"model {NAME!r} version 2", "compare again, then promote"),
+        ("alias 'champio'", "did you mean champion?"),
+        ("source main.compared.flights", "compare again, then promote"),
+    ]
+    with pytest.raises(PromoteError, match="it is another table than the one that was compared"):
+        promote_model(compared.other("source", table_id="another"), "champion", spark)
+    assert champion() == "1"
+
+
+def test_what_is_no_comparison_moves_nothing(compared: Compared, tmp_path: Path) -> None:
+    (tmp_path / "text.json").write_text("no JSON")
+    for wrong, cause in (
+        (tmp_path / "none.json", "No such file"),
+        (tmp_path / "text.json", "it cannot be read"),
+        ({"format": 2}, "it is of another version"),
+        ({}, "it cannot be read"),
+        (compared.other("challenger", name=None), "it is not of two versions of one registered model"),
+        (compared.other("source", table_id=None, version=None), "it is not a Delta table"),
+    ):
+        with pytest.raises(PromoteError, match=cause):
+            promote_model(wrong, "champion")
