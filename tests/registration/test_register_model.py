@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer
 from spark_scoring import RegistrationError, ScoringJob, VerificationError, run_job, score_batch
 from spark_scoring.model.registry import resolve_model
 from tests.models import TABLE, table_rows, training_frame
+from tests.needs import in_short
 from tests.registering import register_model
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def orders(spark: SparkSession) -> str:
     return "main.registered.orders"
 
 
-@pytest.fixture(params=["registry", "server"])
+@pytest.fixture
 def store(request: pytest.FixtureRequest) -> str:
     """sqlite, and a real server over HTTP."""
     return str(request.getfixturevalue(request.param))
@@ -100,7 +102,10 @@ def in_memory(kind: str, model: Any, features: pd.DataFrame) -> list[Any]:
     return [v.item() if isinstance(v, np.generic) else v for v in model.predict(data)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+_WITH_STORES = sorted(product(KINDS, ("registry", "server")), key=lambda pair: pair[1] == "server")
+
+
+@pytest.mark.parametrize(("kind", "store"), in_short(len(KINDS) + 1, _WITH_STORES), indirect=["store"])
 def test_each_kind_is_scored_by_a_job_without_a_policy(
     kind: str, store: str, spark: SparkSession, orders: str, features: pd.DataFrame, label: Any
 ) -> None:
@@ -558,6 +563,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.long
 def test_two_jobs_at_once_give_two_versions_and_the_alias_to_the_newer(registry: str, tmp_path: Path) -> None:
     name = "main.registered.race"
     command = [sys.executable, "-c", _REGISTER, registry, name]

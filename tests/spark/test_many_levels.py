@@ -12,6 +12,7 @@ import pytest
 from mlflow.models import infer_signature
 
 from spark_scoring import FeaturePolicy, Fill, score_batch
+from tests.needs import in_short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ LEVELS = 100_000
 ROWS = 5_000
 
 
-@pytest.mark.parametrize("stage", ["udf", "map"])
+@pytest.mark.parametrize("stage", in_short(1, ["udf", "map"]))
 def test_a_hundred_thousand_levels_score_as_the_native_model_does(
     stage: str, spark: SparkSession, tmp_path: Path
 ) -> None:
