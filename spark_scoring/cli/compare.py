@@ -9,11 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spark_scoring.cli.options import JobOrPlan, Json, Param, Set, ShowModelError, Spark, Verbose, Warehouse, app
+from spark_scoring.cli.options import (
+    JobOrPlan,
+    Json,
+    Param,
+    RegistryUri,
+    Set,
+    ShowModelError,
+    Spark,
+    TrackingUri,
+    Verbose,
+    Warehouse,
+    app,
+)
 from spark_scoring.cli.output import echo, keep_results_apart, show, show_line
 from spark_scoring.cli.progress import progress_bar
 from spark_scoring.cli.reading import read_job
-from spark_scoring.cli.spark import session_coming_up, spark_coming_up
+from spark_scoring.cli.spark import session_coming_up, show_planned, spark_coming_up
 from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
@@ -80,8 +92,8 @@ def promote(
     comparison: Saved,
     alias: Annotated[str, typer.Option("--alias", metavar="ALIAS", help="The alias of the current model.")],
     *,
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
-    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    tracking_uri: TrackingUri = None,
+    registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
     verbose: Verbose = False,
@@ -118,6 +130,5 @@ def _planned(
 
         planned = plan_comparison(job, with_model)
         conditions = read_conditions(fail_if, measure_names(planned.outputs))
-    text = f"planned in {time.perf_counter() - begin:.1f} s with Spark {planned.session.version}"
-    SafeConsole(stderr=True, soft_wrap=True).print(text, style="dim", highlight=False)
+    show_planned(begin, planned.session)
     return planned, conditions

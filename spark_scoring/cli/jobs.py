@@ -19,9 +19,11 @@ from spark_scoring.cli.options import (
     JobOrPlan,
     Json,
     Param,
+    RegistryUri,
     Set,
     ShowModelError,
     Spark,
+    TrackingUri,
     Verbose,
     Warehouse,
     app,
@@ -30,7 +32,7 @@ from spark_scoring.cli.options import (
 from spark_scoring.cli.output import echo, keep_results_apart, result_console, show, show_line, write_text
 from spark_scoring.cli.progress import progress_bar
 from spark_scoring.cli.reading import read_job
-from spark_scoring.cli.spark import settings_of, spark_coming_up
+from spark_scoring.cli.spark import settings_of, show_planned, spark_coming_up
 from spark_scoring.job_problems import JobError
 from spark_scoring.redact import printable, redact
 from spark_scoring.screen import SafeConsole
@@ -61,8 +63,8 @@ def init(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what is proposed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
-    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    tracking_uri: TrackingUri = None,
+    registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
     verbose: Verbose = False,
@@ -261,13 +263,12 @@ def _planned(
     keep_results_apart()
     job, saved = read_job(file, settings, params, spark, show_model_error=show_model_error)
     require_spark()
-    begin, console = time.perf_counter(), SafeConsole(stderr=True, soft_wrap=True)
+    begin = time.perf_counter()
     waited_for = "planning: the model, Spark, the tables"
     with spark_coming_up(waited_for, job.warehouse, job.spark, verbose=verbose, quiet=quiet):
         from spark_scoring.run.planning import plan_job
 
         planned = plan_job(job if saved is None else replace(saved, job=job))
     if not quiet:
-        seconds, version = time.perf_counter() - begin, planned.source.frame.sparkSession.version
-        console.print(f"planned in {seconds:.1f} s with Spark {version}", style="dim", highlight=False)
+        show_planned(begin, planned.session)
     return planned

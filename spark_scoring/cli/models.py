@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from spark_scoring.cli.options import Json, Param, Set, Spark, Verbose, Warehouse, app, pair_of, values_of
+from spark_scoring.cli.options import (
+    Json,
+    Param,
+    RegistryUri,
+    Set,
+    Spark,
+    TrackingUri,
+    Verbose,
+    Warehouse,
+    app,
+    pair_of,
+    values_of,
+)
 from spark_scoring.cli.output import keep_results_apart, show
 from spark_scoring.cli.spark import session_coming_up, spark_coming_up, with_spark
 from spark_scoring.errors import Problem, RequestError
@@ -35,8 +47,8 @@ def doctor(
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="What the model is for, such as regression.")] = None,
     load: Annotated[bool, typer.Option("--load/--no-load", help="Load the model, which runs its code.")] = True,
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
-    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    tracking_uri: TrackingUri = None,
+    registry_uri: RegistryUri = None,
     json_: Json = False,
 ) -> None:
     """Say what is wrong with a model, or what an error text means. Exit status 1 where the model has an error."""
@@ -119,8 +131,8 @@ def repair(  # noqa: PLR0913  options
     type_: Annotated[list[str] | None, typer.Option("--type", metavar="FEATURE=TYPE", help="Another type.")] = None,
     column: Annotated[list[str] | None, typer.Option("--column", metavar="FEATURE=SQL", help="An expression.")] = None,
     alias: Annotated[list[str] | None, typer.Option("--alias", help="An alias for the new version.")] = None,
-    tracking_uri: Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")] = None,
-    registry_uri: Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")] = None,
+    tracking_uri: TrackingUri = None,
+    registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
     verbose: Verbose = False,

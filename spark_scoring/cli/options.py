@@ -32,6 +32,8 @@ Spark = Annotated[
     typer.Option("--spark", metavar="KEY=VALUE", help="Set Spark's spark.KEY for a new local session: master, memory."),
 ]
 Warehouse = Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")]
+TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")]
+RegistryUri = Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 ShowModelError = Annotated[
     bool, typer.Option("--show-model-error", help="Show the model's first traceback, with whatever values it holds.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -97,6 +98,12 @@ def spark_coming_up(
         waiting = console.status(what)
     with waiting:
         yield
+
+
+def show_planned(begin: float, spark: SparkSession) -> None:
+    """A line on standard error: how long planning took, since a reading of ``time.perf_counter``."""
+    text = f"planned in {time.perf_counter() - begin:.1f} s with Spark {spark.version}"
+    SafeConsole(stderr=True, soft_wrap=True).print(text, style="dim", highlight=False)
 
 
 def _log_file() -> Path:

@@ -16,7 +16,7 @@ from pyspark.sql.types import ArrayType, MapType, StructType
 
 from spark_scoring.delta.constraints import RowKind, must_fail
 from spark_scoring.delta.filled import filled_columns
-from spark_scoring.delta.names import TableRef, new_schema, register_table, resolve, warehouse_path
+from spark_scoring.delta.names import TableRef, register_table, resolve, warehouse_path
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.settings import is_case_sensitive, writing_settings
 from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
@@ -97,8 +97,6 @@ class Target:
     clustered: bool = False
     partitions: tuple[str, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
-    new_schema: str | None = None
-    """Of a table that does not exist yet: for people, that its schema does not exist either."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def _inspect(spark: SparkSession, ref: TableRef, writing: Writing) -> Target:
     if detail is None:
         if where is not None and _holds_foreign_files(spark, where):
             raise OutputError.foreign_folder(ref.text, where)
-        return Target(ref, writing, None, None, where, new_schema=new_schema(spark, ref))
+        return Target(ref, writing, None, None, where)
     if detail["format"] != "delta":
         raise OutputError.not_delta(ref.text, f"a {detail['format']}")
     return Target(

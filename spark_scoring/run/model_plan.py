@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.features.planning import plan_features
+from spark_scoring.model.registry import resolve_model
 from spark_scoring.plan.planner import ScoringPlan, make_plan
 from spark_scoring.run.columns import check_columns, frame_of, pinned_columns, request_of, typed_expressions
 
@@ -18,8 +19,20 @@ if TYPE_CHECKING:
     from spark_scoring.engine.limit import Deadline
     from spark_scoring.errors import Gathering
     from spark_scoring.job import ScoringJob
+    from spark_scoring.model.registry import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.lookups import LookupPlan
+
+
+def pinned_model(job: ScoringJob) -> PinnedModel:
+    """The version of the model that a job means now, fetched as the job allows it."""
+    return resolve_model(
+        job.model,
+        tracking_uri=job.tracking_uri,
+        registry_uri=job.registry_uri,
+        allow_models=job.allow_models,
+        expect_digest=job.expect_digest,
+    )
 
 
 def frame_for(rows: DataFrame, spec: ModelSpec) -> tuple[DataFrame, LookupPlan | None]:

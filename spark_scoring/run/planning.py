@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from spark_scoring.arguments import job_of
 from spark_scoring.delta.errors import SourceError
-from spark_scoring.delta.names import QUARANTINE, with_suffix
+from spark_scoring.delta.names import QUARANTINE, new_schema, with_suffix
 from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.stage import check_kept
 from spark_scoring.errors import Gathering, Problem, RequestError
 from spark_scoring.features.delegate import Delegation, check_delegation
-from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import ScoringPlan, with_notes
 from spark_scoring.run.columns import check_names, kept_columns, renamed
 from spark_scoring.run.frames import check_output, written_schema
 from spark_scoring.run.identity import Identity, find_identity
 from spark_scoring.run.increments import plan_increments
-from spark_scoring.run.model_plan import frame_for, plan_model
+from spark_scoring.run.model_plan import frame_for, pinned_model, plan_model
 from spark_scoring.run.plan import LINEAGE, JobPlan
 from spark_scoring.run.saved import SavedPlan, read_saved
 from spark_scoring.session import get_session, launch_early, unheeded
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.pinning import PinnedSql
     from spark_scoring.job import ScoringJob
-    from spark_scoring.model.registry import PinnedModel
     from spark_scoring.parameters import Value
 
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
@@ -73,7 +71,7 @@ def plan_job(
     problems = Gathering()
     spec = None
     with problems.attempt():
-        spec = deadline.of_model(partial(read_spec, _pinned_model(job)))
+        spec = deadline.of_model(partial(read_spec, pinned_model(job)))
     spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
         plan = _planned(job, spark, spec, problems, deadline)
@@ -118,16 +116,6 @@ def _planned(
     return replace(plan, increments=plan_increments(plan))
 
 
-def _pinned_model(job: ScoringJob) -> PinnedModel:
-    return resolve_model(
-        job.model,
-        tracking_uri=job.tracking_uri,
-        registry_uri=job.registry_uri,
-        allow_models=job.allow_models,
-        expect_digest=job.expect_digest,
-    )
-
-
 def at_present(plan: JobPlan, *, model_too: bool) -> JobPlan:
     """The plan of an incremental job, on the tables it looks into as they are now and, if so asked, the model."""
     spec = plan.scoring.model
@@ -135,7 +123,7 @@ def at_present(plan: JobPlan, *, model_too: bool) -> JobPlan:
         return plan
     deadline = Deadline(plan.timeout)
     if model_too:
-        model = _pinned_model(plan.job)
+        model = pinned_model(plan.job)
         if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
             spec = deadline.of_model(partial(read_spec, model))
     if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
@@ -171,7 +159,8 @@ def _plan_between(
     tables = lookups.tables if lookups is not None else ()
     of_tables = [note for table in tables for note in table.notes]
     of_session = unheeded(frame.sparkSession, job.spark)
-    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables, *_notes_on_output(job, target))
+    notes_on_output = _notes_on_output(frame.sparkSession, job, target)
+    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables, *notes_on_output)
     notes = dict.fromkeys(note for note in told if note)
     names = {**_NAMINGS[job.output.naming], **job.output.names}
     client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
@@ -210,10 +199,11 @@ def _plan_between(
     return _identified(plan, frame.schema, written, job)
 
 
-def _notes_on_output(job: ScoringJob, target: Target) -> list[str]:
+def _notes_on_output(spark: SparkSession, job: ScoringJob, target: Target) -> list[str]:
     """What may not be meant: a schema that comes into being, rows that are added once more."""
     if target.schema is None:
-        return [] if target.new_schema is None else [target.new_schema]
+        note = new_schema(spark, target.ref)
+        return [] if note is None else [note]
     repeats = target.writing.mode == "append" and job.increments is None and job.source.where is None
     if not repeats:
         return []
