@@ -374,7 +374,8 @@ def test_the_alias_moves_with_its_evidence(compared: Compared, capsys: pytest.Ca
     assert champion() == "2"
     tags = MlflowClient().get_model_version(NAME, "2").tags
     assert tags["spark_scoring.compared_with"] == "version 1"
-    assert tags["spark_scoring.compared_rows"].endswith("rows of main.compared.flights at version 0")
+    version = compared.fields["source"]["version"]
+    assert tags["spark_scoring.compared_rows"].endswith(f"rows of main.compared.flights at version {version}")
     assert f"changed_rate {compared.fields['measures']['changed_rate']:.6g}" in tags["spark_scoring.compared_measures"]
     content = json.dumps(json.loads(compared.file.read_text()), sort_keys=True).encode()
     assert tags["spark_scoring.compared_sha256"] == hashlib.sha256(content).hexdigest()
