@@ -55,6 +55,7 @@ site: setup ## docs/ as a site in site/, with warnings as errors
 
 bench: setup ## figures of docs/benchmarks.md, as ratios from one run
 	$(BIN)/python benchmarks/stages.py
+	PYTHONPATH=. $(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/rehearsal.py
 	PYTHONPATH=. $(BIN)/python benchmarks/tasks.py

@@ -83,8 +83,8 @@ def ways(spark: SparkSession, table: DataFrame, path: str) -> dict[str, Callable
 
     return {
         "spark_udf": through_mlflow,
-        "udf": lambda: ss.score_batch(table, path),
-        "map": lambda: ss.score_batch(table, path, stage="map"),
+        "udf": lambda: ss.score_batch(table, path, engine="python"),
+        "map": lambda: ss.score_batch(table, path, stage="map", engine="python"),
     }
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from spark_scoring.model.types import Levels
+    from spark_scoring.plan.planner import Engine
 
 
 Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]
@@ -427,8 +428,11 @@ class ScoringJob(Job):
     ``90s``, ``30m`` or ``1h30m``. What is longer is stopped. None: as long as it takes."""
     stage: Literal["udf", "map"] = "udf"
     """How rows reach the model: through a pandas UDF, or through ``mapInArrow``, with the same result."""
-    engine: Literal["spark_scoring", "databricks"] = "spark_scoring"
-    """``databricks``: the feature client's own ``score_batch``, for models logged with a training set."""
+    engine: Literal["auto", "native", "python", "databricks", "spark_scoring"] = "auto"
+    """Who scores. ``auto``: Spark's own expressions where they are proven to give what the model gives, else Python
+    workers. ``native``: Spark's expressions or an error. ``python``: Python workers. ``databricks``: the feature
+    client's own ``score_batch``, for models logged with a training set. ``spark_scoring`` is an older name of
+    ``auto``."""
     tracking_uri: str | None = None
     """MLflow's tracking server; default: MLflow's own setting."""
     registry_uri: str | None = None
@@ -438,6 +442,17 @@ class ScoringJob(Job):
     spark: SparkSettings = Field(default={})
     """Settings of a session that the job starts; ``{driver.memory: 8g}`` is ``{spark.driver.memory: 8g}``. Where a
     session exists, those that could change a result must be as in it, and the others are told to have no effect."""
+
+    @property
+    def scorer(self) -> Engine:
+        """Who scores where this package does."""
+        match self.engine:
+            case "native" | "python":
+                return self.engine
+            case "databricks":
+                return "python"
+            case _:
+                return "auto"
 
     def __repr__(self) -> str:
         return redact(f"<ScoringJob {self.model} on {self.source.text}, to {self.output.text}>")

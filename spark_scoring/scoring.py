@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.job import ScoringJob
     from spark_scoring.plan.outputs import PerClass
+    from spark_scoring.plan.planner import Engine
     from spark_scoring.plan.policy import PolicyLike
 
 
@@ -41,6 +42,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
     rehearse: bool = True,
     batch_dependent: bool = False,
     show_model_error: bool = False,
+    engine: Engine = "auto",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> ScoringPlan:
@@ -65,6 +67,9 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
             that it treats each row by itself (docs/rehearsal.md).
         batch_dependent: whether a row's result may depend on other rows or on chance, on purpose.
         show_model_error: whether the traceback of the model's first error, whose text may hold values, is logged.
+        engine: ``auto``: Spark's own expressions where they are proven to give what the model gives (linear models of
+            scikit-learn and statsmodels with the usual steps in front; numbers within 1e-12, the same labels), else
+            Python workers; ``native``: the former or an error; ``python``: the latter.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
 
     Raises:
@@ -87,6 +92,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         rehearse=rehearse,
         batch_dependent=batch_dependent,
         show_model_error=show_model_error,
+        engine=engine,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )
@@ -115,6 +121,7 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
         rehearse=choices.rehearse,
         batch_dependent=choices.batch_dependent,
         show_model_error=choices.show_model_error,
+        engine=choices.scorer,
     )
 
 
@@ -133,6 +140,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
     rehearse: bool = True,
     batch_dependent: bool = False,
     show_model_error: bool = False,
+    engine: Engine = "auto",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> DataFrame:
@@ -168,6 +176,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
         rehearse=rehearse,
         batch_dependent=batch_dependent,
         show_model_error=show_model_error,
+        engine=engine,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )

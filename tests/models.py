@@ -82,12 +82,17 @@ def table_rows(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
     ]
 
 
-def save_line(folder: str, slope: float = 2.0) -> str:
-    """A model folder of ``slope * x + n``: x double, n long, of which a null makes a bad row."""
+def save_line(folder: str, slope: float = 2.0, *, native: bool = False) -> str:
+    """A model folder of ``slope * x + n``: x double, n long, of which a null makes a bad row.
+
+    Python workers score it, unless it is to be one that Spark's own expressions score.
+    """
+    from sklearn.compose import TransformedTargetRegressor
     from sklearn.linear_model import LinearRegression
 
     frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 5.0], "n": [0, 3, 1, 2]})
-    line = LinearRegression().fit(frame, slope * frame["x"] + frame["n"])
+    line = LinearRegression() if native else TransformedTargetRegressor(LinearRegression())
+    line.fit(frame, slope * frame["x"] + frame["n"])
     signature = infer_signature(frame, line.predict(frame))
     mlflow.sklearn.save_model(line, folder, signature=signature, **QUICKLY)
     return folder

@@ -37,7 +37,7 @@ class CompareError(RequestError):
     @classmethod
     def delegated(cls) -> CompareError:
         cause = "a feature client scores this job, and a comparison is scored by this package"
-        return cls([Problem("engine", cause, "set engine: spark_scoring (--set engine=spark_scoring)")])
+        return cls([Problem("engine", cause, "set engine: auto (--set engine=auto)")])
 
     @classmethod
     def condition(cls, text: str) -> CompareError:

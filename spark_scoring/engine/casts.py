@@ -100,6 +100,8 @@ class Prepared:
     """String: feature names and reasons of a row that did not pass, null for one that did."""
     touched: dict[str, Column]
     """Per feature whose values the policy may replace: whether it does so in this row."""
+    values: dict[str, str]
+    """Per feature, its value as SQL; of a row that did not pass, a placeholder."""
 
 
 @dataclass(frozen=True)
@@ -178,16 +180,24 @@ def _with_codes(df: DataFrame, feature: PlannedFeature, levels: Levels, column: 
     return keyed.join(F.broadcast(known), condition, "left").drop(f"{column}_key", f"{column}_level")
 
 
-def prepare(plan: ScoringPlan, extended: Extended | None = None) -> Prepared:
-    """The plan as columns over the table it was made for, extended where the plan needs it. Runs no job."""
+def prepare(plan: ScoringPlan, extended: Extended | None = None, *, packed: bool = True) -> Prepared:
+    """The plan as columns over the table it was made for, extended where the plan needs it. Runs no job.
+
+    Args:
+        plan: the scoring plan.
+        extended: the table, where the plan adds columns to it first.
+        packed: False leaves the lanes out.
+
+    """
     casts = [_cast(feature, extended) for feature in plan.features]
     bad = [found for cast in casts for found in _conditions(cast, "bad_row")]
     fatal = [found for cast in casts for found in _conditions(cast, "fail")]
     return Prepared(
-        lanes=_lanes(casts),
+        lanes=_lanes(casts) if packed else (),
         ok=F.expr(_ok(bad, fatal)),
         error=F.expr(_error_text(bad)),
         touched={cast.feature.name: F.expr(sql) for cast in casts if (sql := _touched(cast))},
+        values={cast.feature.name: cast.value for cast in casts},
     )
 
 

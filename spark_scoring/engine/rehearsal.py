@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import zlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pyspark.sql.types import StructField, StructType
 
 from spark_scoring.engine.casts import LANE_TYPES
 from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
+from spark_scoring.engine.native.choice import with_engine
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.stage import log_model_error, spark_type_of
 from spark_scoring.engine.trial import Given, Rows, rehearse
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.planner import Engine, PlannedFeature, ScoringPlan
     from spark_scoring.plan.rehearsal import Rehearsal
 
 _ROWS = 5
@@ -54,6 +56,7 @@ def rehearsed(
     batch_dependent: bool = False,
     show_model_error: bool = False,
     before: ScoringPlan | None = None,
+    engine: Engine = "python",
 ) -> ScoringPlan:
     """The plan after a rehearsal, with what it has found. Calls the model, which the plan has loaded.
 
@@ -64,13 +67,30 @@ def rehearsed(
         batch_dependent: whether the job says that a row's result may depend on other rows or on chance.
         show_model_error: whether a traceback of the model, which may hold values, goes to the log.
         before: an earlier plan with the same model, whose rehearsal holds.
+        engine: who is to score.
 
     Raises:
         PlanError: with everything that scoring would do wrong.
 
     """
     if before is not None:
-        return replace(plan, returns=before.returns, proven=before.proven, rehearsal=before.rehearsal)
+        return replace(
+            plan,
+            returns=before.returns,
+            proven=before.proven,
+            rehearsal=before.rehearsal,
+            engine=before.engine,
+            engine_note=before.engine_note,
+        )
+    tried = _tried(plan, policy, rehearse=rehearse, batch_dependent=batch_dependent, show_model_error=show_model_error)
+    statistics = _statistics(loaded_model(plan.model.copy)) if engine != "python" else {}
+    return with_engine(tried, engine, partial(_made_of, plan), statistics)
+
+
+def _tried(
+    plan: ScoringPlan, policy: Policy, *, rehearse: bool, batch_dependent: bool, show_model_error: bool
+) -> ScoringPlan:
+    """The plan after a rehearsal, if there is to be one."""
     if not rehearse:
         return plan
     allowed = batch_dependent or plan.model.batch_dependent
@@ -263,9 +283,14 @@ def _made_rows(plan: ScoringPlan, model: LoadedModel) -> Rows | None:
         values = [_values(feature, statistics.get(feature.name) or {}) for feature in plan.features]
     except LookupError:
         return None
+    return Rows(*_made_of(plan, values), _ROWS, "made-up rows")
+
+
+def _made_of(plan: ScoringPlan, values: Sequence[Sequence[Any]]) -> tuple[WorkerPlan, list[NDArray[Any]]]:
+    """Values, a list for each feature, as a worker is given them."""
     single = single_lanes(plan.features)
     columns = [model_column(f.type, v) for f, v in zip(plan.features, values, strict=True)]
-    return Rows(_packed(plan, single), _pack(single, columns), _ROWS, "made-up rows")
+    return _packed(plan, single), _pack(single, columns)
 
 
 def _statistics(model: LoadedModel) -> Mapping[str, Any]:

@@ -44,6 +44,8 @@ from pyspark.sql.types import (
 from spark_scoring.engine.casts import extend, prepare
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
+from spark_scoring.engine.native.frame import most_scores, native_columns
+from spark_scoring.engine.native.proof import RAISED
 from spark_scoring.engine.results import arrow_type
 from spark_scoring.engine.shipping import ModelPlace, place_model
 from spark_scoring.engine.worker import Scorer
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from pyspark.accumulators import Accumulator
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from spark_scoring.engine.casts import Lane
+    from spark_scoring.engine.casts import Lane, Prepared
     from spark_scoring.engine.worker import Scored
     from spark_scoring.plan.outputs import OutputColumn, Returned
     from spark_scoring.plan.planner import ScoringPlan
@@ -112,8 +114,14 @@ def score_frame(
     check_kept(df.schema, kept, plan, stage)
     internal = _InternalNames(df.columns)
     extended = extend(df, plan, internal.prefix)
-    prepared = prepare(plan, extended)
+    is_native = plan.engine == "native"
+    prepared = prepare(plan, extended, packed=not is_native)
     df = extended.frame if observe is None else observe(extended.frame, prepared.touched)
+    if is_native:
+        own = [F.col(quote(c)).alias(internal.kept(i)) for i, c in enumerate(kept)]
+        scored, made = _through_expressions(df, own, plan, prepared, internal)
+        back = [F.col(internal.kept(i)).alias(c) for i, c in enumerate(kept)]
+        return scored.select(*back, *_output_columns(plan, names, made, F.col(internal.error)))
     place = place_model(df.sparkSession, plan.model.copy)
     told = _told_texts(df.sparkSession) if show_model_error else None
     known = replace(worker_plan(plan, prepared.lanes), most_bad=most_bad)
@@ -136,12 +144,11 @@ def score_frame(
     else:
         scored, made = _through_udf(inner, job, lanes, internal)
     error = F.coalesce(F.col(internal.error), made("error"))
-    columns = [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
     back = [
         (_of_months(internal.kept(i), months[c]) if c in months else F.col(internal.kept(i))).alias(c)
         for i, c in enumerate(kept)
     ]
-    return scored.select(*back, *columns)
+    return scored.select(*back, *_output_columns(plan, names, made, error))
 
 
 def check_kept(schema: StructType, kept: Sequence[str], plan: ScoringPlan, stage: StageName) -> None:
@@ -235,6 +242,9 @@ class _InternalNames:
     def lane(self, i: int) -> str:
         return f"{self.prefix}_lane{i}"
 
+    def score(self, i: int) -> str:
+        return f"{self.prefix}_score{i}"
+
     def field(self, name: str) -> str:
         return f"{self.prefix}_{name}"
 
@@ -256,6 +266,12 @@ def worker_plan(plan: ScoringPlan, lanes: Sequence[Lane]) -> WorkerPlan:
 def _fields(returns: Sequence[Returned]) -> list[tuple[str, ModelType]]:
     """Flat fields with their types: an array inside the result would cost five times the rest."""
     return [field for returned in returns for field in returned.fields]
+
+
+def _output_columns(
+    plan: ScoringPlan, names: Mapping[str, str], made: Callable[[str], Column], error: Column
+) -> list[Column]:
+    return [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
 
 
 def _output_column(
@@ -353,6 +369,17 @@ def log_model_error(text: str) -> None:
 
 def _told_texts(spark: SparkSession) -> Accumulator[str] | None:
     return spark.sparkContext.accumulator("", _LoggedText()) if hasattr(spark, "_sc") else None
+
+
+def _through_expressions(
+    df: DataFrame, kept: Sequence[Column], plan: ScoringPlan, prepared: Prepared, internal: _InternalNames
+) -> tuple[DataFrame, Callable[[str], Column]]:
+    scores = [internal.score(i) for i in range(most_scores(plan))]
+    native = native_columns(plan, prepared.values, scores)
+    raised = F.lit(None).cast("string") if native.raised is None else F.when(native.raised, F.lit(RAISED))
+    error = F.when(prepared.ok, raised).otherwise(prepared.error).alias(internal.error)
+    inner = df.select(*kept, *[c.alias(name) for c, name in zip(native.scores, scores, strict=False)], error)
+    return inner, lambda name: F.when(F.col(internal.error).isNull(), F.expr(native.fields[name]))
 
 
 def _through_udf(

@@ -510,10 +510,10 @@ def _unsure(columns: Columns) -> Columns:
 def _branches(transformer: Any, columns: Columns) -> Iterator[tuple[str, Any, Columns]]:
     names = [str(name) for name in attribute(transformer, "feature_names_in_", ())]
     for name, inner, selected in transformer.transformers_:
-        yield str(name), inner, _picked(columns, _places(selected, names, len(columns)))
+        yield str(name), inner, _picked(columns, places(selected, names, len(columns)))
 
 
-def _places(selected: Any, names: Sequence[str], count: int) -> list[int]:
+def places(selected: Any, names: Sequence[str], count: int) -> list[int]:
     """The positions that a selection by name, position, slice or mask means; names that are not there are -count-1."""
     position = {name: place for place, name in enumerate(names)}
     if isinstance(selected, slice):

@@ -40,13 +40,13 @@ _SHOWN_SQL = 40
 def plan_view(plan: ScoringPlan) -> Group:
     """The plan as a rich renderable."""
     parts: list[Text | Table] = [
-        _headline(plan),
+        *_headlines(plan),
         _feature_table(plan),
         Text(),
         _output_table(plan),
     ]
     if plan.lookups is not None and plan.lookups.columns:
-        parts[1:1] = [_lookup_table(plan.lookups), Text()]
+        parts[-3:-3] = [_lookup_table(plan.lookups), Text()]
     if (details := _detail_table(plan)).row_count:
         parts += [Text(), details]
     return Group(*parts, *_notes(plan))
@@ -59,7 +59,7 @@ def _notes(plan: ScoringPlan) -> list[Text]:
 def plan_summary(plan: ScoringPlan) -> Group:
     """The plan without its list of features, as a rich renderable."""
     added = ", ".join(f"{column.name} {column.type}" for column in plan.outputs)
-    parts = [_headline(plan), Text(f"adds {added}")]
+    parts = [*_headlines(plan), Text(f"adds {added}")]
     if plan.rehearsal is not None and plan.rehearsal.origin is not None:
         parts.append(Text(f"rehearsed on {plan.rehearsal.rows} rows ({plan.rehearsal.origin})"))
     return Group(*parts, *_notes(plan))
@@ -92,6 +92,7 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
         "columns_not_read": plan.ignored,
         "lookups": [] if plan.lookups is None else plan.lookups.to_dict(),
         "notes": list(plan.notes),
+        "engine": {"name": plan.engine, "why": plan.engine_note},
         "rehearsal": None if plan.rehearsal is None else plan.rehearsal.to_dict(),
     }
 
@@ -149,6 +150,12 @@ def _feature_dict(feature: PlannedFeature) -> dict[str, Any]:
         "reason": feature.reason,
         "note": feature.note,
     }
+
+
+def _headlines(plan: ScoringPlan) -> list[Text]:
+    """The model, what is done with its features, and who scores where it is not a Python worker."""
+    native = [Text(f"scored by Spark's own expressions: {plan.engine_note}")] if plan.engine == "native" else []
+    return [_headline(plan), *native]
 
 
 def _headline(plan: ScoringPlan) -> Text:

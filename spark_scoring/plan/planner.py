@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from spark_scoring.plan.rehearsal import Rehearsal
 
 Params = tuple[tuple[str, Any], ...]
+Engine = Literal["auto", "python", "native"]
 _NESTED = (Array, Map, Object)
 _SHOWN_SQL = 200
 
@@ -99,6 +100,10 @@ class ScoringPlan:
     """Whether a rehearsal saw the model score rows."""
     rehearsal: Rehearsal | None = field(default=None, compare=False)
     """What a rehearsal found; None where there was none."""
+    engine: Literal["python", "native"] = "python"
+    """Who scores: Python workers, or Spark's own expressions."""
+    engine_note: str = field(default="", compare=False)
+    """Why."""
 
     @property
     def needs_arrow(self) -> bool:
@@ -123,6 +128,7 @@ class ScoringPlan:
             "params": repr(self.params),
             "outputs": [(o.name, o.type) for o in self.outputs],
             **({"lookups": self.lookups.decisive} if self.lookups is not None else {}),
+            **({"engine": self.engine} if self.engine != "python" else {}),
         }
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -189,9 +190,10 @@ def _counts_first(plan: JobPlan, rows: int) -> bool:
     A merge does so to be short: what other writers do while it scores does not get in its way. So do few rows: if the
     model fails on all of them, nothing is to be committed. So do rows that a feature client scores: our workers do not
     see them. So do those of a source that may give others when it is read again. All four can do without where the
-    compute keeps no rows; Delta then keeps them for the time of the merge.
+    compute keeps no rows; Delta then keeps them for the time of the merge. Spark's own expressions are always counted
+    first: no worker could stop the run.
     """
-    if _must_hold(plan):
+    if _must_hold(plan) or plan.scoring.engine == "native":
         return True
     merges = plan.target.writing.mode == "merge" and plan.target.schema is not None
     is_asked = merges or rows <= _FEW_ROWS or plan.client is not None or not plan.source.is_fixed
@@ -207,6 +209,13 @@ def _judged_here(plan: JobPlan, rows: int) -> JobPlan:
     """The plan, whose workers do not judge by the few rows that each of them sees whether the model fails on all."""
     is_judged = plan.client is None and rows <= _FEW_ROWS
     return replace(plan, scoring=replace(plan.scoring, proven=True)) if is_judged else plan
+
+
+def _is_cheap_to_score(plan: JobPlan, frame: DataFrame) -> bool:
+    """Whether scoring the rows twice costs less than keeping them: expressions score, and more is kept than read."""
+    if plan.scoring.engine != "native" or _must_hold(plan) or not plan.source.is_fixed:
+        return False
+    return len(frame.columns) > len(plan.scoring.features)
 
 
 def _limit(plan: JobPlan, rows: int) -> float | None:
@@ -247,7 +256,7 @@ def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Stand
     error = quote(plan.added[ERROR_COLUMN])
     observed = Observed(f"{facts.run_id}_counted")
     frame = written_frame(_judged_here(plan, facts.rows_in), facts.run_id, started, observed)
-    with held(frame, must=_must_hold(plan)) as scored:
+    with nullcontext(frame) if _is_cheap_to_score(plan, frame) else held(frame, must=_must_hold(plan)) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
         _check_counts(plan, facts, counts)
         plan = _at_present(plan)  # others may have changed the tables meanwhile

@@ -74,6 +74,7 @@ def plan_model(
             batch_dependent=job.batch_dependent,
             show_model_error=job.show_model_error,
             before=before,
+            engine=job.scorer,
         )
         scoring = deadline.of_model(rehearsal)
     return scoring, list(written.values())

@@ -1,0 +1,72 @@
+"""Who scores: Python workers, or Spark's own expressions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring.engine.native.operations import NotLinearError, NotNativeError, refuse
+from spark_scoring.engine.native.proof import prove
+from spark_scoring.errors import PlanError, Problem
+from spark_scoring.model.loaded import loaded_model
+from spark_scoring.plan.planner import with_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from spark_scoring.engine.inputs import WorkerPlan
+    from spark_scoring.plan.planner import Engine, ScoringPlan
+
+_FLAVORS = ("sklearn", "statsmodels")
+
+
+def with_engine(
+    plan: ScoringPlan,
+    wanted: Engine,
+    rows: Callable[[Sequence[Sequence[Any]]], tuple[WorkerPlan, list[NDArray[Any]]]],
+    statistics: Mapping[str, Mapping[str, Any]],
+) -> ScoringPlan:
+    """The plan with who scores, and why.
+
+    Args:
+        plan: a plan after its rehearsal.
+        wanted: ``auto``: expressions where the model is proven to be the same as they are; ``native``: nothing else.
+        rows, statistics: see ``proof.prove``.
+
+    Raises:
+        PlanError: ``native`` is wanted, and the model cannot be scored so.
+
+    """
+    if wanted == "python":
+        return replace(plan, engine_note="the job asks for it")
+    try:
+        _check_plan(plan)
+        proven = prove(plan, loaded_model(plan.model.copy), rows, statistics)
+    except NotNativeError as error:
+        if wanted == "native":
+            fix = "leave engine out: Python workers then score it"
+            raise PlanError([Problem("engine: native", f"model {plan.model.title}: {error}", fix)]) from error
+        own = replace(plan, engine_note=str(error))
+        is_told = plan.proven and not isinstance(error, NotLinearError)
+        return with_notes(own, [f"Python workers score the model: {error}"]) if is_told else own
+    note = f"on {proven} rows they give what the model gives"
+    return replace(plan, engine="native", engine_note=note)
+
+
+def _check_plan(plan: ScoringPlan) -> None:
+    """What the proof does not see."""
+    if plan.model.flavor not in _FLAVORS:
+        cause = f"its flavor is {plan.model.flavor}"
+        raise NotLinearError(cause)
+    if plan.rehearsal is None or not plan.proven:
+        refuse("no rehearsal saw it score rows")
+    if any(finding.is_error for finding in plan.rehearsal.findings):
+        refuse("its rehearsal has found something")
+    if plan.params:
+        refuse("the job sets parameters of it")
+    if plan.model.takes != "frame" or plan.needs_arrow:
+        refuse("it takes or returns more than columns of plain values")
+    if len(plan.features) != len(plan.model.inputs):
+        refuse("features are left out")
