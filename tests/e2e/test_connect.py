@@ -16,16 +16,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START = """
+import socket
 import sys
 import mlflow
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client import DefaultChannelBuilder
 import pyspark
 import spark_scoring as ss
 from spark_scoring.session import starts_jvm
 from spark_scoring.spark_versions import delta_package
 
 folder, model = sys.argv[1:]
+with socket.create_server(("127.0.0.1", 0)) as free:  # its own port: another Connect of this machine is not in the way
+    port = free.getsockname()[1]
+DefaultChannelBuilder.default_port = staticmethod(lambda: port)
 settings = {
+    "spark.connect.grpc.binding.port": str(port),
     "spark.jars.packages": delta_package(pyspark.__version__),
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

@@ -12,7 +12,6 @@ from spark_scoring.delta.rollback import roll_back
 from spark_scoring.delta.settings import NEUTRAL
 from spark_scoring.errors import RunError
 from tests.models import line_rows, save_line
-from tests.needs import in_short
 from tests.place import BAD, GOOD, ROWS, Place
 
 if TYPE_CHECKING:
@@ -70,16 +69,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_line(str(tmp_path_factory.mktemp("line") / "model")))
 
 
-@pytest.fixture(params=in_short(2, ["writes, layout", "rules", "writes", "layout"]))
+@pytest.fixture(params=SESSIONS)
 def odd(spark: SparkSession, model: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """A place whose source is there before the session is set otherwise; its settings are as they were afterwards.
-
-    Writes and layout set nothing in common, so that a session may have both.
-    """
+    """A place whose source is there before the session is set otherwise; its settings are as they were afterwards."""
     place = Place(spark, model, tmp_path, rehearse=False)
     place.source += "_seen"
     add(place, range(ROWS))
-    settings = {k: v for name in request.param.split(", ") for k, v in SESSIONS[name].items()}
+    settings = SESSIONS[request.param]
     before = {key: spark.conf.get(key, None) for key in settings}
     for key, value in settings.items():
         spark.conf.set(key, value)
@@ -117,7 +113,6 @@ def expected(ids: range | list[int]) -> list[tuple[object, ...]]:
 
 def test_every_neutral_setting_is_set_otherwise_here() -> None:
     assert SESSIONS["writes"].keys() == NEUTRAL.keys()
-    assert not SESSIONS["writes"].keys() & SESSIONS["layout"].keys()
 
 
 def test_a_merge_with_a_quarantine_and_a_rollback(odd: Place) -> None:
