@@ -1,4 +1,6 @@
 BIN := .venv/bin
+# A file belongs to one process; whole jobs come first, and what is quick at the end: both processes end together.
+IN_ORDER := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-long contract test-versions lint unit test-faults fuzz docs site bench bench-features bench-job lock clean
 
@@ -14,11 +16,11 @@ demo: setup ## score three months of real flights, from nothing
 test: lint ## all checks, and one test or more of all that there is, the wheel's included
 	@tools/setup.sh tests
 	$(BIN)/python -m pytest tests/faults  # first: it wants the machine for itself, and fetches Delta's jars for the others
-	$(BIN)/python -m pytest --ignore tests/faults -m "not long" --numprocesses 2 --dist loadfile --durations 25
+	$(BIN)/python -m pytest --ignore tests/faults -m "not long" --numprocesses 2 $(IN_ORDER) --durations 25
 
-test-long: setup ## further forms of what the tests hold, which `make test` leaves out: half an hour
+test-long: setup ## further forms of what the tests hold, which `make test` leaves out: an hour
 	@tools/setup.sh tests
-	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m long --numprocesses 2 $(IN_ORDER)
 
 contract: setup ## our calls against Databricks' own client, which it installs beside .venv
 	@tools/setup.sh tests

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +25,7 @@ _LASTING_JAVA = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Of tests/e2e/test_identity.py and tests/fuzz/test_leaks.py."""
-    parser.addoption("--pairs", type=int, default=6, help="pairs of runs that may be the same")
+    parser.addoption("--pairs", type=int, default=3, help="pairs of runs that may be the same")
     parser.addoption("--seed", type=int, default=1, help="of what the pairs are drawn from")
     parser.addoption("--leaks", type=int, default=40, help="requests with secrets; a twentieth of them with Spark")
     parser.addoption("--leaks-seed", type=int, default=7, help="of what they are drawn from")
@@ -36,25 +34,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test touches the user's model cache, or picks up their MLflow settings."""
-    from tests.needs import QUICK_JAVA
+    from tests.needs import QUICK_JAVA, prepared_cache
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_SCORING_CACHE", str(tmp_path_factory.mktemp("model-cache")))
+        patch.setenv("SPARK_SCORING_CACHE", prepared_cache(tmp_path_factory.mktemp("model-cache")))
         if not _IS_GIVEN:
             patch.setenv(_JAVA, QUICK_JAVA)
-        _share_what_java_starts_with()
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "SPARK_SCORING_WAREHOUSE"):
             patch.delenv(name, raising=False)
         yield
-
-
-def _share_what_java_starts_with() -> None:
-    """Give the tests' cache what tools/setup.sh has prepared: where Delta's jars are, and Java's archive of classes."""
-    from spark_scoring.model.store import private_folder
-
-    own = private_folder()
-    for prepared in (Path(sys.prefix) / "cache" / own.name).glob("*-*"):
-        (own / prepared.name).symlink_to(prepared)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Row
 
 QUICKLY: dict[str, Any] = {"pip_requirements": ["mlflow"], "serialization_format": "cloudpickle"}
 """How scikit-learn's models are logged: to find requirements, MLflow starts a process; for skops, each process that
@@ -102,3 +105,12 @@ def line_rows(spark: Any, ids: range, bad: Any = ()) -> Any:
     """Rows for ``save_line``'s model: an id, the features, text; in those of ``bad``, n is null."""
     rows = [(i, float(i), None if i in bad else i % 3, f"row {i}") for i in ids]
     return spark.createDataFrame(rows, "id bigint, x double, n bigint, note string").repartition(2)
+
+
+def in_order(rows: DataFrame, key: str = "id") -> list[Row]:
+    """Rows by a column. Spark would compute them twice to sort them: first to find its ranges."""
+    return sorted(rows.collect(), key=lambda row: row[key])
+
+
+def frame_in_order(rows: DataFrame, key: str = "id") -> pd.DataFrame:
+    return rows.toPandas().sort_values(key, ignore_index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,22 @@ variant = _from_spark_4("VARIANT")
 replaced_tables = _from_spark_4("CREATE OR REPLACE TABLE ... AS SELECT for Delta's paths")
 data_sources = _from_spark_4("data sources made in Python")
 arrow_tables = _from_spark_4("DataFrames of Arrow tables")
+
+
+def prepared_cache(folder: Path) -> str:
+    """A new cache with what tools/setup.sh has prepared: where Delta's jars are, and Java's archive of classes."""
+    own = folder / f"user-{os.getuid()}"
+    own.mkdir(mode=0o700, parents=True)
+    for prepared in (Path(sys.prefix) / "cache" / own.name).glob("*-*"):
+        (own / prepared.name).symlink_to(prepared)
+    return str(folder)
+
+
+def environment_apart(**more: str) -> dict[str, str]:
+    """For a process of a test's own: none of this one's Spark and MLflow but the cache, for Java to start fast."""
+    ours = ("PYSPARK", "SPARK", "MLFLOW")
+    kept = {k: v for k, v in os.environ.items() if k == "SPARK_SCORING_CACHE" or not k.startswith(ours)}
+    return {**kept, "PYTHONPATH": PYTHON_PATH, **more}
 
 
 def in_short(count: int, values: Iterable[object]) -> list[object]:

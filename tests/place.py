@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring import ScoringJob, run_job
@@ -9,7 +11,6 @@ from tests.models import line_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from pyspark.sql import SparkSession
 
@@ -31,7 +32,7 @@ class Place:
     ) -> None:
         self.spark, self.model, self.folder, self.rehearse = spark, model, folder, rehearse
         self.source, self.output = str(folder / "in"), str(folder / "out")
-        line_rows(spark, range(ROWS), bad).write.format("delta").save(self.source)
+        shutil.copytree(_rows(spark, bad), self.source)
 
     def job(self, output: dict[str, Any] | None = None, **fields: Any) -> ScoringJob:
         place = {"path": self.output, "keep": ["id", "note"], **(output or {})}
@@ -55,4 +56,13 @@ class Place:
         return sorted(row["id"] for row in self.spark.read.format("delta").load(self.output + suffix).collect())
 
     def versions(self, suffix: str = "") -> int:
-        return self.spark.sql(f"DESCRIBE HISTORY delta.`{self.output}{suffix}`").count()
+        return len(list(Path(self.output + suffix, "_delta_log").glob("*.json")))
+
+
+def _rows(spark: SparkSession, bad: Collection[int]) -> Path:
+    """A Delta table of the rows, which a session writes once: its folder may be copied to any place."""
+    warehouse = str(spark.conf.get("spark.sql.warehouse.dir")).removeprefix("file:")
+    folder = Path(f"{warehouse}_places", "-".join(map(str, sorted(bad))) or "clean")
+    if not folder.exists():
+        line_rows(spark, range(ROWS), bad).write.format("delta").save(str(folder))
+    return folder

@@ -40,7 +40,7 @@ case ${1:-} in
         ;;
     short)
         shift
-        run 3.5 -m short tests/e2e tests/spark/test_feature_tables.py "$@"
+        run 3.5 -m short --numprocesses 2 --dist loadfile tests/e2e tests/spark/test_feature_tables.py "$@"
         ;;
     *) run "$@" ;;
 esac

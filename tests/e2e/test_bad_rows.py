@@ -178,7 +178,7 @@ def test_the_first_bad_row_fails_the_run_where_it_should(place: Place) -> None:
     assert place.run(bad_rows="fail", source={"where": "n IS NOT NULL"}).rows_out == len(GOOD)
 
 
-@pytest.mark.parametrize("settings", [{"bad_rows": "quarantine"}, {"bad_rows": "keep", "max_bad_rows": 3}])
+@pytest.mark.parametrize("settings", in_short(1, [{"bad_rows": "quarantine"}, {"bad_rows": "keep", "max_bad_rows": 3}]))
 def test_rows_that_are_counted_first_are_scored_once(
     spark: SparkSession, tmp_path: Path, settings: dict[str, Any]
 ) -> None:

@@ -22,7 +22,7 @@ from mlflow.types import ColSpec, Schema
 from spark_scoring import RequestError, ScoringJob, plan_job, run_job, score_batch
 from spark_scoring.cli import main
 from tests.models import TABLE, register, table_rows, training_frame
-from tests.needs import PYTHON_PATH
+from tests.needs import PYTHON_PATH, environment_apart
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -57,11 +57,10 @@ def run(*arguments: object) -> int:
 
 def run_apart(script: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """What a script printed that has a process, and so a session, of its own; it has to end well."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)],
         cwd=folder,
-        env={**environment, "PYTHONPATH": PYTHON_PATH},
+        env=environment_apart(),
         capture_output=True,
         text=True,
         check=False,
@@ -218,28 +217,6 @@ def test_what_a_model_prints_is_not_part_of_the_json(spark: SparkSession, tmp_pa
     log.unlink()
     assert "Setting Spark log level" not in done.stderr
     assert "delta-spark" not in done.stderr
-
-
-QUIET = """
-import sys
-import spark_scoring as ss
-
-spark = ss.get_session(sys.argv[1])
-
-def told(row):
-    print("from a worker", file=sys.stderr)
-    return row
-
-print(spark.range(1).rdd.map(told).count())
-"""
-
-
-def test_a_new_session_prints_what_workers_say_and_nothing_of_its_start(tmp_path: Path) -> None:
-    done = run_apart(QUIET, tmp_path / "warehouse", folder=tmp_path)
-    assert done.stdout == "1\n"
-    assert "from a worker\n" in done.stderr
-    for noise in ("loading settings", "delta-spark", "log4j", "Setting Spark log level"):
-        assert noise not in done.stderr
 
 
 BESIDE = """

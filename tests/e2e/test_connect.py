@@ -7,23 +7,31 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.models import save_line
-from tests.needs import PYTHON_PATH
+from tests.needs import PYTHON_PATH, in_short
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_USE = """
+_START = """
+import socket
 import sys
 import mlflow
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client import DefaultChannelBuilder
 import pyspark
 import spark_scoring as ss
 from spark_scoring.session import starts_jvm
 from spark_scoring.spark_versions import delta_package
 
 folder, model = sys.argv[1:]
+with socket.create_server(("127.0.0.1", 0)) as free:  # its own port: another Connect of this machine is not in the way
+    port = free.getsockname()[1]
+DefaultChannelBuilder.default_port = staticmethod(lambda: port)
 settings = {
+    "spark.connect.grpc.binding.port": str(port),
     "spark.jars.packages": delta_package(pyspark.__version__),
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -48,14 +56,50 @@ def run(output, **fields):
     report = ss.run_job(ss.ScoringJob.from_dict(job))
     return report.rows_out, report.quarantined, report.skipped
 
-print("append", run({"path": "a"}), run({"path": "a"}), run({"path": "a"}, policy={"n": {"nulls": {"fill": 0}}}))
-print("overwrite", run({"path": "o", "mode": "overwrite"}, max_bad_rows=1), run({"path": "o", "mode": "overwrite"}))
-merge = {"path": "m", "mode": "merge", "key": ["id"]}
-print("merge", run({**merge}, bad_rows="quarantine"), run({**merge}, bad_rows="quarantine", columns={"x": "x + 1"}))
+mlflow.set_tracking_uri(f"sqlite:///{folder}/known_to_the_client.db")
+logged = mlflow.pyfunc.load_model(model)
+registered = mlflow.sklearn.log_model(
+    logged.get_raw_model(), name="model", signature=logged.metadata.signature, registered_model_name="line",
+    pip_requirements=["mlflow"], serialization_format="cloudpickle",
+)
+
 def add(ids, n):
     new = spark.range(*ids).selectExpr("id", "CAST(id AS double) AS x", f"{n} AS n")
     new.write.format("delta").mode("append").save(f"{folder}/in")
 
+spark.range(3).write.format("delta").save(f"{folder}/act")
+spark.sql("DECLARE VARIABLE lim INT DEFAULT 2")
+def picked(condition):
+    source = {"path": f"{folder}/in", "where": condition}
+    return run({"path": "w", "mode": "overwrite"}, source=source)[::2]
+
+wanted = f"id < lim AND id IN (SELECT id FROM delta.`{folder}/act`)"
+
+merge = {"path": "m", "mode": "merge", "key": ["id"]}
+"""
+_END = """
+newest = ss.run_history(f"{folder}/m")[0]
+print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
+spark.stop()
+"""
+_EACH_WAY = """
+print("append", run({"path": "a"}))
+print("merge", run({**merge}, bad_rows="quarantine"), run({**merge}, bad_rows="quarantine", columns={"x": "x + 1"}))
+stream = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 1}
+print("incremental", run({"path": "i"}, **stream))
+add((30, 32), "CAST(NULL AS bigint)")
+try:
+    run({"path": "i"}, **stream)
+except ss.RunError as error:
+    print("incremental", type(error).__name__, str(error).splitlines()[0])
+print("identity", picked(wanted), picked(wanted))
+spark.sql("SET VAR lim = 9")
+print("identity", picked(wanted))
+"""
+_ALL = """
+print("append", run({"path": "a"}), run({"path": "a"}), run({"path": "a"}, policy={"n": {"nulls": {"fill": 0}}}))
+print("overwrite", run({"path": "o", "mode": "overwrite"}, max_bad_rows=1), run({"path": "o", "mode": "overwrite"}))
+print("merge", run({**merge}, bad_rows="quarantine"), run({**merge}, bad_rows="quarantine", columns={"x": "x + 1"}))
 stream = {"incremental": True, "max_bad_rows": 1}
 print("incremental", run({"path": "i"}, **stream), run({"path": "i"}, **stream))
 add((20, 23), "1L")
@@ -67,39 +111,51 @@ except ss.RunError as error:
     print("incremental", type(error).__name__, str(error).splitlines()[0])
 print("incremental", run({"path": "i"}, incremental=True), spark.read.format("delta").load(f"{folder}/i").count())
 
-spark.range(3).write.format("delta").save(f"{folder}/act")
-spark.sql("DECLARE VARIABLE lim INT DEFAULT 2")
-def picked(condition):
-    source = {"path": f"{folder}/in", "where": condition}
-    return run({"path": "w", "mode": "overwrite"}, source=source)[::2]
-
-wanted = f"id < lim AND id IN (SELECT id FROM delta.`{folder}/act`)"
 print("identity", picked(wanted), picked(wanted))
 spark.sql("SET VAR lim = 9")
 print("identity", picked(wanted))
 spark.range(3, 5).write.format("delta").mode("append").save(f"{folder}/act")
 print("identity", picked(wanted), picked(wanted), picked("rand(1) >= 0"), picked("rand(1) >= 0"))
-mlflow.set_tracking_uri(f"sqlite:///{folder}/known_to_the_client.db")
-logged = mlflow.pyfunc.load_model(model)
-registered = mlflow.sklearn.log_model(
-    logged.get_raw_model(), name="model", signature=logged.metadata.signature, registered_model_name="line",
-    pip_requirements=["mlflow"], serialization_format="cloudpickle",
-)
 of_registry = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 3}
 print("registry", run({"path": "r"}, **of_registry), run({"path": "r"}, **of_registry))
-
-newest = ss.run_history(f"{folder}/m")[0]
-print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
-spark.stop()
 """
-
-
 _TOO_MANY = "bad rows: 2 of 2 rows cannot be scored, max_bad_rows allows 1 rows (n: null in 2); nothing was committed"
+_MERGED = "merge (11, 1, False) (11, 1, False)"
+_REFUSED = f"incremental BadRowsError {_TOO_MANY}"
+_TWICE = "identity (2, False) (2, True)"
+_ROLLED_BACK = "rollback 11 ['restore', 'restore']"
+SCRIPTS = {"each way": _EACH_WAY, "all": _ALL}
+SAID = {
+    "each way": [
+        "append (12, 0, False)",
+        _MERGED,
+        "incremental (12, 0, False)",
+        _REFUSED,
+        _TWICE,
+        "identity (3, False)",
+        _ROLLED_BACK,
+    ],
+    "all": [
+        "append (12, 0, False) (12, 0, True) (12, 0, False)",
+        "overwrite (12, 0, False) (12, 0, True)",
+        _MERGED,
+        "incremental (12, 0, False) (0, 0, True)",
+        "incremental (3, 0, False)",
+        _REFUSED,
+        "incremental (2, 0, False) 17",
+        _TWICE,
+        "identity (3, False)",
+        "identity (5, False) (5, True) (17, False) (17, False)",
+        "registry (17, 0, False) (0, 0, True)",
+        _ROLLED_BACK,
+    ],
+}
 
 
-def test_runs_over_spark_connect(tmp_path: Path) -> None:
+@pytest.mark.parametrize("runs", in_short(1, SCRIPTS))
+def test_runs_over_spark_connect(tmp_path: Path, runs: str) -> None:
     model = save_line(str(tmp_path / "line"))
-    (tmp_path / "use.py").write_text(_USE)
+    (tmp_path / "use.py").write_text(_START + SCRIPTS[runs] + _END)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK", "MLFLOW"))}
     environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable}
     environment["SPARK_SCORING_CACHE"] = str(tmp_path / "cache")
@@ -113,17 +169,4 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
         for line in done.stdout.splitlines()
         if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "identity", "registry", "rollback")
     ]
-    assert shown == [
-        "append (12, 0, False) (12, 0, True) (12, 0, False)",
-        "overwrite (12, 0, False) (12, 0, True)",
-        "merge (11, 1, False) (11, 1, False)",
-        "incremental (12, 0, False) (0, 0, True)",
-        "incremental (3, 0, False)",
-        f"incremental BadRowsError {_TOO_MANY}",
-        "incremental (2, 0, False) 17",
-        "identity (2, False) (2, True)",
-        "identity (3, False)",
-        "identity (5, False) (5, True) (17, False) (17, False)",
-        "registry (17, 0, False) (0, 0, True)",
-        "rollback 11 ['restore', 'restore']",
-    ]
+    assert shown == SAID[runs]

@@ -31,6 +31,7 @@ from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import resolve_model
 from tests import needs
 from tests.features import FLIGHTS, PLANES, WEATHER, Airline, create_tables, flight_rows, model_frame, train
+from tests.models import QUICKLY, frame_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,9 +66,9 @@ def test_a_job_scores_from_keys_alone(airline: Airline, spark: SparkSession) -> 
         }
     )
     report = run_job(job)
-    got = spark.table("air.scored").where("scoring_error IS NULL").orderBy("flight_id").toPandas()
+    got = frame_in_order(spark.table("air.scored").where("scoring_error IS NULL"), "flight_id")
     bad = spark.table("air.scored").where("scoring_error IS NOT NULL").select("scoring_error").distinct().collect()
-    keyed = airline.client.score_batch(model_uri=airline.uri, df=airline.flights).orderBy("flight_id").toPandas()
+    keyed = frame_in_order(airline.client.score_batch(model_uri=airline.uri, df=airline.flights), "flight_id")
     features = model_frame(keyed[keyed["gusty"].notna()])[["distance", "seats", "age", "temperature", "gusty"]]
     assert (report.rows_in, report.rows_out) == (300, 300)
     assert [row[0] for row in bad] == ["gusty: null"]
@@ -122,7 +123,7 @@ def test_an_artifact_written_by_databricks_layout_is_scored(
     line = LinearRegression().fit(frame, [1.0, 2.0, 3.0])
     store = tmp_path / "data" / "feature_store"
     store.mkdir(parents=True)
-    mlflow.sklearn.save_model(line, str(store / "raw_model"), serialization_format="cloudpickle")
+    mlflow.sklearn.save_model(line, str(store / "raw_model"), **QUICKLY)
     (store / "feature_spec.yaml").write_text(
         "input_columns:\n"
         "- distance: {source: training_data, data_type: DECIMAL}\n"
@@ -138,7 +139,7 @@ def test_an_artifact_written_by_databricks_layout_is_scored(
         'signature:\n  inputs: \'[{"type": "string", "name": "tailnum", "required": true}]\'\n'
         '  outputs: \'[{"type": "double", "required": true}]\'\n'
     )
-    scored = score_batch(airline.flights, str(tmp_path)).orderBy("flight_id").toPandas()
+    scored = frame_in_order(score_batch(airline.flights, str(tmp_path)), "flight_id")
     seats = {row["tailnum"]: row["seats"] for row in spark.table("air.planes").collect()}
     own = [float(seats.get(tail, 120)) for tail in scored["tailnum"]]
     expected = line.predict(pd.DataFrame({"distance": scored["distance"].astype(float), "seats": own}))
@@ -167,7 +168,7 @@ def train_on_function(airline: Airline, function: str) -> tuple[LinearRegression
         flavor=mlflow.sklearn,
         training_set=training_set,
         signature=infer_signature(frame[["distance", "per_seat"]], line.predict(frame[["distance", "per_seat"]])),
-        serialization_format="cloudpickle",
+        **QUICKLY,
     )
     return line, str(info.model_uri)
 

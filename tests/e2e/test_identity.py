@@ -15,6 +15,7 @@ from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from tests import needs
 from tests.models import line_rows, save_line
+from tests.needs import in_short
 from tests.place import ROWS, Place
 
 if TYPE_CHECKING:
@@ -248,22 +249,24 @@ def test_sql_functions_count_by_what_they_do(here: Place) -> None:
     assert not where(here, old).skipped
 
 
-@pytest.mark.parametrize(
-    "conditions",
+ORDINARY = [
+    ["upper(note) LIKE '%'", "hour(TIMESTAMP '2026-01-01 05:00:00') = 5", "CASE WHEN x > 3 THEN id ELSE 0 END < 4"],
     [
-        ["upper(note) LIKE '%'", "hour(TIMESTAMP '2026-01-01 05:00:00') = 5", "CASE WHEN x > 3 THEN id ELSE 0 END < 4"],
-        [
-            "date_add(current_date(), CAST(id AS INT)) > DATE '2020-01-01'",
-            "current_user() <> note",
-            "exists(array(1, 2), q -> q < id)",
-            "date_trunc('YEAR', now()) > TIMESTAMP '2020-01-01 00:00:00' + make_dt_interval(CAST(id AS INT))",
-        ],
-        [
-            "id >= (SELECT max(id) FROM ident.kept) - 3",
-            "EXISTS (SELECT 1 FROM ident.kept k WHERE k.id = 3)",
-            "id >= (SELECT id FROM ident.kept ORDER BY id DESC LIMIT 1) - 3",
-        ],
+        "date_add(current_date(), CAST(id AS INT)) > DATE '2020-01-01'",
+        "current_user() <> note",
+        "exists(array(1, 2), q -> q < id)",
+        "date_trunc('YEAR', now()) > TIMESTAMP '2020-01-01 00:00:00' + make_dt_interval(CAST(id AS INT))",
     ],
+    [
+        "id >= (SELECT max(id) FROM ident.kept) - 3",
+        "EXISTS (SELECT 1 FROM ident.kept k WHERE k.id = 3)",
+        "id >= (SELECT id FROM ident.kept ORDER BY id DESC LIMIT 1) - 3",
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    "conditions", in_short(1, [[c for some in ORDINARY for c in some], *ORDINARY]), ids=["all", "0", "1", "2"]
 )
 def test_ordinary_expressions_are_the_same_in_the_next_run(here: Place, conditions: list[str]) -> None:
     condition = " AND ".join(conditions)
@@ -377,13 +380,21 @@ def rows_of(world: World, uses: set[str], *, in_column: bool) -> dict[int, float
 def test_pairs_of_runs_are_the_same_where_nothing_that_they_use_has_changed(
     names: SparkSession, line: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """As many as ``--pairs`` says. A table counts by its version, also where new rows of it would not matter.
+    """As many as ``--pairs`` says. A table counts by its version, also where new rows of it would not matter."""
+    seed, pairs = (request.config.getoption(name) for name in ("--seed", "--pairs"))
+    hold_pairs(names, line, tmp_path, seed, pairs)
 
-    Spark 3.5 has no variables, and no functions made of SQL: its pairs use neither.
-    """
-    draw = random.Random(request.config.getoption("--seed"))  # noqa: S311
+
+@pytest.mark.long
+def test_more_pairs_of_runs_are_the_same(names: SparkSession, line: str, tmp_path: Path) -> None:
+    hold_pairs(names, line, tmp_path, seed=2, pairs=12)
+
+
+def hold_pairs(names: SparkSession, line: str, tmp_path: Path, seed: int, pairs: int) -> None:
+    """Spark 3.5 has no variables, and no functions made of SQL: its pairs use neither."""
+    draw = random.Random(seed)  # noqa: S311
     models = {2.0: line, 3.0: save_line(str(tmp_path / "steeper"), 3.0)}
-    for number in range(request.config.getoption("--pairs")):
+    for number in range(pairs):
         place = Place(names, line, tmp_path / str(number), (), rehearse=False)
         line_rows(names, range(4)).write.format("delta").mode("overwrite").save(place.source)
         uses = {use for use in USES if draw.random() < 0.5} - (set() if needs.IS_SPARK_4 else {"limit", "times"})

@@ -23,13 +23,11 @@ from spark_scoring.delta.names import resolve
 from spark_scoring.errors import RequestError, RunError
 from spark_scoring.job_problems import JobError
 from tests.models import line_rows, save_line
-from tests.needs import PYTHON_PATH, in_short
+from tests.needs import environment_apart, in_short
 from tests.place import BAD, ROWS, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-
-    from pyspark.sql import SparkSession
 
     from spark_scoring import RunReport
 
@@ -325,6 +323,7 @@ def test_another_model_goes_on_where_the_first_one_stopped(clean: Place, registr
     assert all(round(row["prediction"]) == slopes[row["model_version"]] * row["id"] + row["id"] % 3 for row in rows)
 
 
+@pytest.mark.long
 def test_a_job_that_is_told_to_stop_ends_with_its_batch(place: Place) -> None:
     add(place, range(20, 22))
     until = threading.Event()
@@ -402,9 +401,7 @@ class Process:
     """``spark-scoring score --continuous`` as a user starts it in a terminal."""
 
     def __init__(self, job_file: Path) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
-        environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
-        environment["SPARK_SCORING_CACHE"] = str(job_file.parent / "cache")
+        environment = environment_apart(PYSPARK_PYTHON=sys.executable, PYTHONUNBUFFERED="1")
         command = [str(Path(sys.executable).with_name("spark-scoring")), "score", str(job_file), "--continuous"]
         self.process = subprocess.Popen(
             command,
@@ -452,15 +449,20 @@ def started() -> Iterator[Callable[[Path], Process]]:
             process.signal(signal.SIGKILL)
 
 
+@pytest.mark.parametrize("begun_by", in_short(1, ["this session", "a process that is killed"]))
 def test_the_command_line_keeps_going_until_it_is_told_to_stop_and_survives_a_kill(
-    place: Place, spark: SparkSession, started: Callable[[Path], Process]
+    place: Place, started: Callable[[Path], Process], begun_by: str
 ) -> None:
+    job = place.job(incremental={"interval": 0.5})
     job_file = place.folder / "job.yml"
-    job_file.write_text(place.job(incremental={"interval": 0.5}).to_yaml())
-    killed = started(job_file)
-    assert "12 in, 12 out, 2 bad" in killed.wait_for(lambda line: " in, " in line)
-    killed.signal(signal.SIGKILL)
-    killed.process.wait(LASTING)
+    job_file.write_text(job.to_yaml())
+    if begun_by == "this session":
+        assert run_job(job, place.spark).rows_text() == "12 in, 12 out, 2 bad (16.7%)"
+    else:
+        killed = started(job_file)
+        assert "12 in, 12 out, 2 bad" in killed.wait_for(lambda line: " in, " in line)
+        killed.signal(signal.SIGKILL)
+        killed.process.wait(LASTING)
     add(place, range(20, 23))
     running = started(job_file)
     running.wait_for(lambda line: "3 in, 3 out, 0 bad" in line)

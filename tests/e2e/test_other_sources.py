@@ -115,7 +115,7 @@ def expected(place: Place) -> dict[int, float]:
     return predictions(other)
 
 
-@pytest.mark.parametrize("kind", in_short(2, FORMATS))
+@pytest.mark.parametrize("kind", in_short(1, FORMATS))
 def test_files_are_scored_once(place: Place, kind: str) -> None:
     path = write(place, FORMATS[kind]["format"])
     source = {"path": path, **FORMATS[kind]}
@@ -333,7 +333,7 @@ def test_dropped_rows_are_refused(place: Place) -> None:
     assert "leaves rows out" in refusal(place, path=path, format="csv", options={"mode": "dropMalformed"})
 
 
-@pytest.mark.parametrize("setting", ["ignoreMissingFiles", "ignoreCorruptFiles"])
+@pytest.mark.parametrize("setting", in_short(1, ["ignoreMissingFiles", "ignoreCorruptFiles"]))
 def test_a_session_that_passes_over_files_is_refused(place: Place, setting: str) -> None:
     """A Delta table whose files are gone would lose their rows without a word."""
     place.spark.conf.set(f"spark.sql.files.{setting}", "true")

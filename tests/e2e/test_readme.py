@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.needs import PYTHON_PATH
+from tests.needs import environment_apart, in_short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +42,8 @@ for language, text in json.loads(sys.argv[1]):
 
 def run(blocks: Sequence[tuple[str, str]], folder: Path) -> str:
     """What the blocks print."""
-    kept = {k: v for k, v in os.environ.items() if k == "SPARK_SCORING_CACHE" or not k.startswith(("PYSPARK", "SPARK"))}
-    environment = {**kept, "PYTHONPATH": PYTHON_PATH}
     command = [sys.executable, "-c", _RUN, json.dumps(blocks)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment_apart(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -59,14 +56,16 @@ spark-scoring score returns.yml --set bad_rows=quarantine --set output.table=sho
 """
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the quickstart prints, with a new Spark for what comes after the model, as readers have it."""
+@pytest.fixture(scope="module", params=in_short(1, ["one Spark", "a new Spark for the commands"]))
+def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the quickstart prints from the first command on; readers have a new Spark for it."""
     folder = tmp_path_factory.mktemp("quickstart")
-    code = [block for block in BLOCKS if block[0] in ("python", "sh")]
+    code = [*(block for block in BLOCKS if block[0] in ("python", "sh")), ("sh", _CLAIMED)]
+    if request.param == "one Spark":
+        return run(code, folder)
     last = next(n for n, (language, _) in enumerate(code) if language == "python")
     run(code[: last + 1], folder)
-    return run([*code[last + 1 :], ("sh", _CLAIMED)], folder)
+    return run(code[last + 1 :], folder)
 
 
 def test_the_quickstart_scores_as_the_readme_shows(shown: str) -> None:

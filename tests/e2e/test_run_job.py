@@ -12,13 +12,14 @@ from lightgbm import LGBMClassifier
 
 from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.errors import RequestError
-from tests.models import TABLE, register, table_rows, training_frame
+from tests.models import TABLE, frame_in_order, in_order, register, table_rows, training_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pyspark.sql import SparkSession
 
+    from spark_scoring import RunReport
     from tests.place import Place
 
 ROWS = 400
@@ -49,16 +50,20 @@ def job(model: str, source: str | dict[str, object], output: dict[str, object], 
     return ScoringJob.from_dict({"model": model, "source": place, "output": output, **fields})
 
 
-def test_every_row_of_the_source_is_written_once(spark: SparkSession, model: str, source: str) -> None:
-    report = run_job(job(model, source, {"table": "main.ml.all_rows"}))
-    written = spark.table("ml.all_rows")
+@pytest.fixture(scope="module")
+def report(spark: SparkSession, model: str, source: str) -> RunReport:
+    """Of a run into ``ml.scored``."""
+    output = {"table": "main.ml.scored", "keep": ["id"], "naming": "databricks"}
+    return run_job(job(model, source, output, predict=["predict", "predict_proba"]))
+
+
+def test_every_row_of_the_source_is_written_once(spark: SparkSession, report: RunReport) -> None:
     assert (report.rows_in, report.rows_out, report.bad_rows) == (ROWS, ROWS, 2)
-    assert [r["id"] for r in written.orderBy("id").collect()] == list(range(ROWS))
+    assert [r["id"] for r in in_order(spark.table("ml.scored"))] == list(range(ROWS))
 
 
-def test_a_bad_row_has_a_null_prediction_and_its_reasons(spark: SparkSession, model: str, source: str) -> None:
-    report = run_job(job(model, source, {"table": "main.ml.bad_rows", "keep": ["id"]}))
-    bad = spark.table("ml.bad_rows").where("scoring_error IS NOT NULL").orderBy("id").collect()
+def test_a_bad_row_has_a_null_prediction_and_its_reasons(spark: SparkSession, report: RunReport) -> None:
+    bad = in_order(spark.table("ml.scored").where("scoring_error IS NOT NULL"))
     assert [(r["id"], r["prediction"], r["scoring_error"]) for r in bad] == [
         (0, None, "total: null"),
         (1, None, "member: null; count: null"),
@@ -70,9 +75,9 @@ def test_a_bad_row_has_a_null_prediction_and_its_reasons(spark: SparkSession, mo
     ]
 
 
-def test_predictions_are_those_of_the_model(spark: SparkSession, model: str, source: str) -> None:
-    run_job(job(model, source, {"table": "main.ml.same", "keep": ["id"]}, predict=["predict", "predict_proba"]))
-    got = spark.table("ml.same").where("scoring_error IS NULL").orderBy("id").toPandas()
+@pytest.mark.usefixtures("report")
+def test_predictions_are_those_of_the_model(spark: SparkSession, model: str) -> None:
+    got = frame_in_order(spark.table("ml.scored").where("scoring_error IS NULL"))
     frame, _ = training_frame(ROWS)
     native = mlflow.lightgbm.load_model(model)
     assert got["prediction"].tolist() == native.predict(frame.iloc[2:]).tolist()
@@ -92,9 +97,8 @@ def test_a_lenient_run_counts_what_it_replaced(spark: SparkSession, model: str, 
     assert report.bad_rows == 0
 
 
-def test_the_commit_carries_the_run(spark: SparkSession, model: str, source: str) -> None:
-    report = run_job(job(model, source, {"table": "main.ml.facts"}))
-    row = spark.sql("DESCRIBE HISTORY ml.facts LIMIT 1").collect()[0]
+def test_the_commit_carries_the_run(spark: SparkSession, model: str, report: RunReport) -> None:
+    row = spark.sql("DESCRIBE HISTORY ml.scored LIMIT 1").collect()[0]
     facts = json.loads(row["userMetadata"])["spark_scoring"]
     assert facts["run_id"] == report.run_id
     assert facts["model_uri"] == model
@@ -104,9 +108,8 @@ def test_the_commit_carries_the_run(spark: SparkSession, model: str, source: str
     assert facts["plan_hash"] == report.plan_hash
 
 
-def test_lineage_columns_name_model_and_run(spark: SparkSession, model: str, source: str) -> None:
-    report = run_job(job(model, source, {"table": "main.ml.lineage", "keep": ["id"], "naming": "databricks"}))
-    row = spark.table("ml.lineage").where("id = 5").collect()[0].asDict()
+def test_lineage_columns_name_model_and_run(spark: SparkSession, model: str, report: RunReport) -> None:
+    row = spark.table("ml.scored").where("id = 5").collect()[0].asDict()
     assert row["model_name"] == "main.jobs.delay"
     assert row["model_id"] == model.rsplit("/", maxsplit=1)[1]
     assert row["run_id"] == report.run_id
@@ -173,7 +176,7 @@ def test_where_and_columns_take_sql(spark: SparkSession, model: str, source: str
     report = run_job(job(model, rows, {"table": "main.ml.sql", "keep": ["id"]}, columns=columns))
     frame = training_frame(ROWS)[0].iloc[100:110]
     changed = frame.assign(price=frame["price"] * 2, count=(frame["total"] % 7).astype("int32"))
-    got = [r["prediction"] for r in spark.table("ml.sql").orderBy("id").collect()]
+    got = [r["prediction"] for r in in_order(spark.table("ml.sql"))]
     assert report.rows_in == 10
     assert got == mlflow.lightgbm.load_model(model).predict(changed).tolist()
 

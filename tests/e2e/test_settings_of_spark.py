@@ -39,6 +39,12 @@ told = {
     "notes": list(ss.plan_job(file).scoring.notes),
     "rows": first.rows_out,
 }
+
+def say(row):
+    print("from a worker", file=sys.stderr)
+    return row
+
+assert spark.range(1).rdd.map(say).count() == 1
 spark.stop()
 try:
     ss.get_session(settings={"driver.memory": "900m"})
@@ -62,7 +68,7 @@ def job_file(clean: Place, tmp_path: Path) -> Path:
     return file
 
 
-def test_a_new_session_has_the_job_s_settings_and_nobody_sees_a_secret(
+def test_a_new_session_has_the_job_s_settings_prints_nothing_of_its_start_and_nobody_sees_a_secret(
     job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "hunter2hunter2")
@@ -75,6 +81,9 @@ def test_a_new_session_has_the_job_s_settings_and_nobody_sees_a_secret(
     assert (told["java"], told["seen"]) == (1, False)
     assert not [note for note in told["notes"] if "settings" in note]
     assert "Spark's Java process is up already" in told["late"]
+    assert "from a worker\n" in done.stderr
+    for noise in ("loading settings", "delta-spark", "log4j", "Setting Spark log level"):
+        assert noise not in done.stderr
     assert "hunter2" not in done.stderr
     assert not any(b"hunter2" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
@@ -128,7 +137,7 @@ TRAIN = (
 @pytest.mark.parametrize(
     "command",
     in_short(
-        1,
+        0,  # test_cli.py has a score
         [
             ["history", "no.such"],
             ["init", "models:/no.such.model/1", "no.such", "--tracking-uri", "sqlite:///mlflow.db", "--yes"],

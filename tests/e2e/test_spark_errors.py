@@ -37,7 +37,7 @@ def filled(spark: SparkSession, line: str, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize(
     ("condition", "wrong", "right"),
     in_short(
-        3,
+        2,
         [
             (
                 "CAST_INVALID_INPUT",

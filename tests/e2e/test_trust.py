@@ -35,7 +35,7 @@ from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, Door
 from spark_scoring.model.uris import hides_host, named_server
 from spark_scoring.registration.search import named
 from spark_scoring.sql import literal, text
-from tests.models import line_rows, save_line
+from tests.models import in_order, line_rows, save_line
 from tests.place import Place
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def test_a_model_exchanged_after_it_was_checked_is_not_what_runs(spark: SparkSes
     folder.rename(place.model)
     report = run_job(plan)
     assert report.rows_out == 12
-    assert [row.prediction for row in spark.read.format("delta").load(place.output).orderBy("id").collect()] == [
+    assert [row.prediction for row in in_order(spark.read.format("delta").load(place.output))] == [
         pytest.approx(2.0 * i + i % 3) for i in range(12)
     ]
     assert not mark.exists()
@@ -428,6 +428,7 @@ def test_a_training_job_logs_to_the_environments_servers(
     fields = {
         "name": "main.trust.line", "task": "regression", "source": save_rows(spark, tmp_path), "label": "x",
         "features": ["x"], "estimator": "sklearn.linear_model:LinearRegression",
+        "verify": "here", "pip_requirements": ["mlflow"],
     }  # fmt: skip
     monkeypatch.setenv(MODELS, "main.*")
     for name in ("tracking_uri", "registry_uri"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.needs import environment_apart
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-_CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYSPARK", "SPARK"))}
 
 
 def _run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     words = [str(c) for c in command]
-    env = {**_CLEAN, **environment}
+    env = {k: v for k, v in environment_apart().items() if not k.startswith("PYTHON")} | environment
     return subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=600)
 
 
@@ -38,15 +38,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The python of an environment that holds the wheel and what it requires without extras, as pinned."""
     folder = tmp_path_factory.mktemp("base")
-    venv.create(folder / "env", with_pip=True)
+    venv.create(folder / "env", with_pip=False)
     (folder / "pinned.txt").write_text("\n".join(_pins(_closure("spark-scoring"))))
     python = folder / "env" / "bin" / "python"
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps")
+    pip = (*_pip(python), "install", "--quiet", "--no-deps")
     done = _run(*pip, "--require-hashes", "-r", folder / "pinned.txt", cwd=folder)
     assert done.returncode == 0, done.stderr
     done = _run(*pip, wheel, cwd=folder)
     assert done.returncode == 0, done.stderr
     return python
+
+
+def _pip(python: Path) -> tuple[object, ...]:
+    """Run the pip of this environment, for the packages of another one."""
+    return (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
 
 
 def _closure(name: str, seen: set[str] | None = None) -> set[str]:
@@ -95,7 +100,7 @@ def test_the_wheel_runs_without_spark_and_says_what_is_missing(base: Path, tmp_p
 
 
 def test_the_base_install_brings_no_spark(base: Path, tmp_path: Path) -> None:
-    listed = _run(base, "-m", "pip", "list", "--format", "freeze", cwd=tmp_path).stdout.lower()
+    listed = _run(*_pip(base), "list", "--format", "freeze", cwd=tmp_path).stdout.lower()
     assert "spark-scoring==" in listed
     assert not re.search(r"^(pyspark|mlflow|delta-spark)", listed, re.MULTILINE)
 
@@ -131,7 +136,8 @@ import spark_scoring as ss
 frame = pd.DataFrame({"x": [0, 1, 2]})
 line = LinearRegression().fit(frame, [1.0, 3.0, 5.0])
 signature = mlflow.models.infer_signature(frame, line.predict(frame))
-mlflow.sklearn.save_model(line, "line", signature=signature)
+quickly = {"pip_requirements": ["mlflow"], "serialization_format": "cloudpickle"}
+mlflow.sklearn.save_model(line, "line", signature=signature, **quickly)
 spark = ss.get_session("warehouse")
 table = spark.createDataFrame([(0,), (1,), (None,)], "x int")
 rows = ss.score_batch(table, "line").orderBy("x").collect()

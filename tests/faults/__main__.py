@@ -82,9 +82,8 @@ FAULTS: dict[str, _Fault] = {
 SHORT_FAULTS: dict[str, tuple[str, ...]] = {
     "Python workers killed in every batch": ("append",),
     "executor killed between two commits": ("quarantine",),
-    "commit file cannot be written": ("append",),
-    "same job twice at a time": ("append",),
 }
+"""What tests/e2e does not do: test_storage.py has a full disk, test_concurrency.py equal runs at a time."""
 
 
 @dataclass

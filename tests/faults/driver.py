@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.processes import kill, living
 from tests.faults.workload import BATCHES, ROOT, SETTINGS, Run, is_whole
-from tests.needs import QUICK_JAVA
+from tests.needs import QUICK_JAVA, prepared_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,12 @@ def alone(point: Point) -> Point:
     return Point(f"{point.text}, driver's Python alone", point.reached, alone=True)
 
 
+def _cache_of(run: Run) -> str:
+    """A cache of the run's own."""
+    folder = run.folder / "cache"
+    return str(folder) if folder.exists() else prepared_cache(folder)
+
+
 def start(run: Run, job_file: Path | None = None, name: str = "std") -> subprocess.Popen[bytes]:
     """``spark-scoring score`` in a session of processes of its own; the name is for the files of its output."""
     settings = " ".join(f"--conf {key}={value}" for key, value in SETTINGS.items())
@@ -94,7 +100,7 @@ def start(run: Run, job_file: Path | None = None, name: str = "std") -> subproce
         "PYSPARK_SUBMIT_ARGS": f"{settings} pyspark-shell",
         "SPARK_LOCAL_DIRS": str(temporary),
         "TMPDIR": str(temporary),
-        "SPARK_SCORING_CACHE": str(run.folder / "cache"),
+        "SPARK_SCORING_CACHE": _cache_of(run),
     }
     command = [str(Path(sys.executable).with_name("spark-scoring")), "score", str(job_file or run.job_file)]
     with (run.folder / f"{name}out").open("wb") as out, (run.folder / f"{name}err").open("wb") as err:

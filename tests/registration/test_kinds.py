@@ -32,6 +32,7 @@ import spark_scoring as ss
 from spark_scoring import RegistrationError
 from spark_scoring.registration.saving import not_saved
 from spark_scoring.registration.tasks import class_labels, likely_task
+from tests.models import in_order
 from tests.registering import register_model
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def refused(model: Any, given: Any = X, **settings: Any) -> tuple[str, str]:
 def scored(spark: SparkSession, version: Any, frame: pd.DataFrame = X) -> list[Any]:
     """Predictions of a table of the frame's rows, in their order."""
     table = spark.createDataFrame(frame.assign(id=range(len(frame)))).repartition(2)
-    rows = ss.score_batch(table, version.uri).orderBy("id").collect()
+    rows = in_order(ss.score_batch(table, version.uri))
     assert [row["scoring_error"] for row in rows] == [None] * len(rows)
     return [row["prediction"] for row in rows]
 

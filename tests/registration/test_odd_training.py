@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("count", "scored", "refused"), in_short(1, [(20, 10, 0), (60, 40, 2)]))
+@pytest.mark.parametrize(("count", "scored", "refused"), in_short(1, [(10, 5, 0), (60, 40, 2)]))
 def test_no_registered_model_scores_otherwise_than_where_it_was_trained(
     spark: SparkSession, registry: str, count: int, scored: int, refused: int
 ) -> None:

@@ -26,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 import spark_scoring as ss
 from spark_scoring import RegistrationError, VerificationError
 from spark_scoring.registration.sample import sample_of
+from tests.models import QUICKLY, in_order
 from tests.registering import check_model, log_model_with_feature_engineering, register_model
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ SKLEARN = ["scikit-learn"]
 def scored(spark: SparkSession, uri: str, rows: str, types: str) -> list[Any]:
     """Predictions of rows that are written as SQL values, in their order."""
     table = spark.sql(f"SELECT * FROM VALUES {rows} AS t({types})").repartition(3)  # noqa: S608  the test's own
-    found = ss.score_batch(table, uri).orderBy("id").collect()
+    found = in_order(ss.score_batch(table, uri))
     assert [row["scoring_error"] for row in found] == [None] * len(found)
     return [row["prediction"] for row in found]
 
@@ -254,7 +255,7 @@ def test_a_model_without_the_record_is_told_what_a_null_will_be(spark: SparkSess
     model = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(), LogisticRegression())
     model.fit(X, [0, 1, 1] * 5)
     signature = mlflow.models.infer_signature(X, model.predict(X))
-    mlflow.sklearn.save_model(model, str(tmp_path / "m"), signature=signature, serialization_format="cloudpickle")
+    mlflow.sklearn.save_model(model, str(tmp_path / "m"), signature=signature, **QUICKLY)
     notes = ss.plan_scoring(str(tmp_path / "m"), spark.sql("SELECT 'a' AS k").schema).notes
     assert [note for note in notes if "a null reaches the model as NaN" in note]
 

@@ -23,7 +23,7 @@ from spark_scoring import RequestError, plan_scoring, score_batch
 from spark_scoring.cli import main
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import resolve_model
-from tests.models import QUICKLY
+from tests.models import QUICKLY, frame_in_order
 from tests.registering import check_model, register_model, repair_model
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_a_model_without_signature_gets_one_as_a_new_version(
     assert repaired.inputs == ("a: double", "b: double")
     assert repaired.outputs == ("prediction: double",)
     assert resolve_model(old).digest == before
-    scored = score_batch(table, "models:/main.repair.line@champion").orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(table, "models:/main.repair.line@champion"))
     np.testing.assert_allclose(scored["prediction"], Y, rtol=1e-9)
     assert {f.code for f in check_model(repaired.uri).findings} == {"unpinned"}
     tags = mlflow.MlflowClient().get_model_version("main.repair.line", "2").tags
@@ -84,7 +84,7 @@ def test_only_inputs_and_categories(registry: str, table: DataFrame) -> None:
     record = mlflow.models.Model.load(resolve_model(repaired.uri).path).metadata["spark_scoring"]
     assert record["categories"] == {"carrier": ["AA", "UA"]}
     assert "statistics" not in record  # the example is no training data
-    scored = score_batch(table, repaired.uri).orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(table, repaired.uri))
     assert scored["prediction"].tolist() == model.predict(frame).astype(int).tolist()
 
 
@@ -233,7 +233,7 @@ def test_each_refusal_that_a_repair_answers_names_the_command(
             [uri, "--example", "TABLE", *(["--name", "NAME"] if "/a " in uri else [])],
         )
         repaired = repair_model(uri, table, name=name)
-        scored = score_batch(table, repaired.uri).orderBy("id").toPandas()
+        scored = frame_in_order(score_batch(table, repaired.uri))
         np.testing.assert_allclose(scored["prediction"], Y, rtol=1e-5)
 
 

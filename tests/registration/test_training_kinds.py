@@ -32,6 +32,7 @@ from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.tasks import output_type
 from spark_scoring.registration.training_rows import Examples
+from tests.models import frame_in_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -325,7 +326,7 @@ def test_clusters_need_no_label(spark: SparkSession, fields: dict[str, Any], row
     assert dict(registered.metrics) == {"training_rows": HELD_OUT, "validation_rows": ROWS - HELD_OUT}
     train, held_out = split(rows)
     expected = KMeans(**params).fit(train[FEATURES], sample_weight=train["weight"])
-    scored = score_batch(spark.table("kinds.rows"), registered.uri).where(f"id >= {HELD_OUT}").orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(spark.table("kinds.rows"), registered.uri).where(f"id >= {HELD_OUT}"))
     assert scored["prediction"].tolist() == expected.predict(held_out[FEATURES]).tolist()
 
 
@@ -628,7 +629,7 @@ def test_text_labels_are_predicted(
     train, held_out = split(rows)
     names = {3: "three", -7: "minus", 2**53 + 1: "big"}
     expected = _native(estimator).fit(train[FEATURES], train["kind"].map(names))
-    scored = score_batch(spark.table("kinds.rows"), registered.uri).orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(spark.table("kinds.rows"), registered.uri))
     assert scored["prediction"].tolist() == np.ravel(expected.predict(rows[FEATURES])).tolist()
     accuracy = (np.ravel(expected.predict(held_out[FEATURES])) == held_out["kind"].map(names)).mean()
     assert dict(registered.metrics)["validation_accuracy"] == pytest.approx(accuracy)
@@ -736,7 +737,7 @@ def test_looked_up_features_leave_the_other_columns_as_they_are(
     expected = xgboost.XGBRanker(**XGB).fit(train[names], train["target"], qid=numbers, sample_weight=weights)
     (tmp_path / "own_ranker.py").unlink()
     columns = {"relevance": "-a * 7"}
-    scored = score_batch(spark.table("kinds.rows"), registered.uri, columns=columns).orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(spark.table("kinds.rows"), registered.uri, columns=columns))
     assert scored["prediction"].to_numpy() == pytest.approx(expected.predict(features[names]))
 
 

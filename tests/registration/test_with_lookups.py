@@ -21,6 +21,7 @@ from spark_scoring import (
     run_training,
     score_batch,
 )
+from tests.models import frame_in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,7 @@ def test_a_model_with_lookups_is_registered_and_scored_from_keys(
     assert expected.items() <= run.data.tags.items()
     assert expected.items() <= version.tags.items()
     keys = flights.select("id", "tailnum", "distance")
-    scored = score_batch(keys, f"models:/{NAME}@champion").orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(keys, f"models:/{NAME}@champion"))
     np.testing.assert_allclose(scored["prediction"], model.predict(X), rtol=1e-12)
     assert {f.code for f in check_model(registered.uri).findings if f.severity == "error"} == set()
 
@@ -101,7 +102,7 @@ def test_a_training_job_with_lookups(spark: SparkSession, client: LocalFeatureCl
         "lookups": [{"table": "main.looked.planes", "key": "tailnum", "features": ["seats", "age"]}],
         "label": "late", "order_by": ["id"], "validation": "id >= 70", "estimator": "lightgbm:LGBMRegressor",
         "params": {"n_estimators": 5, "verbose": -1, "min_child_samples": 5}, "pip_requirements": ["lightgbm"],
-        "alias": "champion", "tags": {"domain": "ops"},
+        "alias": "champion", "tags": {"domain": "ops"}, "verify": "here",
     }  # fmt: skip
     registered = run_training(TrainingJob.from_dict(job), spark)
     assert dict(registered.metrics)["training_rows"] == 70
@@ -122,10 +123,10 @@ def test_the_alternative_signature_goes_the_same_way(
     signature = mlflow.models.infer_signature(X, model.predict(X))
     registered = log_model_with_feature_engineering(
         client, model, X, training_set=training_set, name="main.looked.signed", signature=signature,
-        input_example=X.head(3), pip_requirements=["lightgbm"],
+        input_example=X.head(3), pip_requirements=["lightgbm"], verify="here",
     )  # fmt: skip
     assert (registered.task, registered.outputs) == (None, ("input: float64 (-1,)",))
-    scored = score_batch(flights.select("id", "tailnum", "distance"), registered.uri).orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(flights.select("id", "tailnum", "distance"), registered.uri))
     np.testing.assert_allclose(scored["prediction"], model.predict(X), rtol=1e-12)
 
 
@@ -159,6 +160,6 @@ def test_a_client_that_logs_another_model_makes_no_version(
     with pytest.raises(VerificationError, match="it predicts otherwise than in memory"):
         log_model_with_feature_engineering(
             Swapping(), fitted(frame), frame.drop(columns="late"), training_set=training_set,
-            name="main.looked.swapped", task="regression", pip_requirements=["lightgbm"],
+            name="main.looked.swapped", task="regression", pip_requirements=["lightgbm"], verify="here",
         )  # fmt: skip
     assert mlflow.MlflowClient().search_registered_models("name = 'main.looked.swapped'") == []

@@ -30,6 +30,7 @@ from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
 from spark_scoring.plan.policy import Policy, Preset
 from spark_scoring.sql import quote
+from tests.needs import in_short
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -558,7 +559,7 @@ def test_edge_values_convert_as_exact_arithmetic_says(
     assert differences(scored(spark, edge_table(family)), expected) == []
 
 
-@pytest.mark.parametrize("options", SESSIONS[1:], ids=session_id)
+@pytest.mark.parametrize("options", in_short(1, SESSIONS[1:]), ids=session_id)
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(
     max_examples=3,

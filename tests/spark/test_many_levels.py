@@ -12,6 +12,7 @@ import pytest
 from mlflow.models import infer_signature
 
 from spark_scoring import FeaturePolicy, Fill, score_batch
+from tests.models import in_order
 from tests.needs import in_short
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ def test_a_hundred_thousand_levels_score_as_the_native_model_does(
     rows = [(i, str(item), float(x)) for i, item, x in frame.itertuples()]
     rows += [(ROWS, None, 0.5), (ROWS + 1, "item of tomorrow", 0.5)]
     table = spark.createDataFrame(rows, "id int, item string, x double").repartition(3)
-    scored = score_batch(table, path, predict=["predict_proba"], stage=stage).orderBy("id").collect()
+    scored = in_order(score_batch(table, path, predict=["predict_proba"], stage=stage))
     assert [row["id"] for row in scored] == list(range(ROWS + 2))
     assert [row["probability"] for row in scored[:ROWS]] == model.predict_proba(frame).tolist()
     missing = frame.iloc[:1].assign(item=pd.Categorical([None], categories=names), x=0.5)
     assert scored[ROWS]["probability"] == model.predict_proba(missing)[0].tolist()
     assert scored[ROWS + 1]["scoring_error"] == "item: unknown level"
     lenient = {"item": FeaturePolicy(invalid="missing", nulls=Fill(names[7]))}
-    scored = score_batch(table, path, predict=["predict_proba"], stage=stage, policy=lenient).orderBy("id").collect()
+    scored = in_order(score_batch(table, path, predict=["predict_proba"], stage=stage, policy=lenient))
     assert scored[ROWS + 1]["probability"] == model.predict_proba(missing)[0].tolist()
     filled = missing.assign(item=pd.Categorical([names[7]], categories=names))
     assert scored[ROWS]["probability"] == model.predict_proba(filled)[0].tolist()

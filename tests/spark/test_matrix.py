@@ -818,11 +818,15 @@ def test_every_cell_of_the_matrix_is_run() -> None:
     assert all(VALUES[source] for source, _ in VERDICTS)
 
 
-@pytest.mark.parametrize("options", MODES, ids=session_id)
-@pytest.mark.parametrize(
-    "family",
-    [pytest.param(name, marks=needs.variant) if name == "other text" else name for name in (*FAMILIES, "more")],
-)
+def in_sessions() -> Iterator[Any]:
+    """Families and modes; those that are cast as another one is, in one mode but for the long tests."""
+    for name, (number, options) in product((*FAMILIES, "more"), enumerate(MODES)):
+        marks = [needs.variant] if name == "other text" else []
+        marks += [pytest.mark.long] if number and name in ("fraction", "other text") else []
+        yield pytest.param(name, options, marks=marks, id=f"{name}-{session_id(options)}")
+
+
+@pytest.mark.parametrize(("family", "options"), in_sessions())
 def test_values_become_what_exact_arithmetic_says(
     configure: Configure, family: str, options: Mapping[str, str]
 ) -> None:

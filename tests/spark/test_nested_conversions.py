@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from pyspark.sql import types as T  # noqa: N812
 
-from spark_scoring.engine.casts import extend, prepare
+from spark_scoring.engine.casts import Lane, extend, prepare
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Array, Category, Coded, Levels, Map, Member, ModelType, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from tests.models import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,53 +41,32 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(params=SETTINGS, ids=lambda s: s["spark.sql.session.timeZone"])
-def session(request: pytest.FixtureRequest, spark: SparkSession) -> Iterator[SparkSession]:
-    before = {name: spark.conf.get(name, None) for name in SETTINGS[-1]}
-    for name, value in request.param.items():
-        spark.conf.set(name, value)
-    yield spark
-    for name, old in before.items():
-        if old is None:
-            spark.conf.unset(name)
-        else:
-            spark.conf.set(name, old)
+Found: TypeAlias = "tuple[Any, str | None]"
+"""A value in its lane, and what is wrong with it."""
 
 
-def converted(
-    spark: SparkSession, source: str, values: list[Any], target: ModelType, policy: Any = "strict", sql: str = "x"
-) -> list[tuple[Any, str | None]]:
-    """Each value in its lane, and what is wrong with it."""
-    spec = ModelSpec("m", None, None, None, "d", "", "python_function", (Feature("f", target),), "double")
-    table = spark.createDataFrame(list(enumerate(values)), f"id int, x {source}").repartition(2)
-    type_ = table.selectExpr(f"{sql} AS v").schema[0].dataType
-    plan = make_plan(spec, table.schema, Request(Policy.of(policy), {"f": Expression(sql, type_)}))
-    extended = extend(table, plan, "_made")
-    prepared = prepare(plan, extended)
-    (lane,) = prepared.lanes
-    found = extended.frame.select("id", lane.column.alias("v"), prepared.error.alias("e"), prepared.ok.alias("ok"))
-    rows = found.orderBy("id").collect()
-    assert [row["id"] for row in rows] == list(range(len(values)))
-    assert all(row["ok"] == (row["e"] is None) for row in rows)
-    assert not lane.packed or all(row["v"] is not None and None not in row["v"] for row in rows)
-    scalar = lane.packed and not isinstance(target, Tensor)
-    return [(row["v"][0] if scalar else row["v"], row["e"]) for row in rows]
+@dataclass(frozen=True)
+class Case:
+    """Values of a column, and what each becomes in a feature's lane; in SQL the column is ``{x}``."""
+
+    name: str
+    source: str
+    values: list[Any]
+    target: ModelType
+    expected: list[Found]
+    policy: FeaturePolicy | None = None
+    sql: str = "{x}"
 
 
 def micros(moment: dt.datetime) -> int:
     return (moment - EPOCH) // dt.timedelta(microseconds=1)
 
 
-def in_range(value: int) -> tuple[int | None, str | None]:
-    return (value, None) if -LAST <= value <= LAST else (None, "f: out of range")
+def in_range(value: int) -> Found:
+    return (value, None) if -LAST <= value <= LAST else (None, "out of range")
 
 
-def agree(found: list[tuple[Any, str | None]], expected: list[tuple[Any, str | None]]) -> None:
-    """Errors are equal, and so is the value of each row that is good."""
-    assert [error for _, error in found] == [error for _, error in expected]
-    good = [(f, e) for (f, _), (e, error) in zip(found, expected, strict=True) if error is None]
-    assert [f for f, _ in good] == [e for _, e in good]
-
+# --- times ----------------------------------------------------------------------------------------------------------
 
 DAYS = [
     dt.date(1, 1, 1),
@@ -100,29 +82,8 @@ DAYS = [
 ]
 
 
-def test_dates_are_midnight_in_utc(session: SparkSession) -> None:
-    expected: list[tuple[Any, str | None]] = [
-        in_range(micros(dt.datetime(d.year, d.month, d.day, tzinfo=UTC))) for d in DAYS
-    ]
-    agree(converted(session, "date", [*DAYS, None], "datetime"), [*expected, (NAT, None)])
-
-
 INSTANTS = [0, 1, -1, LAST, -LAST, LAST + 1, -LAST - 1, 1762061400000000, 1762065000000001, -62135596800000000]
 """A repeated hour in New York among them, in microseconds."""
-
-
-def test_timestamps_are_instants(session: SparkSession) -> None:
-    found = converted(session, "bigint", [*INSTANTS, None], "datetime", sql="timestamp_micros(x)")
-    agree(found, [*map(in_range, INSTANTS), (NAT, None)])
-
-
-def test_times_without_a_zone_are_taken_as_utc(session: SparkSession) -> None:
-    moments = [EPOCH + dt.timedelta(microseconds=m) for m in INSTANTS if abs(m) < LAST]
-    moments += [dt.datetime(2026, 3, 8, 2, 30, tzinfo=UTC), dt.datetime(1, 1, 1, tzinfo=UTC)]  # New York has no 2:30
-    moments += [dt.datetime(2262, 4, 11, 23, 47, 16, 854775, tzinfo=UTC), dt.datetime(9999, 12, 31, tzinfo=UTC)]
-    walls = [moment.replace(tzinfo=None) for moment in moments]
-    expected = [in_range(micros(moment)) for moment in moments]
-    agree(converted(session, "timestamp_ntz", [*walls, None], "datetime"), [*expected, (NAT, None)])
 
 
 TEXTS = {
@@ -153,22 +114,63 @@ NO_TIMES = (
 )
 
 
-def test_text_is_a_time_where_it_is_iso_8601(session: SparkSession) -> None:
-    expected: list[tuple[Any, str | None]] = [(micros(dt.datetime.fromisoformat(t)), None) for t in TEXTS.values()]
-    expected += [(None, "f: not a time in range")] * len(NO_TIMES)
-    agree(converted(session, "string", [*TEXTS, *NO_TIMES, None], "datetime"), [*expected, (NAT, None)])
+NO_TIME: Found = (NAT, None)
+MOMENTS = [
+    *(EPOCH + dt.timedelta(microseconds=m) for m in INSTANTS if abs(m) < LAST),
+    *(dt.datetime(2026, 3, 8, 2, 30, tzinfo=UTC), dt.datetime(1, 1, 1, tzinfo=UTC)),  # New York has no 2:30
+    *(dt.datetime(2262, 4, 11, 23, 47, 16, 854775, tzinfo=UTC), dt.datetime(9999, 12, 31, tzinfo=UTC)),
+]
+TIMES = [
+    Case(
+        "dates are midnight in UTC",
+        "date",
+        [*DAYS, None],
+        "datetime",
+        [*(in_range(micros(dt.datetime(d.year, d.month, d.day, tzinfo=UTC))) for d in DAYS), NO_TIME],
+    ),
+    Case(
+        "timestamps are instants",
+        "bigint",
+        [*INSTANTS, None],
+        "datetime",
+        [*map(in_range, INSTANTS), NO_TIME],
+        sql="timestamp_micros({x})",
+    ),
+    Case(
+        "times without a zone are taken as UTC",
+        "timestamp_ntz",
+        [*(moment.replace(tzinfo=None) for moment in MOMENTS), None],
+        "datetime",
+        [*(in_range(micros(moment)) for moment in MOMENTS), NO_TIME],
+    ),
+    Case(
+        "text is a time where it is ISO 8601",
+        "string",
+        [*TEXTS, *NO_TIMES, None],
+        "datetime",
+        [
+            *((micros(dt.datetime.fromisoformat(text)), None) for text in TEXTS.values()),
+            *[(None, "not a time in range")] * len(NO_TIMES),
+            NO_TIME,
+        ],
+    ),
+    Case(
+        "a time may be filled in",
+        "string",
+        [None, "soon"],
+        "datetime",
+        [(micros(dt.datetime(2026, 1, 31, 11, tzinfo=UTC)), None), NO_TIME],
+        FeaturePolicy(nulls=Fill("2026-01-31T12:00:00+01:00"), invalid="missing"),
+    ),
+]
 
 
-def test_a_time_may_stand_in(session: SparkSession) -> None:
-    policy = {"f": FeaturePolicy(nulls=Fill("2026-01-31T12:00:00+01:00"), invalid="missing")}
-    found = converted(session, "string", [None, "soon"], "datetime", policy)
-    agree(found, [(micros(dt.datetime(2026, 1, 31, 11, tzinfo=UTC)), None), (NAT, None)])
+# --- types in types, tensors ------------------------------------------------------------------------------------------
 
-
-WRONG = (None, "f: a value inside does not fit")
-NULL = (None, "f: null")
+WRONG = (None, "a value inside does not fit")
+NULL = (None, "null")
 POINT = Object((Member("at", "long"), Member("Of", Array("string"), required=False)))
-NESTED: list[tuple[str, ModelType, list[Any], list[tuple[Any, str | None]]]] = [
+NESTED: list[tuple[str, ModelType, list[Any], list[Found]]] = [
     (
         "array<decimal(5,2)>",
         Array("double"),
@@ -204,42 +206,27 @@ NESTED: list[tuple[str, ModelType, list[Any], list[tuple[Any, str | None]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "target", "values", "expected"), NESTED, ids=[row[0] for row in NESTED])
-def test_what_is_inside_converts_by_the_same_rules(
-    session: SparkSession, source: str, target: ModelType, values: list[Any], expected: list[tuple[Any, str | None]]
-) -> None:
-    found = [(plain(value), error) for value, error in converted(session, source, values, target)]
-    agree(found, expected)
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    return value.asDict(recursive=True) if isinstance(value, T.Row) else value
-
-
-THREE = "f: not 3 values of the tensor's type"
-
-
-def test_tensors_take_arrays_of_their_width(session: SparkSession) -> None:
-    values = [[1, 2, 3], [1, 2], [1, 2, 3, 4], [1, 2, 300], [1, 2, None], None]
-    expected: list[tuple[Any, str | None]] = [([1, 2, 3], None), *[(None, THREE)] * 4, (None, "f: null")]
-    agree(converted(session, "array<int>", values, Tensor("uint8", (-1, 3))), expected)
-
-
-def test_tensors_take_structs_field_by_field(session: SparkSession) -> None:
-    found = converted(
-        session,
+THREE = "not 3 values of the tensor's type"
+TENSORS = [
+    Case(
+        "tensors take arrays of their width",
+        "array<int>",
+        [[1, 2, 3], [1, 2], [1, 2, 3, 4], [1, 2, 300], [1, 2, None], None],
+        Tensor("uint8", (-1, 3)),
+        [([1, 2, 3], None), *[(None, THREE)] * 4, (None, "null")],
+    ),
+    Case(
+        "tensors take structs field by field",
         "decimal(5,1)",
         [Decimal("0.5"), Decimal(2), None],
         Tensor("float", (-1, 3)),
-        sql="struct(x, x > 1, CAST(x AS string))",
-    )
-    (first, first_error), (second, second_error), (third, third_error) = found
-    assert (first, first_error, second, second_error) == ([0.5, 0.0, 0.5], None, [2.0, 1.0, 2.0], None)
-    assert third_error is None
-    assert all(math.isnan(v) for v in third)
+        [([0.5, 0.0, 0.5], None), ([2.0, 1.0, 2.0], None), (["NaN"] * 3, None)],
+        sql="struct({x}, {x} > 1, CAST({x} AS string))",
+    ),
+]
 
+
+# --- levels -----------------------------------------------------------------------------------------------------------
 
 TEXT = Levels("string", ("b", "a", "it's", "back\\slash", "ö", " a", ""))
 MANY = Levels("string", (*TEXT.values, *(f"level {i}" for i in range(1000))))
@@ -257,24 +244,98 @@ LEVELS: list[tuple[str, Levels, list[Any], list[int | None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "levels", "values", "codes"), LEVELS, ids=lambda v: str(v)[:30])
-def test_levels_have_the_codes_of_training(
-    session: SparkSession, source: str, levels: Levels, values: list[Any], codes: list[int | None]
-) -> None:
-    unknown = "f: unknown level"
-    expected: list[tuple[Any, str | None]] = [(c, None if c is not None else unknown) for c in codes]
-    agree(converted(session, source, [*values, None], Category(levels)), [*expected, (-1, None)])
-    missing: list[tuple[Any, str | None]] = [(-1.0 if c is None else float(c), None) for c in [*codes, None]]
-    lenient = {"f": FeaturePolicy(invalid="missing")}
-    agree(converted(session, source, [*values, None], Coded("double", levels), lenient), missing)
+def of_levels() -> Iterator[Case]:
+    """Each as a category, and as codes whose unknown levels are missing ones."""
+    for number, (source, known, values, codes) in enumerate(LEVELS):
+        name, given = f"levels {number}: {source} to {known.type}", [*values, None]
+        coded: list[Found] = [(c, None if c is not None else "unknown level") for c in codes]
+        yield Case(name, source, given, Category(known), [*coded, (-1, None)])
+        numbers: list[Found] = [(-1.0 if c is None else float(c), None) for c in [*codes, None]]
+        yield Case(f"{name} as codes", source, given, Coded("double", known), numbers, FeaturePolicy(invalid="missing"))
 
 
-def test_listed_values_stay_what_they_are(session: SparkSession) -> None:
-    expected: list[tuple[Any, str | None]] = [("a", None), ("ö", None), (None, "f: unknown level"), (None, "f: null")]
-    agree(converted(session, "string", ["a", "ö", "A", None], OneOf("string", TEXT, null=False)), expected)
+OTHERS = [
+    Case(
+        "listed values stay what they are",
+        "string",
+        ["a", "ö", "A", None],
+        OneOf("string", TEXT, null=False),
+        [("a", None), ("ö", None), (None, "unknown level"), (None, "null")],
+    ),
+    Case("bytes", "binary", [b"\x00", None], "binary", [(b"\x00", None), (None, None)]),
+    Case("a time of nothing", "int", [1], "datetime", [NO_TIME], sql="NULL"),
+    Case("a level of nothing", "int", [1], Category(TEXT), [(-1, None)], sql="NULL"),
+]
+CASES = [*TIMES, *(Case(n, n, v, target, e) for n, target, v, e in NESTED), *TENSORS, *of_levels(), *OTHERS]
 
 
-def test_binary_and_void_columns(session: SparkSession) -> None:
-    agree(converted(session, "binary", [b"\x00", None], "binary"), [(b"\x00", None), (None, None)])
-    agree(converted(session, "int", [1], "datetime", sql="NULL"), [(NAT, None)])
-    agree(converted(session, "int", [1], Category(TEXT), sql="NULL"), [(-1, None)])
+# --- what Spark makes of them -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=SETTINGS, ids=lambda s: s["spark.sql.session.timeZone"])
+def found(request: pytest.FixtureRequest, spark: SparkSession) -> Iterator[dict[str, list[Found]]]:
+    """What a session makes of all cases, by their names."""
+    before = {name: spark.conf.get(name, None) for name in SETTINGS[-1]}
+    for name, value in request.param.items():
+        spark.conf.set(name, value)
+    try:
+        yield converted(spark, CASES)
+    finally:
+        for name, old in before.items():
+            if old is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, old)
+
+
+def converted(spark: SparkSession, cases: list[Case]) -> dict[str, list[Found]]:
+    """Each case a column and a feature of one plan and one Spark job; shorter columns end in nulls."""
+    rows = zip_longest(*(case.values for case in cases))
+    schema = ", ".join(f"x{n} {case.source}" for n, case in enumerate(cases))
+    table = spark.createDataFrame([(i, *row) for i, row in enumerate(rows)], f"id int, {schema}").repartition(2)
+    sql = {f"f{n}": case.sql.format(x=f"x{n}") for n, case in enumerate(cases)}
+    types = [field.dataType for field in table.selectExpr(*sql.values()).schema]
+    features = tuple(Feature(name, case.target) for name, case in zip(sql, cases, strict=True))
+    spec = ModelSpec("m", None, None, None, "d", "", "python_function", features, "double")
+    policy = Policy.of({name: case.policy or FeaturePolicy() for name, case in zip(sql, cases, strict=True)})
+    expressions = {name: Expression(text, type_) for (name, text), type_ in zip(sql.items(), types, strict=True)}
+    plan = make_plan(spec, table.schema, Request(policy, expressions))
+    extended = extend(table, plan, "_made")
+    prepared = prepare(plan, extended)
+    lanes = [lane.column.alias(f"lane {n}") for n, lane in enumerate(prepared.lanes)]
+    frame = extended.frame.select("id", *lanes, prepared.error.alias("error"), prepared.ok.alias("ok"))
+    made: dict[str, list[Found]] = {case.name: [] for case in cases}
+    for row in in_order(frame):
+        assert row["ok"] == (row["error"] is None)
+        problems = dict(part.split(": ", 1) for part in (row["error"] or "").split("; ") if part)
+        for n, lane in enumerate(prepared.lanes):
+            for feature, value in in_lane(lane, row[f"lane {n}"], cases):
+                case = cases[int(feature[1:])]
+                if row["id"] < len(case.values):
+                    made[case.name].append((plain(value), problems.get(feature)))
+    return made
+
+
+def in_lane(lane: Lane, value: Any, cases: list[Case]) -> Iterator[tuple[str, Any]]:
+    """The features of a lane, with their values; numbers that are packed are never null."""
+    assert not lane.packed or (value is not None and (None not in value or lane.type in ("string", "binary")))
+    for place, feature in enumerate(lane.features):
+        is_one_of_many = lane.packed and not isinstance(cases[int(feature[1:])].target, Tensor)
+        yield feature, value[place] if is_one_of_many else value
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    return value.asDict(recursive=True) if isinstance(value, T.Row) else value
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_value_becomes_what_it_should(found: dict[str, list[Found]], case: Case) -> None:
+    """Errors are equal, and so is the value of each row that is good."""
+    made = found[case.name]
+    assert [error for _, error in made] == [error for _, error in case.expected]
+    good = [(value, right) for (value, _), (right, error) in zip(made, case.expected, strict=True) if error is None]
+    assert [value for value, _ in good] == [right for _, right in good]

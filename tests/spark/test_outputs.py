@@ -20,6 +20,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import SVC
 
 from spark_scoring import PlanError, plan_scoring, score_batch
+from tests.models import in_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,7 @@ class Returns(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
 def scored(table: DataFrame, uri: str, **options: Any) -> list[Row]:
     """The rows under both stages, which agree; the last one is bad and has nulls throughout."""
-    results = [score_batch(table, uri, stage=s, **options).orderBy("id").collect() for s in ("udf", "map")]
+    results = [in_order(score_batch(table, uri, stage=s, **options)) for s in ("udf", "map")]
     assert results[0] == results[1]
     *good, bad = results[0]
     assert bad["scoring_error"] == "y: not a number"
@@ -157,7 +158,7 @@ def test_times_are_instants_in_utc(spark: SparkSession, table: DataFrame, tmp_pa
     uri = save_python(tmp_path / "m", Schema([ColSpec("datetime")]), lambda x: pd.Series(third(x, times)))
     frame = score_batch(table, uri)
     assert frame.schema["prediction"].dataType.simpleString() == "timestamp"
-    rows = frame.selectExpr("id", "unix_micros(prediction) AS micros").orderBy("id").collect()
+    rows = in_order(frame.selectExpr("id", "unix_micros(prediction) AS micros"))
     assert [row["micros"] for row in rows[:3]] == [1774747800000001, None, -1]
 
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spark_scoring import score_batch
-from tests.models import TABLE, register, table_rows, training_frame
+from tests.models import TABLE, frame_in_order, register, table_rows, training_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def test_predictions_equal_pyfunc_on_right_typed_pandas(
     stage: Any, model: tuple[str, str], table: DataFrame, frame: pd.DataFrame
 ) -> None:
     kind, uri = model
-    scored = score_batch(table, uri, predict=["predict", "predict_proba"], stage=stage).orderBy("id").toPandas()
+    scored = frame_in_order(score_batch(table, uri, predict=["predict", "predict_proba"], stage=stage))
     good = ~scored["id"].isin(BAD)
     expected = mlflow.pyfunc.load_model(uri)
     assert scored["prediction"][good].astype("int64").tolist() == expected.predict(frame[good.to_numpy()]).tolist()

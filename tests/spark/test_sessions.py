@@ -21,6 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from spark_scoring import plan_scoring, score_batch
 from spark_scoring.class_archive import archive_place
+from tests.models import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ def test_a_model_is_given_the_same_values_in_every_session(session: SparkSession
             session.conf.set(name, value)
         table = session.range(0, 12, numPartitions=2).selectExpr("id AS key", *columns)
         hashed = plan_scoring(path, table).hash
-        scored = score_batch(table, path).orderBy("key").collect()
+        scored = in_order(score_batch(table, path), "key")
         results.add((hashed, tuple((row["prediction"], row["scoring_error"]) for row in scored)))
     ((_, rows),) = results
     assert [error for _, error in rows if error] == ["quo\"te's: not a whole number in range"]
@@ -113,7 +114,7 @@ def test_native_models_score_odd_names_alike(kind: str, session: SparkSession, t
         for name, value in settings.items():
             session.conf.set(name, value)
         table: DataFrame = session.createDataFrame(example.reset_index()).repartition(2)
-        scored = score_batch(table, path, predict=["predict_proba"]).orderBy("index").collect()
+        scored = in_order(score_batch(table, path, predict=["predict_proba"]), "index")
         results.append([row["probability"] for row in scored])
     assert results[0] == results[1] == model.predict_proba(frame).tolist()
 

@@ -16,6 +16,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from spark_scoring import PlanError, plan_scoring, score_batch
 from tests import needs
+from tests.models import in_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ def test_ml_vectors_dense_and_sparse_are_rows_of_a_matrix(
     ]
     table = spark.createDataFrame([*rows, (50, Vectors.dense([1.0])), (51, None)], ["id", "features"])
     options: dict[str, Any] = {"columns": {"input": "features"}, "predict": ["predict_proba"], "stage": stage}
-    scored = score_batch(table, path, **options).orderBy("id").collect()
+    scored = in_order(score_batch(table, path, **options))
     assert [row["probability"] for row in scored[:50]] == model.predict_proba(X).tolist()
     errors = [row["scoring_error"] for row in scored]
     assert errors == [None] * 50 + ["input: not 3 values of the tensor's type", "input: null"]
@@ -84,7 +85,7 @@ def test_images_are_flat_arrays_or_arrays_of_their_shape(column: str, spark: Spa
     if column != "array<int>":
         values = [[[[v] for v in row[:2]], [[v] for v in row[2:]]] for row in values]  # type: ignore[misc]
     table = spark.createDataFrame(list(enumerate(values)), f"id int, image {column}")
-    scored = score_batch(table, path).orderBy("id").collect()
+    scored = in_order(score_batch(table, path))
     assert [row["prediction"] and row["prediction"].asDict() for row in scored] == [
         {"top": 1, "mean": 1.5},
         {"top": 9, "mean": 67.5},
@@ -112,7 +113,7 @@ def test_variants_go_by_their_text(spark: SparkSession, tmp_path: Path) -> None:
     rows = spark.createDataFrame(list(enumerate(values)), "id int, json string").selectExpr(
         "id", "parse_json(json) AS x"
     )
-    scored = score_batch(rows, path).orderBy("id").collect()
+    scored = in_order(score_batch(rows, path))
     assert [row["prediction"] for row in scored] == list(values.values())
     wrong = "x: not a whole number in range"
     assert [row["scoring_error"] for row in scored] == [None, None, wrong, "x: null", wrong, wrong]

@@ -32,6 +32,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 import spark_scoring as ss
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.errors import PlanError, RequestError, RunError
+from tests.models import in_order
 from tests.registering import register_model
 from tests.wild import ONE_NUMBER, columns, save_python, save_sklearn, save_with_code, scored
 
@@ -575,7 +576,7 @@ def test_results_with_odd_names_are_written(spark: SparkSession, tmp_path: Path)
         {"model": path, "source": {"path": str(tmp_path / "source")}, "output": {"path": str(tmp_path / "out")}}
     )
     ss.run_job(job, spark)
-    rows = spark.read.format("delta").load(str(tmp_path / "out")).orderBy("a").collect()
+    rows = in_order(spark.read.format("delta").load(str(tmp_path / "out")), "a")
     assert [(r.prediction["yhat lower"], r.prediction["yhat upper"]) for r in rows] == [(0.0, 2.0), (1.0, 3.0)]
 
 

@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from spark_scoring import FeaturePolicy, Fill, score_batch
-from tests.models import FEATURES, TABLE, table_rows, training_frame
+from tests.models import FEATURES, TABLE, in_order, table_rows, training_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -425,7 +425,7 @@ def test_predictions_equal_the_librarys(name: str, warehouse: DataFrame, tmp_pat
     good = np.array([row not in kept.bad for row in range(ROWS)])
     expected = rows_of(kept.expected(chosen(kept.given, good)))
     for stage in ("udf", "map"):
-        scored = score_batch(warehouse, kept.path, stage=stage, **kept.options).orderBy("id").collect()
+        scored = in_order(score_batch(warehouse, kept.path, stage=stage, **kept.options))
         found = {row["id"]: row["scoring_error"] for row in scored if row["scoring_error"] is not None}
         assert found == kept.bad
         results = [row["prediction"] for row, is_good in zip(scored, good, strict=True) if is_good]

@@ -21,6 +21,7 @@ from spark_scoring.model.registry import resolve_model
 from spark_scoring.registration.doctor import check_model
 from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.register import register_model
+from tests.needs import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +130,9 @@ def test_a_registry_that_does_not_answer_is_told_and_given_up(
     assert dict(os.environ) == settings
 
 
-@pytest.mark.parametrize("uri", ["mlflow-artifacts:/line", "runs:/0123456789abcdef/line", f"models:/m-{'0' * 32}"])
+@pytest.mark.parametrize(
+    "uri", in_short(1, ["mlflow-artifacts:/line", "runs:/0123456789abcdef/line", f"models:/m-{'0' * 32}"])
+)
 def test_an_artifact_that_does_not_come_is_given_up(uri: str) -> None:
     with (
         listening() as server,
@@ -165,7 +168,7 @@ def test_files_are_waited_for_while_they_grow_or_their_server_replies(tmp_path: 
             waiting.fetched(stage, gone, tmp_path)
 
 
-@pytest.mark.parametrize("store", ["sqlite:////data/mlflow.db", "file:/data/mlruns", "/data/mlruns"])
+@pytest.mark.parametrize("store", in_short(1, ["sqlite:////data/mlflow.db", "file:/data/mlruns", "/data/mlruns"]))
 def test_files_of_this_machine_are_no_server_and_may_be_slow(store: str, caplog: pytest.LogCaptureFixture) -> None:
     def slow() -> str:
         time.sleep(3)
