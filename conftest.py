@@ -25,7 +25,7 @@ _LASTING_JAVA = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Of tests/e2e/test_identity.py and tests/fuzz/test_leaks.py."""
-    parser.addoption("--pairs", type=int, default=3, help="pairs of runs that may be the same")
+    parser.addoption("--pairs", type=int, default=6, help="pairs of runs that may be the same")
     parser.addoption("--seed", type=int, default=1, help="of what the pairs are drawn from")
     parser.addoption("--leaks", type=int, default=40, help="requests with secrets; a twentieth of them with Spark")
     parser.addoption("--leaks-seed", type=int, default=7, help="of what they are drawn from")

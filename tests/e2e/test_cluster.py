@@ -30,7 +30,7 @@ from pyspark.sql import SparkSession
 from spark_scoring.delta.failures import explain_failure
 
 line, forest, cluster, absent, other = sys.argv[1:]
-builder = SparkSession.builder.master("local-cluster[1,1,1024]").config("spark.ui.enabled", "false")
+builder = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false")
 spark = builder.config("spark.task.maxFailures", "1").getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
 table = spark.createDataFrame([(i, float(i)) for i in range(40)], "id int, x double").repartition(2)
