@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _USE = """
-import sys
+import os, subprocess, sys
 import mlflow
 from pyspark.sql import SparkSession
 import pyspark
@@ -88,6 +88,17 @@ registered = mlflow.sklearn.log_model(
 of_registry = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 3}
 print("registry", run({"path": "r"}, **of_registry), run({"path": "r"}, **of_registry))
 
+job = f"{{model: {model}, source: {{path: {folder}/in}}, output: {{path: {folder}/c}}, max_bad_rows: 3}}"
+open("job.yml", "w").write(job)
+command = [sys.executable, "-c", "from spark_scoring.cli import main; main()", "score", "job.yml"]
+named = {k: v for k, v in os.environ.items() if k not in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE")}
+def scored(*options, **variables):
+    done = subprocess.run([*command, *options], env={**named, **variables}, capture_output=True, text=True)
+    return done.returncode, [line for line in done.stdout.splitlines() if "rows" in line.split()] or done.stderr
+
+print("command", *scored("--remote", "sc://localhost"))
+print("command", spark.read.format("delta").load(f"{folder}/c").count())
+
 newest = ss.run_history(f"{folder}/m")[0]
 print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
 spark.stop()
@@ -108,11 +119,8 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-4000:]
-    shown = [
-        line
-        for line in done.stdout.splitlines()
-        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "identity", "registry", "rollback")
-    ]
+    steps = ("append", "overwrite", "merge", "incremental", "identity", "registry", "command", "rollback")
+    shown = [line for line in done.stdout.splitlines() if line.split(" ")[0] in steps]
     assert shown == [
         "append (12, 0, False) (12, 0, True) (12, 0, False)",
         "overwrite (12, 0, False) (12, 0, True)",
@@ -125,5 +133,7 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
         "identity (3, False)",
         "identity (5, False) (5, True) (17, False) (17, False)",
         "registry (17, 0, False) (0, 0, True)",
+        "command 0 ['rows    17 in, 17 out, 3 bad (17.6%)']",
+        "command 17",
         "rollback 11 ['restore', 'restore']",
     ]
