@@ -94,7 +94,8 @@ command = [sys.executable, "-c", "from spark_scoring.cli import main; main()", "
 named = {k: v for k, v in os.environ.items() if k not in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE")}
 def scored(*options, **variables):
     done = subprocess.run([*command, *options], env={**named, **variables}, capture_output=True, text=True)
-    return done.returncode, [line for line in done.stdout.splitlines() if "rows" in line.split()] or done.stderr
+    told = [" ".join(line.split()) for line in done.stdout.splitlines() if line.startswith("rows ")]
+    return done.returncode, told or done.stderr
 
 print("command", *scored("--remote", "sc://localhost"))
 print("command", spark.read.format("delta").load(f"{folder}/c").count())
@@ -133,7 +134,7 @@ def test_runs_over_spark_connect(tmp_path: Path) -> None:
         "identity (3, False)",
         "identity (5, False) (5, True) (17, False) (17, False)",
         "registry (17, 0, False) (0, 0, True)",
-        "command 0 ['rows    17 in, 17 out, 3 bad (17.6%)']",
+        "command 0 ['rows 17 in, 17 out, 3 bad (17.6%)']",
         "command 17",
         "rollback 11 ['restore', 'restore']",
     ]
