@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spark_scoring import connect
-from spark_scoring.cli import main
+from spark_scoring.cli import main, output
+from spark_scoring.cli.spark import settings_of
 from spark_scoring.delta.errors import SessionError
 from tests.needs import IS_SPARK_4, PYTHON_PATH
 
@@ -156,6 +157,14 @@ def told_by(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_every_command_with_spark_takes_a_server(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     told = told_by([*command, "--remote", "host:15002/;token=hunter2"], capsys)
     assert "Spark Connect server host:15002/;token=***: it does not begin with sc://" in told
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_server_is_that_of_one_command_alone() -> None:
+    with output.streams:  # as main has them
+        assert settings_of(["driver.memory=8g"], "sc://host:1") == {"spark.driver.memory": "8g"}
+        assert os.environ["SPARK_REMOTE"] == "sc://host:1"
+    assert os.environ["SPARK_REMOTE"] == "sc://before"
 
 
 @pytest.mark.usefixtures("in_folder")
