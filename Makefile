@@ -22,7 +22,7 @@ test-long: setup ## further forms of what the tests hold, which `make test` leav
 	@tools/setup.sh tests
 	$(BIN)/python -m pytest -m long --numprocesses 2 $(IN_ORDER)
 
-contract: setup ## our calls against Databricks' own client, which it installs beside .venv
+contract: setup ## our calls and bundles against Databricks' own client and models, which it installs beside .venv
 	@tools/setup.sh tests
 	tools/contract.sh
 
@@ -47,10 +47,11 @@ COUNT ?= 400
 fuzz: setup ## odd requests from a seed: make fuzz SEED=7 COUNT=1000
 	@PYTHONPATH=. $(BIN)/python -W ignore -m tests.fuzz --seed $(SEED) --count $(COUNT)
 
-docs: setup ## the tables of docs/ and the JSON Schemas, from the code
+docs: setup ## the tables of docs/, the JSON Schemas and the example of a bundle, from the code
 	PYTHONPATH=. $(BIN)/python tools/conversions_page.py
 	PYTHONPATH=. $(BIN)/python tools/registration_page.py
 	PYTHONPATH=. $(BIN)/python tools/reference_pages.py
+	PYTHONPATH=. $(BIN)/python tools/bundle_example.py
 
 site: setup ## docs/ as a site in site/, with warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spark_scoring.bundle.errors import BundleError
     from spark_scoring.compare.comparison import Comparison
     from spark_scoring.compare.errors import CompareError, PromoteError, RowsMovedError
     from spark_scoring.compare.jobs import compare_job
@@ -64,6 +65,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BadRowsError": "delta.errors",
+    "BundleError": "bundle.errors",
     "CommitError": "delta.errors",
     "CompareError": "compare.errors",
     "Comparison": "compare.comparison",
@@ -130,6 +132,7 @@ _HOMES = {
 
 __all__ = [
     "BadRowsError",
+    "BundleError",
     "CommitError",
     "CompareError",
     "Comparison",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _KNOCK_SECONDS = 3.0
 _PORT = 15002
+_PARAMETER = re.compile(r"[\w-]+=[^=]*")
 
 
 def is_client_alone() -> bool:
@@ -27,6 +29,37 @@ def is_client_alone() -> bool:
     return is_remote_only()
 
 
+def check_server(server: str) -> None:
+    """Look at the form of a server's URL, and ask nobody. PySpark's own errors show whatever secrets it holds.
+
+    Raises:
+        SessionError: it is neither ``sc://host:port/;key=value`` nor ``local[...]``.
+
+    """
+    if not server.startswith("local") and (cause := _fault(server)) is not None:
+        raise SessionError.bad_server(redact(server), cause)
+
+
+def _fault(server: str) -> str | None:
+    scheme, mark, rest = server.partition("://")
+    if not mark or scheme != "sc":
+        return "it does not begin with sc://"
+    address, _, parameters = rest.partition("/")
+    try:
+        parts = urlsplit(f"http://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "its port is not a number from 1 to 65535"
+    if not host or parts.netloc != address or re.search(r"[\s@;=]", address):
+        return "it names no host" if not host else "its host is followed by something else than :port and /;key=value"
+    if port == 0:
+        return "its port is not a number from 1 to 65535"
+    first, *given = parameters.split(";")
+    if first or not all(map(_PARAMETER.fullmatch, given)):
+        return "what follows its host is not of the form /;key=value"
+    return None
+
+
 def session_of(server: str) -> SparkSession:
     """The session of a server.
 
@@ -34,9 +67,11 @@ def session_of(server: str) -> SparkSession:
         server: ``sc://host:port``, with whatever follows; or ``local[...]``, for which PySpark starts one.
 
     Raises:
-        SessionError: the client lacks packages, or the server does not answer within 30 seconds; it is told of after 5.
+        SessionError: it is not such a URL, the client lacks packages, or the server does not answer within 30 seconds;
+            it is told of after 5.
 
     """
+    check_server(server)
     from pyspark.errors import PySparkException, PySparkImportError
     from pyspark.sql import SparkSession
 

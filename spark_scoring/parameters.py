@@ -46,6 +46,11 @@ class Parameters:
         self._used: dict[str, None] = {}
         self.errors: list[JobError] = []
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The names that the fields name, in their order; once they are filled."""
+        return tuple(self._used)
+
     def fill(self, fields: dict[str, Any], sql_fields: Sequence[str]) -> dict[str, Any]:
         """The fields with every open place filled in; ``sql_fields`` are those of SQL, such as ``columns.*``."""
         patterns = [tuple(pattern.split(".")) for pattern in sql_fields]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment
@@ -22,7 +22,13 @@ _PAGE = '<pre style="font-family: ui-monospace, monospace; line-height: 1.3; whi
 
 
 class SafeConsole(Console):
-    r"""Shows control characters of a text as ``\x1b``; rich's own colours stay."""
+    r"""Shows control characters of a text as ``\x1b``; rich's own colours stay.
+
+    In a notebook, and in a task of Databricks, rich would show everything as HTML below the cell, whatever the file is.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"force_jupyter": False, **settings})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is printed, piece by piece."""

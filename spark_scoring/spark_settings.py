@@ -27,8 +27,14 @@ _OURS = {
         "leave it out; the environment variable SPARK_SCORING_TRACEBACK=1 shows them",
     ),
     "spark.submit.deployMode": ("the session is one of this machine", f"leave it out, or {_SUBMIT}"),
-    "spark.remote": ("a session of Spark Connect is taken as it is", "set the environment variable SPARK_REMOTE"),
-    "spark.api.mode": ("a session of Spark Connect is taken as it is", "set the environment variable SPARK_REMOTE"),
+    "spark.remote": (
+        "a session of Spark Connect is taken as it is",
+        "give --remote sc://<host>:15002, or set SPARK_REMOTE",
+    ),
+    "spark.api.mode": (
+        "a session of Spark Connect is taken as it is",
+        "give --remote sc://<host>:15002, or set SPARK_REMOTE",
+    ),
 }
 """What a local session needs as it is, or has from elsewhere -> why, and what to do."""
 _AT_LAUNCH = ("spark.driver.memory", "spark.driver.extra", "spark.driver.default", "spark.jars")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the contract tests against Databricks' feature engineering client, which no other test needs. It is put beside
-# .venv, not into it. Needs `make setup`.
+# Runs the contract tests against Databricks' feature engineering client and the models of its bundles, which no other
+# test needs. They are put beside .venv, not into it. Needs `make setup`.
 set -eu
 cd "$(dirname "$0")/.."
 wanted=$(cksum tests/contract.txt)
@@ -9,4 +9,5 @@ if [ "$(cat .contract/.installed 2>/dev/null)" != "$wanted" ]; then
     tools/install.sh --target .contract -r tests/contract.txt
     echo "$wanted" > .contract/.installed
 fi
-PYTHONPATH=.contract .venv/bin/python -m pytest -p no:cacheprovider tests/registration/test_databricks_contract.py "$@"
+PYTHONPATH=.contract .venv/bin/python -m pytest -p no:cacheprovider \
+    tests/registration/test_databricks_contract.py tests/unit/test_bundle_contract.py "$@"

@@ -5,8 +5,8 @@ standard output, progress and errors to standard error. So does whatever a model
 prints.
 """
 
-from spark_scoring.cli import jobs, compare, shipped, models, tables, prepare  # noqa: I001  in this order --help lists them
+from spark_scoring.cli import jobs, compare, shipped, bundle, models, tables, prepare  # noqa: I001  in this order --help lists them
 from spark_scoring.cli.options import app
 from spark_scoring.cli.process import main
 
-__all__ = ["app", "compare", "jobs", "main", "models", "prepare", "shipped", "tables"]
+__all__ = ["app", "bundle", "compare", "jobs", "main", "models", "prepare", "shipped", "tables"]

@@ -14,6 +14,7 @@ from spark_scoring.cli.options import (
     Json,
     Param,
     RegistryUri,
+    Remote,
     Set,
     ShowModelError,
     Spark,
@@ -55,6 +56,7 @@ def compare(
     set_: Set = None,
     param: Param = None,
     spark: Spark = None,
+    remote: Remote = None,
     *,
     fail_if: Annotated[
         list[str] | None,
@@ -66,7 +68,7 @@ def compare(
 ) -> None:
     """Score a job's rows with its model and with another one, and show what would change. Writes nothing."""
     keep_results_apart()
-    of_file, _ = read_job(job, set_, param, spark, show_model_error=show_model_error)
+    of_file, _ = read_job(job, set_, param, spark, remote, show_model_error=show_model_error)
     planned, conditions = _planned(of_file, with_, fail_if or (), verbose=verbose)
     from spark_scoring.compare.jobs import carry_out_comparison
 
@@ -96,6 +98,7 @@ def promote(
     registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
+    remote: Remote = None,
     verbose: Verbose = False,
     json_: Json = False,
 ) -> None:
@@ -103,7 +106,7 @@ def promote(
 
     Both versions, the alias and the source's version are looked at. The version's tags then tell of the comparison.
     """
-    with session_coming_up("looking at what was compared", warehouse, spark, verbose=verbose) as session:
+    with session_coming_up("looking at what was compared", warehouse, spark, remote, verbose=verbose) as session:
         from spark_scoring.compare.promote import promote_model, read_evidence
 
         read_evidence(comparison)  # what is wrong with it is told before Spark is up

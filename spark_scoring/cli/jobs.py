@@ -20,6 +20,7 @@ from spark_scoring.cli.options import (
     Json,
     Param,
     RegistryUri,
+    Remote,
     Set,
     ShowModelError,
     Spark,
@@ -67,6 +68,7 @@ def init(
     registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
+    remote: Remote = None,
     verbose: Verbose = False,
 ) -> None:
     """Write a job file for a model and a table, with comments. Reads no rows; loads the model, which runs its code."""
@@ -78,7 +80,7 @@ def init(
     keep_results_apart()
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
     settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
-    of_spark = settings_of(spark)
+    of_spark = settings_of(spark, remote)
     with spark_coming_up("looking at the model and the table", warehouse, of_spark, verbose=verbose, asks=bool(ask)):
         from spark_scoring.proposal import propose_job
 
@@ -123,13 +125,14 @@ def plan(
     set_: Set = None,
     param: Param = None,
     spark: Spark = None,
+    remote: Remote = None,
     *,
     json_: Json = False,
     html: Html = None,
     show_model_error: ShowModelError = False,
 ) -> None:
     """Show what scoring would do, or all that is wrong. Reads no rows, writes no table."""
-    planned = _planned(job, set_, param, spark, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, spark, remote, show_model_error=show_model_error)
     if html is not None:
         write_text(html, planned.to_html(), "--html")
     show(planned, json_=json_)
@@ -147,13 +150,14 @@ def preview(
     set_: Set = None,
     param: Param = None,
     spark: Spark = None,
+    remote: Remote = None,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to score.")] = 20,
     json_: Json = False,
     show_model_error: ShowModelError = False,
 ) -> None:
     """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
-    planned = _planned(job, set_, param, spark, show_model_error=show_model_error)
+    planned = _planned(job, set_, param, spark, remote, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
     from spark_scoring.run.execute import preview_rows
 
@@ -177,6 +181,8 @@ def preview(
 
     spark-scoring score delay.yml --spark master='local[4]' --spark driver.memory=8g
 
+    spark-scoring score delay.yml --remote sc://spark.example.com:15002
+
     spark-scoring score delay.yml --continuous"""
 )
 def score(
@@ -184,6 +190,7 @@ def score(
     set_: Set = None,
     param: Param = None,
     spark: Spark = None,
+    remote: Remote = None,
     *,
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Of an incremental job: go on until Ctrl-C or SIGTERM.")
@@ -195,7 +202,7 @@ def score(
     show_model_error: ShowModelError = False,
 ) -> None:
     """Score the source and write the predictions, in one commit; of an incremental job, what is new in the source."""
-    planned = _planned(job, set_, param, spark, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
+    planned = _planned(job, set_, param, spark, remote, show_model_error=show_model_error, verbose=verbose, quiet=quiet)
     from spark_scoring.run.jobs import run_job
 
     if not (json_ or quiet):
@@ -252,6 +259,7 @@ def _planned(
     settings: Sequence[str] | None,
     params: Sequence[str] | None,
     spark: Sequence[str] | None,
+    remote: str | None,
     *,
     show_model_error: bool = False,
     verbose: bool = False,
@@ -261,7 +269,7 @@ def _planned(
     from spark_scoring.session import require_spark
 
     keep_results_apart()
-    job, saved = read_job(file, settings, params, spark, show_model_error=show_model_error)
+    job, saved = read_job(file, settings, params, spark, remote, show_model_error=show_model_error)
     require_spark()
     begin = time.perf_counter()
     waited_for = "planning: the model, Spark, the tables"

@@ -12,6 +12,7 @@ from spark_scoring.cli.options import (
     Json,
     Param,
     RegistryUri,
+    Remote,
     Set,
     Spark,
     TrackingUri,
@@ -88,6 +89,7 @@ def register(
     set_: Set = None,
     param: Param = None,
     spark: Spark = None,
+    remote: Remote = None,
     *,
     verbose: Verbose = False,
     json_: Json = False,
@@ -100,7 +102,7 @@ def register(
     from spark_scoring.registration.training import TrainingJob, run_training
 
     training = TrainingJob.from_yaml(job, set_ or (), values_of(param))
-    training = with_spark(training, spark)
+    training = with_spark(training, spark, remote)
     with spark_coming_up(
         "training, logging and checking the model", training.warehouse, training.spark, verbose=verbose
     ):
@@ -135,6 +137,7 @@ def repair(  # noqa: PLR0913  options
     registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
+    remote: Remote = None,
     verbose: Verbose = False,
     json_: Json = False,
 ) -> None:
@@ -143,7 +146,7 @@ def repair(  # noqa: PLR0913  options
     types, columns = (
         dict(pair_of(o, text) for text in given or ()) for o, given in (("--type", type_), ("--column", column))
     )
-    with session_coming_up("registering the model again", warehouse, spark, verbose=verbose) as session:
+    with session_coming_up("registering the model again", warehouse, spark, remote, verbose=verbose) as session:
         from spark_scoring.delta.source import pin_source
         from spark_scoring.job import place_of
         from spark_scoring.registration.repair import repair_model

@@ -31,6 +31,10 @@ Spark = Annotated[
     list[str] | None,
     typer.Option("--spark", metavar="KEY=VALUE", help="Set Spark's spark.KEY for a new local session: master, memory."),
 ]
+Remote = Annotated[
+    str | None,
+    typer.Option("--remote", metavar="sc://HOST:PORT", help="A Spark Connect server; default: $SPARK_REMOTE."),
+]
 Warehouse = Annotated[str | None, typer.Option("--warehouse", help="Folder of a local session's tables.")]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's tracking server.")]
 RegistryUri = Annotated[str | None, typer.Option("--registry-uri", help="MLflow's registry.")]

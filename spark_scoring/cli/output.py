@@ -23,6 +23,11 @@ _results: TextIO | None = None
 """Where results go while models may print; None: to standard output as it is."""
 
 
+def is_task() -> bool:
+    """Whether this is a task of Databricks: a part of another program, which shows what goes to ``sys.stdout``."""
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
 def keep_results_apart() -> None:
     """From now on, until ``main`` ends, standard output gets results alone; what else is printed goes to errors."""
     global _results  # noqa: PLW0603  one standard output in a process
@@ -34,7 +39,7 @@ def keep_results_apart() -> None:
         number, errors = out.fileno(), sys.stderr.fileno()
     except (OSError, ValueError, AttributeError):
         number = errors = -1
-    if number >= 0:  # also what native code and child processes write
+    if number >= 0 and not is_task():  # also what native code and child processes write
         out.flush()
         own = os.dup(number)
         _results = os.fdopen(own, "w", encoding=out.encoding, errors=out.errors, closefd=False)

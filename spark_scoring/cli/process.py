@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.cli.options import app
-from spark_scoring.cli.output import streams
+from spark_scoring.cli.output import is_task, streams
 from spark_scoring.errors import ScoringError
 from spark_scoring.screen import SafeConsole
 from spark_scoring.session import TRACEBACK
@@ -27,6 +27,9 @@ _LAST_SECONDS = 20.0
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status.
+
+    A task of Databricks runs inside of another program, which takes any ``SystemExit`` for a failure: a command that is
+    done returns there.
 
     Args:
         arguments: of a call inside of another program; None: those of this program, which has nothing to do afterwards.
@@ -48,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = ended.code
     if arguments is None:
         _end_with(status)
-    raise SystemExit(status)
+    if status or not is_task():
+        raise SystemExit(status)
 
 
 def _tell_of_crashes() -> None:
@@ -60,7 +64,7 @@ def _tell_of_crashes() -> None:
 def _end_with(status: object) -> None:
     """See to it that the program ends, and with this status: what a model has left running may keep it, or end it."""
     kept = sys.modules.get("spark_scoring.model.kept_process")
-    if kept is None or "DATABRICKS_RUNTIME_VERSION" in os.environ:  # no model; a task there is part of another program
+    if kept is None or is_task():
         return
     end = os._exit
     number = status if isinstance(status, int) else int(status is not None)

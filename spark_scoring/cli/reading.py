@@ -21,6 +21,7 @@ def read_job(
     settings: Sequence[str] | None,
     params: Sequence[str] | None,
     spark: Sequence[str] | None,
+    remote: str | None,
     *,
     show_model_error: bool = False,
 ) -> tuple[ScoringJob, SavedPlan | None]:
@@ -35,4 +36,4 @@ def read_job(
         fix = "leave --param out, or plan anew with it: spark-scoring plan JOB.yml --json"
         raise RequestError([Problem("--param", "a saved plan is run as it is", fix)])
     job = ScoringJob.from_yaml(file, overrides, values_of(params)) if saved is None else saved.job
-    return with_spark(job, spark), saved
+    return with_spark(job, spark, remote), saved

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from spark_scoring.cli.output import is_task, streams
+from spark_scoring.delta.errors import SessionError
 from spark_scoring.errors import Problem, RequestError
 from spark_scoring.screen import SafeConsole
 
@@ -23,13 +25,41 @@ if TYPE_CHECKING:
 _AJob = TypeVar("_AJob", "ScoringJob", "TrainingJob")
 
 
-def with_spark(job: _AJob, texts: Sequence[str] | None) -> _AJob:
-    """The job with the settings of ``--spark`` laid over its own."""
-    return job.model_copy(update={"spark": {**job.spark, **settings_of(texts)}})
+_REMOTE = "SPARK_REMOTE"
 
 
-def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
-    """Settings of ``--spark``, by their whole keys. Their values are not told."""
+def with_spark(job: _AJob, texts: Sequence[str] | None, remote: str | None) -> _AJob:
+    """The job with the settings of ``--spark`` laid over its own, for the server of ``--remote``."""
+    return job.model_copy(update={"spark": {**job.spark, **settings_of(texts, remote)}})
+
+
+def settings_of(texts: Sequence[str] | None, remote: str | None) -> dict[str, str]:
+    """Settings of ``--spark``, by their whole keys. Their values are not told.
+
+    From now on, until ``main`` ends, the session is the server's that ``--remote`` names.
+    """
+    settings = _read(texts)
+    if remote is not None:
+        from spark_scoring.connect import check_server
+
+        if is_task():
+            raise SessionError.remote_in_task()
+        if "spark.master" in settings:
+            raise SessionError.remote_and_master()
+        check_server(remote)
+        streams.callback(_set_remote, os.environ.get(_REMOTE))
+        _set_remote(remote)
+    return settings
+
+
+def _set_remote(server: str | None) -> None:
+    """Where PySpark looks for it, too, in this process and in those that it starts."""
+    os.environ.pop(_REMOTE, None)
+    if server is not None:
+        os.environ[_REMOTE] = server
+
+
+def _read(texts: Sequence[str] | None) -> dict[str, str]:
     from spark_scoring.spark_settings import SettingError, spark_settings
 
     settings: dict[str, str] = {}
@@ -46,13 +76,13 @@ def settings_of(texts: Sequence[str] | None) -> dict[str, str]:
 
 @contextmanager
 def session_coming_up(
-    what: str, warehouse: str | None, texts: Sequence[str] | None, *, verbose: bool
+    what: str, warehouse: str | None, texts: Sequence[str] | None, remote: str | None = None, *, verbose: bool
 ) -> Iterator[Callable[[], SparkSession]]:
     """What gives the session of a command that has no job: it may be asked for late, as it starts meanwhile."""
     from spark_scoring.session import require_spark
 
     require_spark()
-    settings = settings_of(texts)
+    settings = settings_of(texts, remote)
     with spark_coming_up(what, warehouse, settings, verbose=verbose):
         yield lambda: _session(warehouse, settings)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spark_scoring.cli.options import Json, Spark, Table, Verbose, Warehouse, app
+from spark_scoring.cli.options import Json, Remote, Spark, Table, Verbose, Warehouse, app
 from spark_scoring.cli.output import echo, result_console
 from spark_scoring.cli.spark import session_coming_up
 
@@ -25,11 +25,12 @@ def history(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Commits to look at; default: all.")] = None,
     warehouse: Warehouse = None,
     spark: Spark = None,
+    remote: Remote = None,
     verbose: Verbose = False,
     json_: Json = False,
 ) -> None:
     """List the runs that a table has seen, newest first: models, rows, times, who."""
-    with session_coming_up("reading the table's log", warehouse, spark, verbose=verbose) as session:
+    with session_coming_up("reading the table's log", warehouse, spark, remote, verbose=verbose) as session:
         from spark_scoring.run.history import history_view, record_dict, run_history
 
         records = run_history(table, session(), limit=limit)
@@ -52,13 +53,14 @@ def rollback(
     *,
     warehouse: Warehouse = None,
     spark: Spark = None,
+    remote: Remote = None,
     verbose: Verbose = False,
     json_: Json = False,
 ) -> None:
     """Take one run back: remove its rows, or put back what they replaced. Refused where others changed them since."""
     from dataclasses import asdict
 
-    with session_coming_up("rolling back", warehouse, spark, verbose=verbose) as session:
+    with session_coming_up("rolling back", warehouse, spark, remote, verbose=verbose) as session:
         from spark_scoring.run.history import roll_back
 
         done = roll_back(table, run_id, session())

@@ -24,17 +24,38 @@ class SessionError(RequestError):
     @classmethod
     def no_server_named(cls) -> SessionError:
         cause = "only the client of Spark Connect is installed here (pyspark-client), and no server is named"
-        fix = "set SPARK_REMOTE=sc://<host>:15002; or pip install 'spark-scoring[local]' for Spark on this machine"
+        fix = (
+            "give --remote sc://<host>:15002, or set SPARK_REMOTE to it; "
+            "or pip install 'spark-scoring[local]' for Spark on this machine"
+        )
         return cls([Problem("Spark", cause, fix)])
 
     @classmethod
     def no_server(cls, server: str, cause: str) -> SessionError:
-        fix = "check SPARK_REMOTE, whether a Spark Connect server runs there, and what lies between (firewall, proxy)"
+        fix = (
+            "check --remote or SPARK_REMOTE, whether a Spark Connect server runs there, "
+            "and what lies between (firewall, proxy)"
+        )
         return cls([Problem(f"Spark Connect server {server}", cause, fix)])
 
     @classmethod
+    def bad_server(cls, server: str, cause: str) -> SessionError:
+        fix = "write sc://<host>:15002, or sc://<host>:443/;use_ssl=true;token=<token>"
+        return cls([Problem(f"Spark Connect server {server}", cause, fix)])
+
+    @classmethod
+    def remote_and_master(cls) -> SessionError:
+        cause = "one says that Spark runs on a server, the other that it runs on this machine"
+        return cls([Problem("--remote and --spark master", cause, "leave one of them out")])
+
+    @classmethod
+    def remote_in_task(cls) -> SessionError:
+        cause = "a task on Databricks has the session of its own compute"
+        return cls([Problem("--remote", cause, "leave it out")])
+
+    @classmethod
     def no_connect_client(cls, cause: str) -> SessionError:
-        fix = "pip install 'spark-scoring[connect]'; or unset SPARK_REMOTE for Spark on this machine"
+        fix = "pip install 'spark-scoring[connect]'; or leave out --remote and SPARK_REMOTE for Spark on this machine"
         return cls([Problem("Spark Connect", f"its client needs more than is installed here: {cause}", fix)])
 
     @classmethod

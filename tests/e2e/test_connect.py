@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START = """
+import os
 import socket
+import subprocess
 import sys
 import mlflow
 from pyspark.sql import SparkSession
@@ -78,6 +80,14 @@ wanted = f"id < lim AND id IN (SELECT id FROM delta.`{folder}/act`)"
 merge = {"path": "m", "mode": "merge", "key": ["id"]}
 """
 _END = """
+job = f"{{model: {model}, source: {{path: {folder}/in}}, output: {{path: {folder}/c}}, max_bad_rows: 3}}"
+open("job.yml", "w").write(job)
+command = [sys.executable, "-c", "from spark_scoring.cli import main; main()", "score", "job.yml"]
+named = {k: v for k, v in os.environ.items() if k not in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE")}
+done = subprocess.run([*command, "--remote", f"sc://localhost:{port}"], env=named, capture_output=True, text=True)
+told = [" ".join(line.split()) for line in done.stdout.splitlines() if line.startswith("rows ")]
+print("command", done.returncode, told or done.stderr, spark.read.format("delta").load(f"{folder}/c").count())
+
 newest = ss.run_history(f"{folder}/m")[0]
 print("rollback", newest.rows_written, [step.way for step in ss.roll_back(f"{folder}/m", newest.run_id)])
 spark.stop()
@@ -133,6 +143,7 @@ SAID = {
         _REFUSED,
         _TWICE,
         "identity (3, False)",
+        "command 0 ['rows 14 in, 14 out, 3 bad (21.4%)'] 14",
         _ROLLED_BACK,
     ],
     "all": [
@@ -147,6 +158,7 @@ SAID = {
         "identity (3, False)",
         "identity (5, False) (5, True) (17, False) (17, False)",
         "registry (17, 0, False) (0, 0, True)",
+        "command 0 ['rows 17 in, 17 out, 3 bad (17.6%)'] 17",
         _ROLLED_BACK,
     ],
 }
@@ -167,6 +179,7 @@ def test_runs_over_spark_connect(tmp_path: Path, runs: str) -> None:
     shown = [
         line
         for line in done.stdout.splitlines()
-        if line.split(" ")[0] in ("append", "overwrite", "merge", "incremental", "identity", "registry", "rollback")
+        if line.split(" ")[0]
+        in ("append", "overwrite", "merge", "incremental", "identity", "registry", "command", "rollback")
     ]
     assert shown == SAID[runs]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bundles import dangling, jobs, read
 from tests.needs import environment_apart
 
 if TYPE_CHECKING:
@@ -97,6 +98,20 @@ def test_the_wheel_runs_without_spark_and_says_what_is_missing(base: Path, tmp_p
     planned = _run(command, "plan", "job.yml", cwd=tmp_path)
     assert planned.returncode == 2
     assert "Spark: pyspark is not installed here\n   fix: pip install 'spark-scoring[local]'" in planned.stderr
+
+
+@pytest.mark.parametrize("compute", ["serverless", "job-cluster"])
+def test_the_wheel_writes_a_bundle_with_itself(base: Path, wheel: Path, tmp_path: Path, compute: str) -> None:
+    (tmp_path / "job.yml").write_text("{model: 'models:/a.b.c/1', source: {table: a.b.c}, output: {table: a.b.d}}")
+    command = (base.parent / "spark-scoring", "bundle", "job.yml", "--wheel", wheel, "--compute", compute)
+    done = _run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "CREATE VOLUME IF NOT EXISTS `a`.`b`.`spark_scoring`" in done.stdout
+    assert dangling(tmp_path / "bundle") == []
+    (task,) = jobs(read(tmp_path / "bundle"))["c_score"]["tasks"]
+    asked = "from importlib.metadata import distribution as d; print([e.name for e in d('{}').entry_points])"
+    scripts = _run(base, "-c", asked.format(task["python_wheel_task"]["package_name"]), cwd=tmp_path).stdout
+    assert repr(task["python_wheel_task"]["entry_point"]) in scripts
 
 
 def test_the_base_install_brings_no_spark(base: Path, tmp_path: Path) -> None:

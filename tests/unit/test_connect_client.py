@@ -6,12 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from spark_scoring import connect
+from spark_scoring.cli import main, output
+from spark_scoring.cli.spark import settings_of
 from spark_scoring.delta.errors import SessionError
 from tests.needs import IS_SPARK_4, PYTHON_PATH
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -73,4 +79,123 @@ def test_a_client_without_its_packages_names_the_extra() -> None:
 def test_the_thin_client_wants_a_server_and_no_java() -> None:
     told = _told(SPARK_SKIP_CONNECT_COMPAT_TESTS="1")  # PySpark then takes itself for the client alone
     assert "only the client of Spark Connect is installed here (pyspark-client), and no server is named" in told
-    assert "fix: set SPARK_REMOTE=sc://" in told
+    assert "fix: give --remote sc://<host>:15002, or set SPARK_REMOTE to it" in told
+
+
+URLS = {
+    "host:15002": "it does not begin with sc://",
+    "http://host:15002": "it does not begin with sc://",
+    "sc:/host:15002": "it does not begin with sc://",
+    "spark://host:7077": "it does not begin with sc://",
+    "sc://": "it names no host",
+    "sc://:15002": "it names no host",
+    "sc://host:port": "its port is not a number",
+    "sc://host:99999": "its port is not a number",
+    "sc://host:0": "its port is not a number",
+    "sc://host:1?token=hunter2": "its host is followed by something else",
+    "sc://anna:hunter2@host:1": "its host is followed by something else",
+    "sc://host;token=hunter2": "its host is followed by something else",
+    "sc://host:1/token=hunter2": "what follows its host is not of the form",
+    "sc://host:1/;token=hunter2=": "what follows its host is not of the form",
+    "sc://host:1/;hunter2": "what follows its host is not of the form",
+}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_that_is_none_is_told_at_once(url: str) -> None:
+    with pytest.raises(SessionError) as raised:
+        connect.session_of(url)
+    assert URLS[url] in str(raised.value)
+    assert "fix: write sc://<host>:15002" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sc://host", "sc://host:15002", "sc://host/", "sc://[::1]:1", "sc://h:443/;use_ssl=true;token=a", "local[2]"],
+)
+def test_urls_that_pyspark_takes_are_taken(url: str) -> None:
+    connect.check_server(url)
+    if url.startswith("sc"):
+        from pyspark.sql.connect import client
+
+        builder = getattr(client, "DefaultChannelBuilder", None) or client.ChannelBuilder
+        assert builder(url).endpoint
+
+
+COMMANDS = [
+    ["init", "models:/m/1", "t"],
+    ["plan", "job.yml"],
+    ["preview", "job.yml"],
+    ["score", "job.yml"],
+    ["compare", "job.yml", "--with", "models:/m/2"],
+    ["promote", "comparison.json", "--alias", "champion"],
+    ["register", "train.yml"],
+    ["repair", "models:/m/1", "--example", "t"],
+    ["history", "t"],
+    ["rollback", "t", "1234"],
+]
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job.yml").write_text("{model: m, source: s, output: o}")
+    (tmp_path / "train.yml").write_text("{name: m, task: regression, source: t, features: x, estimator: 'a:b'}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARK_REMOTE", "sc://before")
+
+
+def told_by(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    assert os.environ["SPARK_REMOTE"] == "sc://before"
+    return capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_with_spark_takes_a_server(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    told = told_by([*command, "--remote", "host:15002/;token=hunter2"], capsys)
+    assert "Spark Connect server host:15002/;token=***: it does not begin with sc://" in told
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_server_is_that_of_one_command_alone() -> None:
+    with output.streams:  # as main has them
+        assert settings_of(["driver.memory=8g"], "sc://host:1") == {"spark.driver.memory": "8g"}
+        assert os.environ["SPARK_REMOTE"] == "sc://host:1"
+    assert os.environ["SPARK_REMOTE"] == "sc://before"
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_server_and_a_master_are_two_places(capsys: pytest.CaptureFixture[str]) -> None:
+    told = told_by(["plan", "job.yml", "--remote", "sc://host", "--spark", "master=local[2]"], capsys)
+    assert "--remote and --spark master: one says that Spark runs on a server" in told
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_task_of_databricks_has_its_session(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
+    assert "--remote: a task on Databricks has the session" in told_by(
+        ["plan", "job.yml", "--remote", "sc://h"], capsys
+    )
+
+
+def test_a_server_of_the_command_line_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """In a process of its own, which has no session yet; the variable names another server."""
+    code = "from spark_scoring import connect; connect.TOLD_AFTER_SECONDS, connect.LEFT_AFTER_SECONDS = 0.5, 1; "
+    code += "from spark_scoring.cli import main; main()"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        server = f"sc://127.0.0.1:{closed.getsockname()[1]}"
+    command = [sys.executable, "-c", code, "history", "t", "--remote", f"{server}/;token=hunter2"]
+    environment = {**os.environ, "PYTHONPATH": PYTHON_PATH, "SPARK_REMOTE": "sc://other:1"}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        f"Spark Connect server {server}/;token=***: it did not answer for 1 seconds: Connection refused" in done.stderr
+    )
+    assert "fix: check --remote or SPARK_REMOTE" in done.stderr
+    assert "hunter2" not in done.stderr

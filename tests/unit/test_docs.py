@@ -107,7 +107,8 @@ def schema(name: str) -> Any:
 
 def written_jobs() -> list[Any]:
     """The job files of the examples and of all pages."""
-    files = [(path.name, path.read_text(encoding="utf-8")) for path in reference_pages.ROOT.glob("examples/**/*.yml")]
+    examples = [path for path in reference_pages.ROOT.glob("examples/**/*.yml") if path.parent.name != "resources"]
+    files = [(path.name, path.read_text(encoding="utf-8")) for path in examples if path.name != "databricks.yml"]
     for page in reference_pages.DOCS.glob("*.md"):
         blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         files += [(page.name, block) for block in blocks if re.search("^(model|estimator):", block, re.MULTILINE)]

@@ -20,7 +20,7 @@ from spark_scoring.report.bad_rows import ReasonCount
 from spark_scoring.report.run import RunReport
 from spark_scoring.run.history import RunHistory, RunRecord
 from spark_scoring.run.plan import JobPlan
-from spark_scoring.screen import SafeConsole
+from spark_scoring.screen import SafeConsole, as_text
 from tests.unit.test_explain import HOSTILE, MODEL, SCHEMA, Seen
 
 if TYPE_CHECKING:
@@ -164,3 +164,10 @@ def test_places_of_a_job_are_in_its_fragment() -> None:
     page = plan_html(scoring_plan(), {"source": "main.flights at version 0"})
     assert page.startswith('<section class="scoring-plan">')
     assert "<dt>source</dt><dd>main.flights at version 0</dd>" in page
+
+
+def test_in_a_notebook_a_text_is_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = type("ZMQInteractiveShell", (), {})  # rich asks for its name, and would show all below the cell
+    monkeypatch.setattr("builtins.get_ipython", kernel, raising=False)
+    assert "a cause" in str(FINDING)
+    assert "7f65c68b" in as_text(report().view())

@@ -69,7 +69,7 @@ def test_a_training_job_has_them_too() -> None:
         ({"master": "yarn"}, "spark.master", "spark-submit --master"),
         ({"master": "spark://elsewhere:7077"}, "spark.master", "not a master of this machine"),
         ({"master": "local-cluster[1,1,512]"}, "spark.master", "write local[4] or local[*]"),
-        ({"remote": SECRET}, "spark.remote", "set the environment variable SPARK_REMOTE"),
+        ({"remote": SECRET}, "spark.remote", "give --remote sc://<host>:15002, or set SPARK_REMOTE"),
         ({"connect.grpc.binding.port": 1}, "spark.connect.grpc.binding.port", "SPARK_REMOTE"),
         ({"driver.memory": "8g", "driver": {"memory": SECRET}}, "spark.driver.memory", "it is there twice"),
         ({"driver.memory": [SECRET]}, "spark.driver.memory", "not text, a number, true or false"),
