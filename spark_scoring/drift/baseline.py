@@ -91,7 +91,11 @@ def baselines_of(plan: ScoringPlan, ignored: Sequence[str] = ()) -> Baselines:
         found.append(baseline)
         if baseline.kind == "nulls" and ("quantiles" in of_one or "levels" in of_one):
             unlike.append(feature.name)
+    names = {feature.name.lower() for feature in plan.features}
     notes = [
+        *_note(
+            [name for name in ignored if name.lower() not in names], "drift.ignore names no feature of the model so"
+        ),
         *_note(absent, "nothing was recorded of the training rows"),
         *_note(unlike, "only nulls are compared, as the model was registered before shares were recorded"),
     ]

@@ -233,7 +233,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         unsure_nulls=tuple(name for name in levels.unsure if name not in known_nulls),
         ordered=recorded_ordered(record),
         part_digest="" if features is None else part.digest,
-        statistics=training_statistics(record),
+        statistics=training_statistics(record) or training_statistics(recorded((outer or mlmodel).metadata)),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
@@ -55,7 +56,8 @@ class Predictions:
     """Rows of labels that are not listed."""
     other_before: int = 0
     psi: float | None = None
-    """Of labels, to the run before; None where either has too few rows."""
+    """To the run before: of its labels, or of ten bins between its deciles. None where either run has too few rows, or
+    where deciles are equal."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,34 @@ def describe_predictions(
     if not parts:
         return ()
     totals = [_totals(frame, parts) for frame in frames]
-    found = []
+    found: dict[int, Predictions] = {}
     for i, part in enumerate(parts):
         if not totals[0][f"n{i}"]:
             continue
         is_label = part.is_label or (totals[0].get(f"distinct{i}") or _FEW_NUMBERS + 1) <= _FEW_NUMBERS
-        found.append(
-            _labels(part, frames) if is_label else _numbers(part.name, [t[f"n{i}"] for t in totals], totals, i)
-        )
-    return tuple(found)
+        found[i] = _labels(part, frames) if is_label else _numbers(part.name, totals, i)
+    bounds = {i: one.deciles_before for i, one in found.items() if len(set(one.deciles_before)) == len(_TENTHS)}
+    for i, counts in _counted(rows, parts, bounds).items():
+        tenths = distance([0.1] * len(counts), found[i].rows_before, counts)
+        found[i] = replace(found[i], psi=None if tenths is None else tenths.psi)
+    return tuple(found.values())
+
+
+def _counted(
+    rows: DataFrame, parts: Sequence[_Part], bounds: Mapping[int, Sequence[float]]
+) -> dict[int, tuple[int, ...]]:
+    """Rows in each bin between a number's bounds, which belong to the bin below. Runs a job, if there are any."""
+    if not bounds:
+        return {}
+    sums = []
+    for i, of_part in bounds.items():
+        number = _finite(parts[i].value)
+        for k, (low, high) in enumerate(pairwise([None, *of_part, None])):
+            above = F.lit(True) if low is None else number > low  # noqa: FBT003
+            below = F.lit(True) if high is None else number <= high  # noqa: FBT003
+            sums.append(F.count_if(number.isNotNull() & above & below).alias(f"n{i}_{k}"))
+    found = rows.agg(*sums).collect()[0]
+    return {i: tuple(int(found[f"n{i}_{k}"]) for k in range(len(of_part) + 1)) for i, of_part in bounds.items()}
 
 
 def _parts(own: str, name: str, type_: DataType) -> list[_Part]:
@@ -114,8 +135,7 @@ def _totals(frame: DataFrame, parts: Sequence[_Part]) -> Mapping[str, Any]:
         if part.is_label:
             sums[f"n{i}"] = F.count(part.value)
             continue
-        number = part.value.cast("double")
-        finite = F.when(~F.isnan(number) & (F.abs(number) < float("inf")), number)
+        finite = _finite(part.value)
         sums |= {
             f"n{i}": F.count(finite),
             f"mean{i}": F.avg(finite),
@@ -126,7 +146,14 @@ def _totals(frame: DataFrame, parts: Sequence[_Part]) -> Mapping[str, Any]:
     return dict(frame.agg(*[column.alias(name) for name, column in sums.items()]).collect()[0].asDict())
 
 
-def _numbers(name: str, rows: Sequence[int], totals: Sequence[Mapping[str, Any]], i: int) -> Predictions:
+def _finite(value: Column) -> Column:
+    """The number as a double; null where it is NaN or infinite."""
+    number = value.cast("double")
+    return F.when(~F.isnan(number) & (F.abs(number) < float("inf")), number)
+
+
+def _numbers(name: str, totals: Sequence[Mapping[str, Any]], i: int) -> Predictions:
+    rows = [of_run[f"n{i}"] for of_run in totals]
     means, deciles = ([], [])  # type: tuple[list[float | None], list[tuple[float, ...]]]
     for n, of_run in zip(rows, totals, strict=True):
         means.append(of_run[f"mean{i}"] if n >= RARE else None)
