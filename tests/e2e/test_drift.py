@@ -80,7 +80,7 @@ class Trained:
             for i, row in enumerate(frame.itertuples(index=False, name=None))
         ]
         path = str(self.folder / name)
-        self.spark.createDataFrame(rows, TABLE).repartition(2).write.format("delta").save(path)
+        self.spark.createDataFrame(rows, TABLE).repartition(2).write.format("delta").mode("append").save(path)
         return path
 
     def job(self, source: str, **fields: Any) -> ScoringJob:
@@ -295,3 +295,21 @@ def test_the_command_ends_with_3_above_the_limit(
     assert json.loads(shown.out)["features"][0]["feature"] == "<script>"
     assert command(*elsewhere, "--max-drift", "9") == 0
     assert not (tmp_path / "drifted_out").exists()
+
+
+@pytest.mark.long
+def test_each_batch_of_an_incremental_job_is_measured(trained: Trained, spark: SparkSession) -> None:
+    path = trained.table(rows_like_training(300, 5), "growing")
+    job = trained.job(path, incremental=True)
+    first = run_job(job, spark)
+    trained.table(rows_like_training(200, 6, drifted=True), "growing")
+    second = run_job(job, spark)
+    assert first.drift is not None
+    assert second.drift is not None
+    assert (first.drift.rows, first.drift.above(0.25)) == (300, ())
+    assert (second.drift.rows, [f.feature for f in second.drift.above(0.25)]) == (200, ["<script>"])
+    assert second.drift.features[0].psi_before is not None
+    trained.table(rows_like_training(200, 7, drifted=True), "growing")
+    with pytest.raises(DriftError):
+        run_job(trained.job(path, incremental=True, drift={"fail": 0.5}), spark)
+    assert spark.read.format("delta").load(f"{path}_out").count() == 500
