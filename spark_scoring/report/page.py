@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +122,7 @@ class RunPage:
         return environment.get_template("page.html.j2").render(
             page=self,
             plan=Markup(self.plan_html),  # noqa: S704  of the plan's own template, which escapes
-            steps=[(part, _steps(part.deciles, part.deciles_before)) for part in self.predictions],
+            lines=[(part, _lines(part.deciles, part.deciles_before)) for part in self.predictions],
             most_rows=max((run.rows for run in self.runs), default=0) or 1,
             most_drift=_most_drift(self.drift),
         )
@@ -157,21 +156,13 @@ def _most_drift(drift: Drift | None) -> float:
     return max([1.5 * drift.warn, *(f.psi for f in drift.features if f.psi is not None)])
 
 
-def _steps(deciles: Sequence[float], before: Sequence[float]) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Rectangles (x, y, width, height) in a box of 100 x 100: a bar between each two deciles, a tenth of the rows.
-
-    Its height is the density: the narrower, the higher. Deciles that are equal are a bar of the least width.
-    """
+def _lines(deciles: Sequence[float], before: Sequence[float]) -> dict[str, str]:
+    """Lines in a box of 100 x 100: to the right the value, upwards the share of the rows that are up to it."""
     ends = [*deciles, *before]
-    if len(deciles) < 2 or max(ends) == min(ends):  # noqa: PLR2004
+    if not deciles or max(ends) == min(ends):
         return {}
     low, span = min(ends), max(ends) - min(ends)
-    drawn = {}
-    for name, values in (("now", deciles), ("before", before)):
-        edges = [100 * (value - low) / span for value in values]
-        drawn[name] = [(a, max(b - a, 0.5)) for a, b in pairwise(edges)]
-    least = min(width for bars in drawn.values() for _, width in bars)
     return {
-        name: [(round(x, 2), round(100 - 96 * least / w, 2), round(w, 2), round(96 * least / w, 2)) for x, w in bars]
-        for name, bars in drawn.items()
+        name: " ".join(f"{100 * (value - low) / span:.2f},{90 - 10 * i}" for i, value in enumerate(values))
+        for name, values in (("now", deciles), ("before", before))
     }

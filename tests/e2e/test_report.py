@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tests.place import Place
 
 
+_VOID = ("meta", "input", "br")
+
+
 class Tags(HTMLParser):
     """The elements of a page, with what they would load."""
 
@@ -37,11 +40,11 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.append(tag)
         self.loads += [(k, v) for k, v in attrs if k in ("src", "href", "action") and not str(v).startswith("#")]
-        if tag not in ("meta", "rect", "line", "input", "br"):
+        if tag not in _VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("rect", "line"):
+        if tag not in _VOID:
             assert self.open.pop() == tag
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
