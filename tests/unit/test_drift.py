@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2
 
 from spark_scoring import JobError, ScoringJob
+from spark_scoring.drift.baseline import Baseline, Baselines
+from spark_scoring.drift.measured import measured
 from spark_scoring.drift.measures import chance_psi, distance
 from spark_scoring.drift.result import Drift, FeatureDrift
 from spark_scoring.registration.record import training_record
@@ -163,3 +166,29 @@ def test_the_ledger_gives_back_what_it_was_given_in_short() -> None:
     assert (back.features[0].psi, back.features[0].unknown, back.features[0].counts) == (0.12346, None, (1, 2, 3))
     assert Drift.of_ledger({"features": [{"of": "another version"}]}) is None
     assert Drift.of_ledger(None) is None
+
+
+def of_counts(counts: tuple[int, ...], before: Drift | None = None, **limits: float) -> Drift:
+    shares = (0.0, *[0.1] * 10, 0.0, 0.0, 0.0)
+    baselines = Baselines(2_000, (Baseline("x", "number", shares, tuple(map(float, range(11)))),))
+    return measured(baselines, {"x": counts}, warn=0.25, fail=limits.get("fail"), before=before)
+
+
+def test_a_psi_above_the_limit_is_told_only_if_chance_does_not_explain_it() -> None:
+    by_chance = of_counts((0, 10, 10, 9, 8, 7, 6, 4, 3, 2, 1, 0, 0, 0))  # of 60 rows
+    (found,) = by_chance.features
+    assert found.psi is not None
+    assert found.chance is not None
+    assert 0.25 < found.psi < found.chance
+    assert (found.verdict, by_chance.above(0.25)) == ("ok", ())
+    same_shares = of_counts((0, 100, 100, 90, 80, 70, 60, 40, 30, 20, 10, 0, 0, 0), fail=0.26)
+    assert (same_shares.features[0].verdict, len(same_shares.above(0.25))) == ("fail", 1)
+    assert same_shares.greatest == same_shares.features[0].psi
+
+
+def test_the_run_before_counts_if_it_has_the_same_bins() -> None:
+    first = of_counts((5, *[10] * 10, 5, 80, 0))
+    assert (first.features[0].nulls, first.features[0].out_of_range) == (80 / 190, 10 / 190)
+    assert first.features[0].psi_before is None
+    assert of_counts((5, *[10] * 10, 5, 80, 0), first).features[0].psi_before == pytest.approx(0)
+    assert of_counts((5, *[10] * 10, 5, 80, 0), replace(first, bins="other")).features[0].psi_before is None
