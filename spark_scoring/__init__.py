@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         StreamError,
         TableNameError,
     )
+    from spark_scoring.drift.errors import DriftError, DriftRequestError
+    from spark_scoring.drift.result import Drift, FeatureDrift
     from spark_scoring.engine.errors import (
         ModelFailedError,
         ModelLoadError,
@@ -52,9 +54,11 @@ if TYPE_CHECKING:
     from spark_scoring.registration.repair import repair_model
     from spark_scoring.registration.training import TrainingJob, run_training
     from spark_scoring.registration.training_rows import training_frame
+    from spark_scoring.report.page import RunPage
     from spark_scoring.report.run import RunReport
     from spark_scoring.run.history import RunRecord, roll_back, run_history
-    from spark_scoring.run.jobs import run_job
+    from spark_scoring.run.jobs import measure_drift, run_job
+    from spark_scoring.run.pages import run_page
     from spark_scoring.run.plan import JobPlan
     from spark_scoring.run.planning import plan_job
     from spark_scoring.run.saved import PlanMovedError
@@ -70,7 +74,11 @@ _HOMES = {
     "CompareError": "compare.errors",
     "Comparison": "compare.comparison",
     "Diagnosis": "registration.findings",
+    "Drift": "drift.result",
+    "DriftError": "drift.errors",
+    "DriftRequestError": "drift.errors",
     "DuplicateKeyError": "delta.errors",
+    "FeatureDrift": "drift.result",
     "FeatureFunction": "features.client",
     "FeatureLookup": "features.client",
     "FeaturePolicy": "plan.policy",
@@ -98,6 +106,7 @@ _HOMES = {
     "RollbackFailedError": "delta.errors",
     "RowsMovedError": "compare.errors",
     "RunError": "errors",
+    "RunPage": "report.page",
     "RunRecord": "run.history",
     "RunReport": "report.run",
     "ScoringError": "errors",
@@ -116,6 +125,7 @@ _HOMES = {
     "feature_client": "features.client",
     "get_session": "session",
     "log_model_with_feature_engineering": "registration.feature_engineering",
+    "measure_drift": "run.jobs",
     "plan_job": "run.planning",
     "plan_scoring": "scoring",
     "prepare_features": "engine.pandas_casts",
@@ -125,6 +135,7 @@ _HOMES = {
     "roll_back": "run.history",
     "run_history": "run.history",
     "run_job": "run.jobs",
+    "run_page": "run.pages",
     "run_training": "registration.training",
     "score_batch": "scoring",
     "training_frame": "registration.training_rows",
@@ -137,7 +148,11 @@ __all__ = [
     "CompareError",
     "Comparison",
     "Diagnosis",
+    "Drift",
+    "DriftError",
+    "DriftRequestError",
     "DuplicateKeyError",
+    "FeatureDrift",
     "FeatureFunction",
     "FeatureLookup",
     "FeaturePolicy",
@@ -165,6 +180,7 @@ __all__ = [
     "RollbackFailedError",
     "RowsMovedError",
     "RunError",
+    "RunPage",
     "RunRecord",
     "RunReport",
     "ScoringError",
@@ -184,6 +200,7 @@ __all__ = [
     "feature_client",
     "get_session",
     "log_model_with_feature_engineering",
+    "measure_drift",
     "plan_job",
     "plan_scoring",
     "prepare_features",
@@ -193,6 +210,7 @@ __all__ = [
     "roll_back",
     "run_history",
     "run_job",
+    "run_page",
     "run_training",
     "score_batch",
     "training_frame",

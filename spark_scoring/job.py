@@ -300,6 +300,19 @@ class IncrementalSettings(Fields):
     """Seconds between two looks at the source, of a job that keeps going."""
 
 
+class DriftSettings(Fields):
+    """How a run is held against training; ``drift: true`` takes the defaults."""
+
+    takes = "a mapping such as {warn: 0.25, fail: 0.5}"
+
+    warn: float = Field(default=0.25, gt=0, description="a PSI, such as 0.25")
+    """The population stability index (PSI) of a feature above which the report tells of it."""
+    fail: float | None = Field(default=None, gt=0, description="a PSI, such as 0.5")
+    """The PSI of a feature above which the run stops before anything is written; default: none."""
+    ignore: Annotated[tuple[str, ...], Listed] = Field(default=(), description="names of features, such as [day]")
+    """Features that are not held against training, such as a date, which goes on."""
+
+
 class Job(Fields):
     """What people write as a YAML file: read with every problem at once, and written back."""
 
@@ -417,12 +430,17 @@ class ScoringJob(Job):
     """Score again although the same run was made before and its rows are there; incremental: from the beginning."""
     incremental: StrictBool | IncrementalSettings = False
     """Score only what is new in the source since the last run."""
+    drift: StrictBool | DriftSettings = False
+    """Whether what the model is given is held against its training rows, as registration has recorded them, and against
+    the run before. It costs one pass over the source."""
     rehearse: StrictBool = True
     """Whether the plan calls the model on a few rows of its input example, to see that it treats each by itself."""
     batch_dependent: StrictBool = False
     """Whether a row's result may depend on other rows of its batch or on chance, on purpose."""
     show_model_error: StrictBool = False
     """Whether the traceback of the model's first error, whose text may hold values, goes to the log."""
+    report: str | None = None
+    """A folder, or a volume's path, for the page of each run and its JSON: ``run_<id>.html``, ``run_<id>.json``."""
     timeout: StrictInt | StrictFloat | StrictStr | None = None
     """How long planning and the run may take together; of an incremental job, each batch: seconds, or a text such as
     ``90s``, ``30m`` or ``1h30m``. What is longer is stopped. None: as long as it takes."""
@@ -480,6 +498,13 @@ class ScoringJob(Job):
             refuse("a set has no order", "give lists, in the order of training, such as {carrier: [AA, DL]}")
         return {name: levels.tolist() if hasattr(levels, "tolist") else levels for name, levels in value.items()}
 
+    @field_validator("report")
+    @classmethod
+    def _is_folder(cls, value: str | None) -> str | None:
+        if value is not None and ("://" in value or value.startswith("dbfs:")):
+            refuse("it is a URI, and pages are written as files", "give a folder, or a volume's path: /Volumes/...")
+        return value
+
     @field_validator("max_bad_rows", mode="before")
     @classmethod
     def _from_percent(cls, value: object) -> object:
@@ -502,7 +527,17 @@ class ScoringJob(Job):
 
     def conflicts(self) -> list[Problem]:
         """Fields that are right by themselves and do not go together."""
-        return [Problem(*conflict) for conflict in (*self._limit_conflicts(), *self._increment_conflicts())]
+        found = (*self._limit_conflicts(), *self._increment_conflicts(), *self._drift_conflicts())
+        return [Problem(*conflict) for conflict in found]
+
+    def _drift_conflicts(self) -> Iterator[tuple[str, str, str]]:
+        settings = self.drift_settings
+        if settings is None:
+            return
+        if settings.fail is not None and settings.fail < settings.warn:
+            yield "drift", "it stops a run before it warns: fail is below warn", "give a fail that is not below warn"
+        if self.engine == "databricks":
+            yield "drift", "a feature client looks features up, and they are not seen here", "leave drift out"
 
     def _limit_conflicts(self) -> Iterator[tuple[str, str, str]]:
         if self.bad_rows == "fail" and self.max_bad_rows is not None:
@@ -535,6 +570,13 @@ class ScoringJob(Job):
         if isinstance(self.incremental, IncrementalSettings):
             return self.incremental
         return IncrementalSettings() if self.incremental else None
+
+    @property
+    def drift_settings(self) -> DriftSettings | None:
+        """How drift is measured; None where it is not."""
+        if isinstance(self.drift, DriftSettings):
+            return self.drift
+        return DriftSettings() if self.drift else None
 
     def scoring_policy(self) -> Policy:
         """The policy as the planner takes it."""

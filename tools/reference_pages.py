@@ -17,7 +17,14 @@ from typer.cli import get_docs_for_click
 
 import spark_scoring as ss
 from spark_scoring.cli import app
-from spark_scoring.job import FeatureSettings, IncrementalSettings, OutputSettings, ScoringJob, SourceSettings
+from spark_scoring.job import (
+    DriftSettings,
+    FeatureSettings,
+    IncrementalSettings,
+    OutputSettings,
+    ScoringJob,
+    SourceSettings,
+)
 from spark_scoring.job_problems import taken
 from spark_scoring.registration.findings import CODES
 from spark_scoring.registration.pasted import known_texts
@@ -40,14 +47,27 @@ _FIELDS: dict[str, dict[str, type[BaseModel]]] = {
         "output": OutputSettings,
         "policy": FeatureSettings,
         "incremental": IncrementalSettings,
+        "drift": DriftSettings,
     },
     "training-file.md": {"training job": TrainingJob, "features": FeatureColumn, "lookups": LookupSettings},
 }
 PUBLIC = {
     "scoring": ("score_batch", "plan_scoring", "ScoringPlan", "prepare_features", "PreparedFeatures"),
     "policies": ("FeaturePolicy", "Fill"),
-    "jobs": ("run_job", "plan_job", "JobPlan", "RunReport", "run_history", "RunRecord", "roll_back", "get_session"),
+    "jobs": (
+        "run_job",
+        "plan_job",
+        "JobPlan",
+        "RunReport",
+        "run_history",
+        "RunRecord",
+        "run_page",
+        "RunPage",
+        "roll_back",
+        "get_session",
+    ),
     "comparing": ("compare_job", "Comparison", "promote_model", "Promotion"),
+    "drift": ("measure_drift", "Drift", "FeatureDrift"),
     "features": ("feature_client", "LocalFeatureClient", "FeatureLookup", "FeatureFunction"),
     "registration": (
         "register_model",
@@ -69,8 +89,11 @@ _RESULTS = (
     "JobPlan",
     "RunReport",
     "RunRecord",
+    "RunPage",
     "Comparison",
     "Promotion",
+    "Drift",
+    "FeatureDrift",
     "RegisteredModel",
     "Diagnosis",
     "Finding",

@@ -1,15 +1,17 @@
-"""Tables that runs have written: history, rollback."""
+"""Tables that runs have written: history, report, rollback."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from spark_scoring.cli.options import Json, Remote, Spark, Table, Verbose, Warehouse, app
-from spark_scoring.cli.output import echo, result_console
+from spark_scoring.cli.output import echo, result_console, show_line
 from spark_scoring.cli.spark import session_coming_up
+from spark_scoring.errors import Problem, RequestError
 
 
 @app.command(
@@ -38,6 +40,46 @@ def history(
         echo(json.dumps([record_dict(record) for record in records], indent=2))
     else:
         result_console().print(history_view(records))
+
+
+@app.command(
+    epilog="""Examples:
+
+    spark-scoring report main.ml.delay_predictions
+
+    spark-scoring report main.ml.delay_predictions 7f65c68b --to reports
+
+    spark-scoring report /data/predictions --json"""
+)
+def report(
+    table: Table,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN_ID", help="The run, or its first eight characters; default: the newest."),
+    ] = None,
+    *,
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the page and the JSON go.")] = Path(),
+    warehouse: Warehouse = None,
+    spark: Spark = None,
+    remote: Remote = None,
+    verbose: Verbose = False,
+    json_: Json = False,
+) -> None:
+    """Write the page of a run, and the same as JSON: its model, rows, predictions, drift, and the runs before it."""
+    with session_coming_up("looking at the run", warehouse, spark, remote, verbose=verbose) as session:
+        from spark_scoring.run.pages import run_page
+
+        page = run_page(table, run_id, session())
+    if json_:
+        echo(json.dumps(page.to_dict(), indent=2))
+        return
+    try:
+        files = page.write(to)
+    except OSError as error:
+        cause = f"it cannot be written: {error.strerror}"
+        raise RequestError([Problem(f"--to {to}", cause, "give a folder that can be written")]) from error
+    for file in files:
+        show_line(f"wrote {file}")
 
 
 @app.command(

@@ -97,6 +97,10 @@ class RunFacts:
     """Of a micro-batch: its number in the job's checkpoint. Its idempotency key is the checkpoint's."""
     removed: int = 0
     """Keys that are gone from the source, of a micro-batch that is merged."""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """The output's columns that scoring adds, by its own names; empty where an earlier version wrote the facts."""
+    drift: dict[str, Any] | None = None
+    """What was measured of drift, in short; None where nothing was."""
 
     @property
     def first_generation(self) -> int:
@@ -124,6 +128,7 @@ _DEFAULTS: dict[str, Any] = {
     "rows_in": 0,
     "feature_tables": {},
     "read_tables": {},
+    "outputs": {},
 }
 """For facts that another version of this package wrote."""
 

@@ -212,6 +212,28 @@ def plain_columns(features: Sequence[PlannedFeature], extended: Extended) -> dic
     return columns
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the model is given of a feature, as SQL. The conditions are never null."""
+
+    value: str
+    """In the type of its lane (``lane_type``): a NaN, the placeholder of its lane or a null where it is missing."""
+    missing: str | None
+    """Whether the source's value is missing and none is put in its place; None: the value itself says so."""
+    invalid: str | None
+    """Whether the source's value does not fit, whatever then takes its place; None: all do."""
+
+
+def given_values(features: Sequence[PlannedFeature], extended: Extended) -> dict[str, Given]:
+    """What the model is given, feature by feature. Runs no job."""
+    found = {}
+    for feature in features:
+        cast, nulls = _cast(feature, extended), feature.handling.nulls
+        is_filled = isinstance(nulls, Fill) and nulls.value is not None
+        found[feature.name] = Given(cast.value, None if is_filled else cast.missing, cast.invalid)
+    return found
+
+
 def row_error(features: Sequence[PlannedFeature], extended: Extended) -> Column:
     """Names and reasons of a row whose features do not fit, null for one whose features do; raises where told to."""
     casts = [_cast(feature, extended) for feature in features]
@@ -230,12 +252,12 @@ def time_micros(source: str, type_: str) -> str:
 def _lanes(casts: Sequence[_Cast]) -> tuple[Lane, ...]:
     lanes = []
     for type_ in LANE_TYPES:
-        members = [c for c in casts if _lane_type(c.feature.type) == type_]
+        members = [c for c in casts if lane_type(c.feature.type) == type_]
         if members:
             array = F.expr(f"array({', '.join(c.value for c in members)})")
             lanes.append(Lane(type_, tuple(c.feature.name for c in members), packed=True, column=array))
     for cast in casts:
-        type_ = _lane_type(cast.feature.type)
+        type_ = lane_type(cast.feature.type)
         if type_ not in LANE_TYPES:
             packed = isinstance(cast.feature.type, Tensor)
             own = cast.feature.type.dtype if isinstance(cast.feature.type, Tensor) else type_
@@ -243,7 +265,8 @@ def _lanes(casts: Sequence[_Cast]) -> tuple[Lane, ...]:
     return tuple(lanes)
 
 
-def _lane_type(type_: ModelType) -> str:
+def lane_type(type_: ModelType) -> str:
+    """The type of a feature's lane: of ``LANE_TYPES``, else another data type, ``tensor`` or ``nested``."""
     match type_:
         case Category():
             return "category"
@@ -322,17 +345,17 @@ def _filled(action: Fill | str | None, type_: ModelType) -> str:
     value = action.value if isinstance(action, Fill) else None
     match type_:
         case Category():
-            return _constant(_code_of(value, type_.levels), "category")
+            return constant(_code_of(value, type_.levels), "category")
         case Coded():
-            return _constant(_code_of(value, type_.levels), type_.type)
+            return constant(_code_of(value, type_.levels), type_.type)
         case Tensor():
-            return f"array_repeat({_constant(_PLACEHOLDERS.get(type_.dtype, 0), type_.dtype)}, {type_.width})"
+            return f"array_repeat({constant(_PLACEHOLDERS.get(type_.dtype, 0), type_.dtype)}, {type_.width})"
         case OneOf():
             return _filled(action, type_.type)
         case str() if type_ != ANY:
             if type_ == "datetime" and value is not None:
                 value = micros_of(from_iso(str(value)))
-            return _constant(_PLACEHOLDERS.get(type_, 0) if value is None else value, type_)
+            return constant(_PLACEHOLDERS.get(type_, 0) if value is None else value, type_)
         case _:
             return "NULL"
 
@@ -341,7 +364,8 @@ def _code_of(value: Level | None, levels: Levels) -> int:
     return MISSING_CODE if value is None else levels.values.index(value)
 
 
-def _constant(value: float | str | None, type_: str) -> str:
+def constant(value: float | str | None, type_: str) -> str:
+    """A value of a lane's type, as SQL."""
     spark_type = _ELEMENTS[type_]
     if value is None:
         return f"CAST(NULL AS {spark_type})"
@@ -477,7 +501,7 @@ def _level(source: str, typed: _Typed) -> tuple[str, str | None]:
     """The level's position; a lookup in a map, or what the join has found."""
     assert isinstance(typed.type, _LEVELED)  # noqa: S101  the rule of no other type
     code, fits = _looked_up(source, typed, typed.type.levels)
-    return f"CAST({code} AS {_ELEMENTS[_lane_type(typed.type)]})", fits
+    return f"CAST({code} AS {_ELEMENTS[lane_type(typed.type)]})", fits
 
 
 def _listed(source: str, typed: _Typed) -> tuple[str, str | None]:
@@ -493,7 +517,7 @@ def _looked_up(source: str, typed: _Typed, levels: Levels) -> tuple[str, str]:
         return typed.code, f"({typed.code} IS NOT NULL)"
     cell = typed.members[0]
     value, fits = _converted(source, _of_cell(cell))
-    entries = (f"{_constant(level, str(cell.type))}, {code}" for code, level in enumerate(levels.values))
+    entries = (f"{constant(level, str(cell.type))}, {code}" for code, level in enumerate(levels.values))
     code = f"try_element_at(map({', '.join(entries)}), {value})"
     known = f"{code} IS NOT NULL"
     return code, f"({known})" if fits is None else f"(CASE WHEN {fits} THEN {known} ELSE false END)"
@@ -556,7 +580,7 @@ def _inside(source: str, cell: Cell) -> tuple[str, str | None]:
     value, fits = _converted(plain, _of_cell(cell))
     if cell.type == "datetime":
         value = _wall_clock(value)
-    null = _constant(math.nan, str(cell.type)) if cell.type in ("double", "float") else "NULL"
+    null = constant(math.nan, str(cell.type)) if cell.type in ("double", "float") else "NULL"
     cases = f"WHEN {source} IS NULL THEN {null}" + (f" WHEN NOT {fits} THEN {null}" if fits else "")
     present = f"{source} IS NULL OR" if cell.nullable else f"{source} IS NOT NULL AND"
     if fits is None:

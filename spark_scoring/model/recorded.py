@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from spark_scoring.model.types import Missing
@@ -15,6 +16,32 @@ if TYPE_CHECKING:
 
 RECORDED = "spark_scoring"
 """The key of the metadata."""
+
+
+@dataclass(frozen=True)
+class TrainingStatistics:
+    """What the features were like in training, as it was recorded; read when it is asked for."""
+
+    rows: int
+    """Of training."""
+    text: str
+    """JSON by feature, as ``registration.record`` writes it."""
+
+    def by_feature(self) -> dict[str, dict[str, Any]]:
+        """The statistics of each feature.
+
+        Raises:
+            ValueError: they are not JSON.
+
+        """
+        found = _dict(json.loads(self.text))
+        return {str(name): of_one for name, of_one in found.items() if isinstance(of_one, dict)}
+
+
+def training_statistics(record: Mapping[str, Any]) -> TrainingStatistics | None:
+    """The statistics of a record; None where they were left out."""
+    rows, text = record.get("rows"), record.get("statistics")
+    return TrainingStatistics(rows, text) if isinstance(rows, int) and isinstance(text, str) else None
 
 
 def recorded(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -24,7 +24,14 @@ from spark_scoring.model.feature_spec import (
 from spark_scoring.model.kept_process import ProcessEndError
 from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.raised import kind_and_line, kind_and_place, kind_and_text, kind_of
-from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_nulls, recorded_ordered
+from spark_scoring.model.recorded import (
+    TrainingStatistics,
+    recorded,
+    recorded_dtypes,
+    recorded_nulls,
+    recorded_ordered,
+    training_statistics,
+)
 from spark_scoring.model.store import Copy
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
 
@@ -138,6 +145,8 @@ class ModelSpec:
     """Category features whose levels were ordered in training."""
     part_digest: str = ""
     """sha256 of the files in ``path``, where that is a part of the artifact."""
+    statistics: TrainingStatistics | None = field(default=None, repr=False)
+    """What registration recorded of the training rows; None where it recorded nothing of them."""
 
     @property
     def title(self) -> str:
@@ -224,6 +233,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
         unsure_nulls=tuple(name for name in levels.unsure if name not in known_nulls),
         ordered=recorded_ordered(record),
         part_digest="" if features is None else part.digest,
+        statistics=training_statistics(record) or training_statistics(recorded((outer or mlmodel).metadata)),
     )
 
 

@@ -123,16 +123,45 @@ def _of_numbers(column: pd.Series[Any]) -> dict[str, Any]:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return {}
+    quantiles = np.quantile(numbers, _QUANTILES)
     return {
         "mean": float(numbers.mean()),
         "std": float(numbers.std()),
-        "quantiles": [float(q) for q in np.quantile(numbers, _QUANTILES)],
+        "quantiles": [float(q) for q in quantiles],
+        **_bins(numbers, quantiles, np.nextafter(quantiles, -np.inf)),
     }
 
 
 def _of_times(column: pd.Series[Any]) -> dict[str, Any]:
+    """Quantiles as ISO 8601 text, bounds as microseconds since 1970 in UTC."""
     present = column.dropna()
-    return {"quantiles": [q.isoformat() for q in present.quantile(list(_QUANTILES))]} if len(present) else {}
+    if not len(present):
+        return {}
+    quantiles = present.quantile(list(_QUANTILES))
+    of_all, of_quantiles = (
+        times.to_numpy(dtype="datetime64[us]").astype("int64").astype("float64") for times in (present, quantiles)
+    )
+    return {"quantiles": [q.isoformat() for q in quantiles], **_bins(of_all, of_quantiles, of_quantiles - 1)}
+
+
+def _bins(
+    values: np.ndarray[Any, Any], quantiles: np.ndarray[Any, Any], below: np.ndarray[Any, Any]
+) -> dict[str, list[float]]:
+    """Bins for drift: the upper bound of each, which belongs to it, and the shares of values; one share more.
+
+    The first bin is what is under the least value, and the last what is above the greatest: no value of training. A
+    value that several quantiles have is a bin of its own; of counts and codes, deciles alone do not tell the shares.
+
+    Args:
+        values: all values of the column.
+        quantiles: their deciles, with the least and the greatest value.
+        below: the number right under each of the quantiles.
+
+    """
+    tied = {q for q, n in zip(*np.unique(quantiles, return_counts=True), strict=True) if n > 1}
+    bounds = np.unique([below[0], *quantiles[1:], *(b for q, b in zip(quantiles, below, strict=True) if q in tied)])
+    counts = np.bincount(np.searchsorted(bounds, values, side="left"), minlength=len(bounds) + 1)
+    return {"bounds": bounds.tolist(), "shares": (counts / len(values)).tolist()}
 
 
 def _of_levels(column: pd.Series[Any]) -> dict[str, Any]:

@@ -39,8 +39,11 @@ class RowCounts:
     """The most frequent first."""
 
 
-def count_rows(frame: DataFrame, error_column: str, plan: ScoringPlan) -> RowCounts:
-    """Count a scored table's rows by what is in its error column. Runs a job that reads this column alone."""
+def count_rows(frame: DataFrame, error_column: str, plan: ScoringPlan | None) -> RowCounts:
+    """Count a scored table's rows by what is in its error column. Runs a job that reads this column alone.
+
+    Without a plan, reasons have their texts alone.
+    """
     error = F.col(quote(error_column))
     marks = F.when(error.isNull(), F.array(F.lit(_ROW))).otherwise(
         F.concat(F.array(F.lit(_ROW), F.lit(_BAD)), F.split(error, SEPARATOR))
@@ -48,7 +51,7 @@ def count_rows(frame: DataFrame, error_column: str, plan: ScoringPlan) -> RowCou
     found = frame.select(F.explode(marks).alias("mark")).groupBy("mark").agg(F.count(F.lit(1)).alias("rows")).collect()
     counts = {row["mark"]: int(row["rows"]) for row in found}
     rows, bad = counts.pop(_ROW, 0), counts.pop(_BAD, 0)
-    known = check_reasons((feature.name, feature.reason) for feature in plan.features)
+    known = check_reasons((feature.name, feature.reason) for feature in (plan.features if plan else ()))
     reasons = [_counted(known.get(text) or model_reason(text), n) for text, n in counts.items()]
     return RowCounts(rows, bad, tuple(sorted(reasons, key=lambda r: (-r.rows, r.text))))
 

@@ -10,11 +10,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.drift.view import headline
 from spark_scoring.screen import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spark_scoring.drift.result import Drift
     from spark_scoring.report.bad_rows import ReasonCount
 
 _SHOWN_REASONS = 10
@@ -77,6 +79,11 @@ class RunReport(Shown):
     """Micro-batches of an incremental job that had rows for it."""
     recovered: int = 0
     """Those of them that an earlier run had committed before it died; their rows are counted here."""
+    drift: Drift | None = None
+    """What the model was given, beside what it was trained on; of several micro-batches, the last one's. None where the
+    job does not ask for it."""
+    notes: tuple[str, ...] = ()
+    """What went wrong after the commit, such as a page that could not be written."""
 
     def with_batch(self, batch: RunReport) -> RunReport:
         """Add the next micro-batch's report."""
@@ -123,6 +130,7 @@ class RunReport(Shown):
         return {
             **asdict(self),
             "touched": dict(self.touched),
+            "drift": self.drift and self.drift.to_dict(),
             "rows_per_second": self.rows_per_second,
         }
 
@@ -159,8 +167,19 @@ class RunReport(Shown):
             table.add_row("filled", Text(f"{values:,} values of {feature}"))
         if self.skipped and not self.batches and self.run_id is not None:
             table.add_row("", "this run was made before and its rows are there; force: true scores again")
+        self._add_notes(table)
         title = "nothing to do" if self.skipped else "scored"
         return Group(Text(title, style="bold green"), table)
+
+    def _add_notes(self, table: Table) -> None:
+        """Of drift, and of what went wrong after the commit."""
+        if self.drift is not None:
+            is_told = self.drift.above(self.drift.warn) or self.drift.notes
+            table.add_row("drift", Text(headline(self.drift), style="yellow" if is_told else ""))
+            for note in self.drift.notes:
+                table.add_row("", Text(note, style="yellow"))
+        for note in self.notes:
+            table.add_row("note", Text(note, style="yellow"))
 
 
 def _share_text(part: int, whole: int) -> str:

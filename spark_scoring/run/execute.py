@@ -25,6 +25,7 @@ from spark_scoring.errors import RunError
 from spark_scoring.features.join import check_keys
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.report.bad_rows import RowCounts, count_rows
+from spark_scoring.run.drift import check_drift, drift_of_plan
 from spark_scoring.run.facts import counts_in, earlier_report, facts_of, report_on
 from spark_scoring.run.frames import Observed, check_output, written_frame
 from spark_scoring.run.held import can_hold, held
@@ -80,6 +81,10 @@ def _carried_out(
     if plan.scoring.lookups is not None:
         check_keys(plan.source.frame, plan.scoring.lookups)
     facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
+    drift = drift_of_plan(plan)
+    if drift is not None:
+        check_drift(plan, drift)
+        facts = replace(facts, drift=drift.for_ledger())
     begin = time.perf_counter()
     with watch_rows(plan.session, run_id, facts.rows_in, on_progress):
         outcome = _scored(plan, facts, started, before)
@@ -91,7 +96,8 @@ def _carried_out(
     counts = outcome.counts or counts_in(plan, facts, plan.target.ref, commit.version)
     if outcome.counts is None:
         _check_committed(plan, facts, counts, commit)
-    return report_on(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
+    report = report_on(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
+    return replace(report, drift=drift)
 
 
 def preview_rows(plan: JobPlan, limit: int) -> list[Row]:

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.ledger import Commit, RunFacts
 from spark_scoring.delta.names import without_file_scheme
 from spark_scoring.delta.tables import describe_table, read_version
+from spark_scoring.drift.result import Drift
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import RowCounts, count_rows
@@ -59,6 +60,7 @@ def facts_of(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         read_tables={table.name: {"id": table.table_id, "version": table.version} for table in plan.identity.tables},
         stream=None if increments is None else increments.stream,
         batch=plan.batch,
+        outputs={output.name: plan.added[output.name] for output in plan.scoring.outputs},
     )
 
 
@@ -163,6 +165,7 @@ def report_on(
         touched=touched,
         scored_at=facts.started,
         seconds=seconds,
+        drift=Drift.of_ledger(facts.drift),
     )
 
 

@@ -15,6 +15,7 @@ from spark_scoring.delta.names import resolve
 from spark_scoring.delta.rollback import RolledBack
 from spark_scoring.delta.rollback import roll_back as take_back
 from spark_scoring.delta.tables import is_delta
+from spark_scoring.drift.result import Drift
 from spark_scoring.job import place_of
 from spark_scoring.screen import Shown
 from spark_scoring.session import get_session
@@ -51,6 +52,8 @@ class RunRecord:
     """Of a merge: those that it inserted or updated."""
     quarantined: int
     rolled_back: bool
+    drift: float | None = None
+    """The greatest PSI of a feature to training; None where it was not measured."""
 
     def __repr__(self) -> str:
         undone = ", rolled back" if self.rolled_back else ""
@@ -81,8 +84,11 @@ def run_history(table: str, spark: SparkSession | None = None, *, limit: int | N
 
     """
     spark = spark or get_session()
-    ref = _table(spark, table)
-    commits = read_commits(spark, ref, limit)
+    return records_of(read_commits(spark, history_table(spark, table), limit))
+
+
+def records_of(commits: Sequence[Commit]) -> RunHistory:
+    """The runs among a table's commits, in their order."""
     taken_back = {commit.rolled_back for commit in commits}
     return RunHistory(
         _record(commit, commit.facts, rolled_back=commit.facts.run_id in taken_back)
@@ -105,10 +111,16 @@ def roll_back(table: str, run_id: str, spark: SparkSession | None = None) -> lis
 
     """
     spark = spark or get_session()
-    return take_back(spark, _table(spark, table), run_id)
+    return take_back(spark, history_table(spark, table), run_id)
 
 
-def _table(spark: SparkSession, table: str) -> TableRef:
+def history_table(spark: SparkSession, table: str) -> TableRef:
+    """A table whose runs are looked at.
+
+    Raises:
+        HistoryError: there is no such Delta table.
+
+    """
     ref = resolve(spark, **place_of(table))
     if not is_delta(spark, ref):
         raise HistoryError.no_table(ref.text)
@@ -141,6 +153,7 @@ def _record(commit: Commit, facts: RunFacts, *, rolled_back: bool) -> RunRecord:
     seconds = None
     if facts.started:
         seconds = round(commit.committed - dt.datetime.fromisoformat(facts.started).timestamp(), 3)
+    drift = Drift.of_ledger(facts.drift)
     return RunRecord(
         run_id=facts.run_id,
         version=commit.version,
@@ -157,4 +170,5 @@ def _record(commit: Commit, facts: RunFacts, *, rolled_back: bool) -> RunRecord:
         rows_written=commit.rows,
         quarantined=facts.quarantined if facts.part == "predictions" else 0,
         rolled_back=rolled_back,
+        drift=None if drift is None else drift.greatest,
     )

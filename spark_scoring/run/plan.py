@@ -169,6 +169,7 @@ class JobPlan(Shown):
             **_diff("quarantine evolves", self.quarantine_changes),
             "keeps": ", ".join(self.keep),
             **self._bad_row_places(),
+            **self._drift_places(),
             **({} if self.timeout is None else {"timeout": f"{self.timeout:g} s"}),
         }
 
@@ -187,6 +188,14 @@ class JobPlan(Shown):
                 return {"bad rows": "the first one stops the run"}
             case _:
                 return {"bad rows": f"kept{limit}"} if limit else {}
+
+    def _drift_places(self) -> dict[str, str]:
+        """Whether drift is measured."""
+        settings = self.job.drift_settings
+        if settings is None:
+            return {}
+        stops = "" if settings.fail is None else f", and stops above {settings.fail:g}"
+        return {"drift": f"held against training; tells of a PSI above {settings.warn:g}{stops}"}
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""

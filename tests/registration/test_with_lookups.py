@@ -17,6 +17,7 @@ from spark_scoring import (
     VerificationError,
     check_model,
     log_model_with_feature_engineering,
+    measure_drift,
     register_model,
     run_training,
     score_batch,
@@ -24,6 +25,8 @@ from spark_scoring import (
 from tests.models import frame_in_order
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
@@ -68,7 +71,7 @@ def fitted(frame: pd.DataFrame) -> lightgbm.LGBMRegressor:
 
 
 def test_a_model_with_lookups_is_registered_and_scored_from_keys(
-    client: LocalFeatureClient, training_set: Any, frame: pd.DataFrame, flights: DataFrame
+    client: LocalFeatureClient, training_set: Any, frame: pd.DataFrame, flights: DataFrame, tmp_path: Path
 ) -> None:
     model, X = fitted(frame), frame.drop(columns="late")
     registered = log_model_with_feature_engineering(
@@ -91,6 +94,10 @@ def test_a_model_with_lookups_is_registered_and_scored_from_keys(
     scored = frame_in_order(score_batch(keys, f"models:/{NAME}@champion"))
     np.testing.assert_allclose(scored["prediction"], model.predict(X), rtol=1e-12)
     assert {f.code for f in check_model(registered.uri).findings if f.severity == "error"} == set()
+    keys.write.format("delta").save(str(tmp_path / "keys"))
+    drift = measure_drift({"model": registered.uri, "source": str(tmp_path / "keys"), "output": str(tmp_path / "out")})
+    assert {f.feature: f.psi for f in drift.features} == pytest.approx({"distance": 0.0, "seats": 0.0, "age": 0.0})
+    assert drift.rows == drift.training_rows == ROWS
 
 
 def test_a_training_job_with_lookups(spark: SparkSession, client: LocalFeatureClient, registry: str) -> None:
