@@ -218,8 +218,12 @@ def _judged_here(plan: JobPlan, rows: int) -> JobPlan:
 
 
 def _is_cheap_to_score(plan: JobPlan, frame: DataFrame) -> bool:
-    """Whether scoring the rows twice costs less than keeping them: expressions score, and more is kept than read."""
-    if plan.scoring.engine != "native" or _must_hold(plan) or not plan.source.is_fixed:
+    """Whether scoring the rows twice costs less than keeping them: expressions score, and more is kept than read.
+
+    Both times they must be the same rows.
+    """
+    is_same = plan.source.is_fixed and not plan.identity.causes
+    if plan.scoring.engine != "native" or _must_hold(plan) or not is_same:
         return False
     return len(frame.columns) > len(plan.scoring.features)
 

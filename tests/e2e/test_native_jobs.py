@@ -65,3 +65,8 @@ def test_more_than_half_of_the_rows_fail_the_run_before_its_commit(native: Place
     many(native, range(1_500))
     report = native.run({"keep": keep})
     assert (report.rows_out, report.bad_rows) == (3_000, 1_500)
+    filled = native.run({"keep": keep}, policy={"n": {"nulls": {"fill": 0}}})
+    assert (filled.bad_rows, filled.touched) == (0, (("n", 1_500),))
+    by_chance = native.run({"keep": keep}, columns={"n": "IF(rand() < 0.3, NULL, coalesce(n, 1))"})
+    written = native.spark.read.format("delta").load(native.output).where(f"run_id = '{by_chance.run_id}'")
+    assert written.where("scoring_error IS NOT NULL").count() == by_chance.bad_rows > 0
