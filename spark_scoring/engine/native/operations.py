@@ -25,8 +25,6 @@ Level = str | float | None
 """A category: a text, a number, or None for the missing value."""
 
 _LARGEST = float(np.finfo(np.float64).max)
-_TERMS = 16
-"""Terms of a sum in one generated method: Java compiles no method of more than 8,000 bytes of code."""
 
 
 class NotNativeError(Exception):
@@ -210,14 +208,7 @@ class Sql:
 
 
 def _sum(terms: Sequence[str]) -> str:
-    """Terms added in pairs, a part of a long sum in a method of its own."""
-    if len(terms) <= _TERMS:
-        return _in_pairs(terms)
-    parts = [_in_pairs(terms[i : i + _TERMS]) for i in range(0, len(terms), _TERMS)]
-    return f"aggregate(array({', '.join(parts)}), 0D, (total, part) -> total + part)"
-
-
-def _in_pairs(terms: Sequence[str]) -> str:
+    """Terms added in pairs: no deep tree for Spark's parser, and less rounding than one after the other."""
     while len(terms) > 1:
         terms = [f"({' + '.join(terms[i : i + 2])})" for i in range(0, len(terms), 2)]
     return terms[0]
