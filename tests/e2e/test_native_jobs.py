@@ -34,6 +34,7 @@ def predictions(place: Place) -> dict[int, float | None]:
     return {row["id"]: row["prediction"] for row in rows}
 
 
+@pytest.mark.short
 def test_no_worker_takes_part_and_each_row_has_its_value(native: Place) -> None:
     plan = plan_job(native.job(), native.spark)
     assert "scored by Spark's own expressions: on " in plan.explain()
