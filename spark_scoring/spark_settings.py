@@ -17,6 +17,7 @@ _KEY = re.compile(r"spark\.[\w./-]+")
 _MASTER = re.compile(r"local(?:\[(?:\*|[1-9]\d{0,3})(?:,\s*\d{1,3})?\])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SUBMIT = "spark-submit --master ... $(spark-scoring job-script) JOB.yml"
+_CONNECT = ("a session of Spark Connect is taken as it is", "give --remote sc://<host>:15002, or set SPARK_REMOTE")
 _OURS = {
     "spark.sql.extensions": ("Delta needs it as it is", "leave it out; spark-submit can start a session with more"),
     "spark.sql.catalog.spark_catalog": ("Delta needs it as it is", "leave it out; other catalogs have other names"),
@@ -27,14 +28,8 @@ _OURS = {
         "leave it out; the environment variable SPARK_SCORING_TRACEBACK=1 shows them",
     ),
     "spark.submit.deployMode": ("the session is one of this machine", f"leave it out, or {_SUBMIT}"),
-    "spark.remote": (
-        "a session of Spark Connect is taken as it is",
-        "give --remote sc://<host>:15002, or set SPARK_REMOTE",
-    ),
-    "spark.api.mode": (
-        "a session of Spark Connect is taken as it is",
-        "give --remote sc://<host>:15002, or set SPARK_REMOTE",
-    ),
+    "spark.remote": _CONNECT,
+    "spark.api.mode": _CONNECT,
 }
 """What a local session needs as it is, or has from elsewhere -> why, and what to do."""
 _AT_LAUNCH = ("spark.driver.memory", "spark.driver.extra", "spark.driver.default", "spark.jars")

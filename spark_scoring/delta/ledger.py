@@ -12,6 +12,8 @@ from spark_scoring.delta.tables import history
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from pyspark.sql import Row, SparkSession
 
     from spark_scoring.delta.names import TableRef
@@ -179,6 +181,14 @@ class Commit:
     def metric(self, name: str) -> int:
         """One of Delta's operation metrics; 0 where it gave none."""
         return int(self.metrics.get(name, 0))
+
+
+def kept_runs(commits: Sequence[Commit]) -> Iterator[tuple[Commit, RunFacts]]:
+    """The runs among commits that none of them takes back, in their order."""
+    taken_back = {commit.rolled_back for commit in commits}
+    for commit in commits:
+        if commit.facts is not None and commit.facts.run_id not in taken_back:
+            yield commit, commit.facts
 
 
 def read_commits(spark: SparkSession, ref: TableRef, limit: int | None = _LOOK_BACK) -> list[Commit]:

@@ -32,4 +32,4 @@ class DriftRequestError(RequestError):
     @classmethod
     def delegated(cls) -> DriftRequestError:
         cause = "a feature client scores this job, and what it looks up is not seen here"
-        return cls([Problem("engine", cause, "set engine: spark_scoring (--set engine=spark_scoring)")])
+        return cls([Problem("engine", cause, "set engine: auto (--set engine=auto)")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.drift.measures import distance
+from spark_scoring.drift.measures import distance, is_above, psi_between
 from spark_scoring.drift.result import Drift, FeatureDrift
 
 if TYPE_CHECKING:
@@ -49,19 +49,17 @@ def measured(
 
 
 def _to_before(counts: Sequence[int], earlier: Sequence[int] | None) -> float | None:
-    if earlier is None or len(earlier) != len(counts) or not sum(earlier):
+    if earlier is None or len(earlier) != len(counts):
         return None
-    rows = sum(earlier)
-    found = distance([n / rows for n in earlier], rows, counts)
-    return None if found is None else found.psi
+    return psi_between(earlier, counts)
 
 
 def _verdict(found: Distance | None, warn: float, fail: float | None) -> Verdict:
     if found is None:
         return "few rows"
-    if fail is not None and found.psi > max(fail, found.chance):
+    if is_above(fail, found.psi, found.chance):
         return "fail"
-    return "warn" if found.psi > max(warn, found.chance) else "ok"
+    return "warn" if is_above(warn, found.psi, found.chance) else "ok"
 
 
 def _feature(

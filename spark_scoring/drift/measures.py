@@ -64,6 +64,18 @@ def distance(
     )
 
 
+def is_above(limit: float | None, psi: float | None, chance: float | None) -> bool:
+    """Whether a PSI is above a limit, and not by chance. Without a limit or a PSI, it is not."""
+    return limit is not None and psi is not None and chance is not None and psi > max(limit, chance)
+
+
+def psi_between(before: Sequence[int], counts: Sequence[int]) -> float | None:
+    """The PSI of two counts of the same bins; None where there are too few rows of either to tell."""
+    rows = sum(before)
+    found = distance([n / rows for n in before], rows, counts) if rows else None
+    return None if found is None else found.psi
+
+
 def _psi(before: Numbers, now: Numbers) -> float:
     """The population stability index of two counts: sum of (q - p) ln(q / p) over the bins, p and q their shares.
 

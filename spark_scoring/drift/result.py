@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from spark_scoring.drift.measures import is_above
 from spark_scoring.drift.view import drift_view
 from spark_scoring.screen import Shown
 
@@ -73,11 +74,7 @@ class Drift(Shown):
 
     def above(self, limit: float | None) -> tuple[FeatureDrift, ...]:
         """Features whose PSI is above the limit, and not by chance."""
-        if limit is None:
-            return ()
-        return tuple(
-            f for f in self.features if f.psi is not None and f.chance is not None and f.psi > max(limit, f.chance)
-        )
+        return tuple(f for f in self.features if is_above(limit, f.psi, f.chance))
 
     def __repr__(self) -> str:
         told = len(self.above(self.warn))

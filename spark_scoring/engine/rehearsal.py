@@ -26,14 +26,14 @@ from spark_scoring.engine.trial import Given, Rows, rehearse
 from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.loaded import loaded_model
-from spark_scoring.model.recorded import recorded, recorded_statistics
+from spark_scoring.model.recorded import recorded_quantiles
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, make_plan, with_notes
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -83,8 +83,7 @@ def rehearsed(
             engine_note=before.engine_note,
         )
     tried = _tried(plan, policy, rehearse=rehearse, batch_dependent=batch_dependent, show_model_error=show_model_error)
-    statistics = _statistics(loaded_model(plan.model.copy)) if engine != "python" else {}
-    return with_engine(tried, engine, partial(_made_of, plan), statistics)
+    return with_engine(tried, engine, partial(_made_of, plan))
 
 
 def _tried(
@@ -278,7 +277,7 @@ def _groups(single: WorkerPlan) -> list[tuple[str, list[int], bool]]:
 
 def _made_rows(plan: ScoringPlan, model: LoadedModel) -> Rows | None:
     """Rows of plausible values, in no column sorted; None where a feature has no type to make them of."""
-    statistics = _statistics(model)
+    statistics = model.statistics
     try:
         values = [_values(feature, statistics.get(feature.name) or {}) for feature in plan.features]
     except LookupError:
@@ -291,13 +290,6 @@ def _made_of(plan: ScoringPlan, values: Sequence[Sequence[Any]]) -> tuple[Worker
     single = single_lanes(plan.features)
     columns = [model_column(f.type, v) for f, v in zip(plan.features, values, strict=True)]
     return _packed(plan, single), _pack(single, columns)
-
-
-def _statistics(model: LoadedModel) -> Mapping[str, Any]:
-    try:
-        return recorded_statistics(recorded(model.metadata))
-    except Exception:  # noqa: BLE001  what cannot be read is as not recorded
-        return {}
 
 
 def _values(feature: PlannedFeature, statistics: Mapping[str, Any]) -> list[Any]:
@@ -378,6 +370,5 @@ def _level(levels: Levels, i: int, type_: str) -> Any:
 
 
 def _quantile(statistics: Mapping[str, Any], i: int) -> float | None:
-    quantiles: Iterable[Any] = statistics.get("quantiles") or ()
-    numbers = [q for q in quantiles if isinstance(q, int | float)]
-    return float(numbers[i % len(numbers)]) if numbers else None
+    quantiles = recorded_quantiles(statistics)
+    return quantiles[i % len(quantiles)] if quantiles else None

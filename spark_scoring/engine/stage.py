@@ -44,7 +44,7 @@ from pyspark.sql.types import (
 from spark_scoring.engine.casts import extend, prepare
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
-from spark_scoring.engine.native.frame import most_scores, native_columns
+from spark_scoring.engine.native.frame import native_columns
 from spark_scoring.engine.native.proof import RAISED
 from spark_scoring.engine.results import arrow_type
 from spark_scoring.engine.shipping import ModelPlace, place_model
@@ -115,40 +115,25 @@ def score_frame(
     internal = _InternalNames(df.columns)
     extended = extend(df, plan, internal.prefix)
     is_native = plan.engine == "native"
+    through_map = not is_native and (stage == "map" or plan.needs_arrow)
     prepared = prepare(plan, extended, packed=not is_native)
     df = extended.frame if observe is None else observe(extended.frame, prepared.touched)
-    if is_native:
-        own = [F.col(quote(c)).alias(internal.kept(i)) for i, c in enumerate(kept)]
-        scored, made = _through_expressions(df, own, plan, prepared, internal)
-        back = [F.col(internal.kept(i)).alias(c) for i, c in enumerate(kept)]
-        return scored.select(*back, *_output_columns(plan, names, made, F.col(internal.error)))
-    place = place_model(df.sparkSession, plan.model.copy)
-    told = _told_texts(df.sparkSession) if show_model_error else None
-    known = replace(worker_plan(plan, prepared.lanes), most_bad=most_bad)
-    accepted = tuple(str(difference) for difference in plan.model.differences)
-    job = _WorkerJob(place, known, plan.model.flavor, accepted, show_model_error, told)
-    through_map = stage == "map" or plan.needs_arrow
     months = {c: t for c in kept if through_map and isinstance(t := df.schema[c].dataType, YearMonthIntervalType)}
-    inner = df.select(
-        *[
-            (_to_months(c) if c in months else F.col(quote(c))).alias(internal.kept(i))  # mapInArrow takes no odd names
-            for i, c in enumerate(kept)
-        ],
-        *[lane.column.alias(internal.lane(i)) for i, lane in enumerate(prepared.lanes)],
-        prepared.ok.alias(internal.ok),
-        prepared.error.alias(internal.error),
-    )
-    lanes = [internal.lane(i) for i in range(len(prepared.lanes))]
-    if through_map:
-        scored, made = _through_map(inner, job, len(kept), internal)
+    passed = [
+        (_to_months(c) if c in months else F.col(quote(c))).alias(internal.kept(i))  # mapInArrow takes no odd names
+        for i, c in enumerate(kept)
+    ]
+    if is_native:
+        scored, made, error = _through_expressions(df, passed, plan, prepared, internal)
     else:
-        scored, made = _through_udf(inner, job, lanes, internal)
-    error = F.coalesce(F.col(internal.error), made("error"))
+        job = _worker_job(df.sparkSession, plan, prepared.lanes, most_bad, show_model_error=show_model_error)
+        scored, made, error = _through_workers(df, passed, job, prepared, internal, through_map=through_map)
+    columns = [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
     back = [
         (_of_months(internal.kept(i), months[c]) if c in months else F.col(internal.kept(i))).alias(c)
         for i, c in enumerate(kept)
     ]
-    return scored.select(*back, *_output_columns(plan, names, made, error))
+    return scored.select(*back, *columns)
 
 
 def check_kept(schema: StructType, kept: Sequence[str], plan: ScoringPlan, stage: StageName) -> None:
@@ -268,12 +253,6 @@ def _fields(returns: Sequence[Returned]) -> list[tuple[str, ModelType]]:
     return [field for returned in returns for field in returned.fields]
 
 
-def _output_columns(
-    plan: ScoringPlan, names: Mapping[str, str], made: Callable[[str], Column], error: Column
-) -> list[Column]:
-    return [_output_column(o, plan.returns, made, error).alias(names.get(o.name, o.name)) for o in plan.outputs]
-
-
 def _output_column(
     output: OutputColumn, returns: Sequence[Returned], made: Callable[[str], Column], error: Column
 ) -> Column:
@@ -371,15 +350,52 @@ def _told_texts(spark: SparkSession) -> Accumulator[str] | None:
     return spark.sparkContext.accumulator("", _LoggedText()) if hasattr(spark, "_sc") else None
 
 
+_Scored = tuple["DataFrame", "Callable[[str], Column]", "Column"]
+"""A table with what its rows were scored to, how a returned field is made of it, and the row's error."""
+
+
 def _through_expressions(
-    df: DataFrame, kept: Sequence[Column], plan: ScoringPlan, prepared: Prepared, internal: _InternalNames
-) -> tuple[DataFrame, Callable[[str], Column]]:
-    scores = [internal.score(i) for i in range(most_scores(plan))]
-    native = native_columns(plan, prepared.values, scores)
+    df: DataFrame, passed: Sequence[Column], plan: ScoringPlan, prepared: Prepared, internal: _InternalNames
+) -> _Scored:
+    native = native_columns(plan, prepared.values, internal.score)
     raised = F.lit(None).cast("string") if native.raised is None else F.when(native.raised, F.lit(RAISED))
-    error = F.when(prepared.ok, raised).otherwise(prepared.error).alias(internal.error)
-    inner = df.select(*kept, *[c.alias(name) for c, name in zip(native.scores, scores, strict=False)], error)
-    return inner, lambda name: F.when(F.col(internal.error).isNull(), F.expr(native.fields[name]))
+    checked = F.when(prepared.ok, raised).otherwise(prepared.error).alias(internal.error)
+    error = F.col(internal.error)
+    inner = df.select(*passed, *native.scores, checked)
+    return inner, lambda name: F.when(error.isNull(), F.expr(native.fields[name])), error
+
+
+def _worker_job(
+    spark: SparkSession, plan: ScoringPlan, lanes: Sequence[Lane], most_bad: float | None, *, show_model_error: bool
+) -> _WorkerJob:
+    place = place_model(spark, plan.model.copy)
+    told = _told_texts(spark) if show_model_error else None
+    known = replace(worker_plan(plan, lanes), most_bad=most_bad)
+    accepted = tuple(str(difference) for difference in plan.model.differences)
+    return _WorkerJob(place, known, plan.model.flavor, accepted, show_model_error, told)
+
+
+def _through_workers(
+    df: DataFrame,
+    passed: Sequence[Column],
+    job: _WorkerJob,
+    prepared: Prepared,
+    internal: _InternalNames,
+    *,
+    through_map: bool,
+) -> _Scored:
+    lanes = [internal.lane(i) for i in range(len(prepared.lanes))]
+    inner = df.select(
+        *passed,
+        *[lane.column.alias(name) for lane, name in zip(prepared.lanes, lanes, strict=True)],
+        prepared.ok.alias(internal.ok),
+        prepared.error.alias(internal.error),
+    )
+    if through_map:
+        scored, made = _through_map(inner, job, len(passed), internal)
+    else:
+        scored, made = _through_udf(inner, job, lanes, internal)
+    return scored, made, F.coalesce(F.col(internal.error), made("error"))
 
 
 def _through_udf(

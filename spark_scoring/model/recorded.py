@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,8 +35,7 @@ class TrainingStatistics:
             ValueError: they are not JSON.
 
         """
-        found = _dict(json.loads(self.text))
-        return {str(name): of_one for name, of_one in found.items() if isinstance(of_one, dict)}
+        return _by_feature(self.text)
 
 
 def training_statistics(record: Mapping[str, Any]) -> TrainingStatistics | None:
@@ -71,7 +71,7 @@ def recorded_settings(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return _dict(record.get("settings"))
 
 
-def recorded_statistics(record: Mapping[str, Any]) -> dict[str, Any]:
+def recorded_statistics(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Statistics by feature; empty where they were left out.
 
     Raises:
@@ -79,7 +79,17 @@ def recorded_statistics(record: Mapping[str, Any]) -> dict[str, Any]:
 
     """
     text = record.get("statistics")
-    return _dict(json.loads(text)) if isinstance(text, str) else {}
+    return _by_feature(text) if isinstance(text, str) else {}
+
+
+def recorded_quantiles(of_one: Mapping[str, Any]) -> list[float]:
+    """The quantiles in the statistics of one feature, ascending; none of times, which are text."""
+    return [float(q) for q in of_one.get("quantiles") or () if isinstance(q, int | float) and math.isfinite(q)]
+
+
+def _by_feature(text: str) -> dict[str, dict[str, Any]]:
+    found = _dict(json.loads(text))
+    return {str(name): of_one for name, of_one in found.items() if isinstance(of_one, dict)}
 
 
 def _dict(found: Any) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spark_scoring.html import html_of
 from spark_scoring.plan.policy import Fill
-from spark_scoring.redact import all_shown, printable
+from spark_scoring.redact import all_shown
 from spark_scoring.screen import as_text
 from spark_scoring.sql import quote
 
@@ -114,22 +114,15 @@ def plan_page(plan: ScoringPlan, places: Mapping[str, str]) -> str:
 
 
 def _rendered(plan: ScoringPlan, places: Mapping[str, str], *, whole: bool) -> str:
-    loader = PackageLoader("spark_scoring.plan", ".")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    return environment.get_template("plan.html.j2").render(
-        whole=whole,
-        places=places,
-        plan=plan,
-        title=plan.model.title,
-        counts=_counts(plan),
-        features=[_shown(f) for f in plan.features],
-    )
+    values = {
+        "whole": whole,
+        "places": places,
+        "plan": plan,
+        "title": plan.model.title,
+        "counts": _counts(plan),
+        "features": [_shown(f) for f in plan.features],
+    }
+    return html_of("spark_scoring.plan", "plan.html.j2", values)
 
 
 def _shown(feature: PlannedFeature) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from spark_scoring.drift.view import share_text
-from spark_scoring.redact import printable
+from spark_scoring.html import html_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,21 +110,15 @@ class RunPage:
 
     def to_html(self) -> str:
         """As a whole page, escaped; no script, nothing loaded."""
-        environment = Environment(
-            loader=PackageLoader("spark_scoring.report", "."),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=lambda value: printable(value) if type(value) is str else value,
-        )
-        environment.filters |= {"share": share_text, "count": _count, "number": _number}
-        return environment.get_template("page.html.j2").render(
-            page=self,
-            plan=Markup(self.plan_html),  # noqa: S704  of the plan's own template, which escapes
-            lines=[(part, _lines(part.deciles, part.deciles_before)) for part in self.predictions],
-            most_rows=max((run.rows for run in self.runs), default=0) or 1,
-            most_drift=_most_drift(self.drift),
-        )
+        values = {
+            "page": self,
+            "plan": Markup(self.plan_html),  # noqa: S704  of the plan's own template, which escapes
+            "lines": [(part, _lines(part.deciles, part.deciles_before)) for part in self.predictions],
+            "most_rows": max((run.rows for run in self.runs), default=0) or 1,
+            "most_drift": _most_drift(self.drift),
+        }
+        filters = {"share": share_text, "count": _count, "number": _number}
+        return html_of("spark_scoring.report", "page.html.j2", values, **filters)
 
     def write(self, folder: str | Path) -> tuple[Path, Path]:
         """Write the page and the JSON into a folder, which is made if it is not there: ``run_<id>.html`` and ``.json``.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, BooleanType, IntegralType, NumericType, StringType
 
-from spark_scoring.drift.measures import distance
+from spark_scoring.drift.measures import distance, psi_between
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -186,11 +186,7 @@ def _labels(part: _Part, frames: Sequence[DataFrame]) -> Predictions:
     listed = [Label(r["label"], int(r["n0"]), int(r["n1"])) for r in first if r["label"] is not None]
     rows, rows_before = (int(n or 0) for n in sums)
     other, other_before = rows - sum(one.rows for one in listed), rows_before - sum(one.rows_before for one in listed)
-    psi = None
-    if rows_before:
-        shares = [n / rows_before for n in (*(one.rows_before for one in listed), other_before)]
-        found = distance(shares, rows_before, [*(one.rows for one in listed), other])
-        psi = None if found is None else found.psi
+    psi = psi_between([*(one.rows_before for one in listed), other_before], [*(one.rows for one in listed), other])
     return Predictions(
         part.name, rows, rows_before, labels=tuple(listed), other=other, other_before=other_before, psi=psi
     )

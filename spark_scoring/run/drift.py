@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.delta.ledger import read_commits
+from spark_scoring.delta.ledger import kept_runs, read_commits
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.drift.baseline import baselines_of
 from spark_scoring.drift.counts import count_bins
@@ -54,10 +54,5 @@ def _before(plan: JobPlan, bins: str) -> Drift | None:
     if plan.target.schema is None or not is_delta(plan.session, plan.target.ref):
         return None
     commits = read_commits(plan.session, plan.target.ref, _LOOKED_AT)
-    taken_back = {commit.rolled_back for commit in commits}
-    for commit in commits:
-        if commit.facts is not None and commit.facts.run_id not in taken_back:
-            found = Drift.of_ledger(commit.facts.drift)
-            if found is not None and found.bins == bins:
-                return found
-    return None
+    found = (Drift.of_ledger(facts.drift) for _, facts in kept_runs(commits))
+    return next((drift for drift in found if drift is not None and drift.bins == bins), None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import HistoryError
-from spark_scoring.delta.ledger import read_commits
+from spark_scoring.delta.ledger import kept_runs, read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.tables import read_version
 from spark_scoring.drift.result import Drift
@@ -153,9 +153,7 @@ def _rows(spark: SparkSession, ref: TableRef, commit: Commit) -> tuple[DataFrame
 
 
 def _before(commits: Sequence[Commit], commit: Commit) -> Commit | None:
-    taken_back = {c.rolled_back for c in commits}
-    earlier = (c for c in commits if c.facts is not None and c.version < commit.version)
-    return next((c for c in earlier if c.facts is not None and c.facts.run_id not in taken_back), None)
+    return next((c for c, _ in kept_runs(commits) if c.version < commit.version), None)
 
 
 def _bad_rows(spark: SparkSession, facts: RunFacts, rows: DataFrame | None, plan: ScoringPlan | None) -> RowCounts:

@@ -38,7 +38,7 @@ table = spark.createDataFrame([(i, float(i)) for i in range(40)], "id int, x dou
 def score(python, model, stage="udf"):
     spark.sparkContext.pythonExec = python
     try:
-        rows = ss.score_batch(table, model, stage=stage).orderBy("id").collect()
+        rows = ss.score_batch(table, model, stage=stage, engine="python").orderBy("id").collect()
     except Exception as error:
         [problem] = explain_failure(error, "out", "in").problems
         return f"{problem.thing}: {problem.cause} | {problem.fix}"

@@ -818,12 +818,14 @@ def test_every_cell_of_the_matrix_is_run() -> None:
     assert all(VALUES[source] for source, _ in VERDICTS)
 
 
-def in_sessions() -> Iterator[Any]:
+def in_sessions() -> list[Any]:
     """Families and modes; those that are cast as another one is, in one mode but for the long tests."""
+    found = []
     for name, (number, options) in product((*FAMILIES, "more"), enumerate(MODES)):
         marks = [needs.variant] if name == "other text" else []
         marks += [pytest.mark.long] if number and name in ("fraction", "other text") else []
-        yield pytest.param(name, options, marks=marks, id=f"{name}-{session_id(options)}")
+        found.append(pytest.param(name, options, marks=marks, id=f"{name}-{session_id(options)}"))
+    return found
 
 
 @pytest.mark.parametrize(("family", "options"), in_sessions())

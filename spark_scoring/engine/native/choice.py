@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spark_scoring.engine.native.operations import NotLinearError, NotNativeError, refuse
 from spark_scoring.engine.native.proof import prove
@@ -12,28 +12,19 @@ from spark_scoring.model.loaded import loaded_model
 from spark_scoring.plan.planner import with_notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from spark_scoring.engine.inputs import WorkerPlan
+    from spark_scoring.engine.native.proof import MadeRows
     from spark_scoring.plan.planner import Engine, ScoringPlan
 
 _FLAVORS = ("sklearn", "statsmodels")
 
 
-def with_engine(
-    plan: ScoringPlan,
-    wanted: Engine,
-    rows: Callable[[Sequence[Sequence[Any]]], tuple[WorkerPlan, list[NDArray[Any]]]],
-    statistics: Mapping[str, Mapping[str, Any]],
-) -> ScoringPlan:
+def with_engine(plan: ScoringPlan, wanted: Engine, made: MadeRows) -> ScoringPlan:
     """The plan with who scores, and why.
 
     Args:
         plan: a plan after its rehearsal.
         wanted: ``auto``: expressions where the model is proven to be the same as they are; ``native``: nothing else.
-        rows, statistics: see ``proof.prove``.
+        made: see ``proof.prove``.
 
     Raises:
         PlanError: ``native`` is wanted, and the model cannot be scored so.
@@ -43,7 +34,7 @@ def with_engine(
         return replace(plan, engine_note="the job asks for it")
     try:
         _check_plan(plan)
-        proven = prove(plan, loaded_model(plan.model.copy), rows, statistics)
+        proven = prove(plan, loaded_model(plan.model.copy), made)
     except NotNativeError as error:
         if wanted == "native":
             fix = "leave engine out: Python workers then score it"

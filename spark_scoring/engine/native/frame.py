@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
+from spark_scoring.engine.casts import lane_type
 from spark_scoring.engine.native.estimators import formula_of, results_of
 from spark_scoring.engine.native.operations import Context, Sql
-from spark_scoring.engine.native.proof import columns_of, plain_type
+from spark_scoring.engine.native.proof import columns_of
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.plan.outputs import SPARK_TYPES
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from pyspark.sql import Column
 
@@ -27,25 +28,20 @@ class NativeColumns:
     """A model's formula as columns."""
 
     scores: list[Column]
-    """Linear scores, over the table."""
+    """Linear scores, over the table, each under its name."""
     raised: Column | None
     """Whether the model raises on a row; None where on none."""
     fields: dict[str, str]
     """The returned fields as SQL over columns of the scores."""
 
 
-def most_scores(plan: ScoringPlan) -> int:
-    """Scores of a plan's model at most."""
-    return max(len(plan.model.classes), *(len(returned.fields) for returned in plan.returns), 1)
-
-
-def native_columns(plan: ScoringPlan, values: Mapping[str, str], scores: Sequence[str]) -> NativeColumns:
+def native_columns(plan: ScoringPlan, values: Mapping[str, str], name: Callable[[int], str]) -> NativeColumns:
     """The formula of a plan's model. Runs no job; loads the model where this process does not have it.
 
     Args:
         plan: the scoring plan; its engine is ``native``.
         values: SQL of each feature's value, cast as the plan says.
-        scores: names of columns that hold the scores; there may be more than needed.
+        name: gives the column of a score its name, by its number.
 
     Raises:
         NotNativeError: never, as the plan was proven with the same files.
@@ -55,18 +51,18 @@ def native_columns(plan: ScoringPlan, values: Mapping[str, str], scores: Sequenc
     with model.running():
         columns = columns_of(plan.features, [_as_double(f, values[f.name]) for f in plan.features])
         formula = formula_of(model.raw, columns, Context(operations))
-    names = [quote(name) for name in scores[: len(formula.scores)]]
-    types = {name: str(type_) for returned in plan.returns for name, type_ in returned.fields}
-    fields = results_of(formula.linear, plan.returns, names, operations)
+    names = [name(i) for i in range(len(formula.scores))]
+    types = {field: str(type_) for returned in plan.returns for field, type_ in returned.fields}
+    fields = results_of(formula.linear, plan.returns, [quote(own) for own in names], operations)
     return NativeColumns(
-        scores=[F.expr(score) for score in formula.scores],
+        scores=[F.expr(score).alias(own) for score, own in zip(formula.scores, names, strict=True)],
         raised=None if formula.raised is None else F.expr(formula.raised),
-        fields={name: f"CAST({sql} AS {SPARK_TYPES[types[name]]})" for name, sql in fields.items()},
+        fields={field: f"CAST({sql} AS {SPARK_TYPES[types[field]]})" for field, sql in fields.items()},
     )
 
 
 def _as_double(feature: PlannedFeature, value: str) -> str:
-    match plain_type(feature.type):
+    match lane_type(feature.type):
         case "string" | "double":
             return value
         case "boolean":

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_scoring.engine.casts import lane_type
 from spark_scoring.engine.native.estimators import formula_of, results_of
 from spark_scoring.engine.native.operations import Arrays, Column, Context, NotNativeError, refuse
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import RunError
 from spark_scoring.model.raised import kind_of
+from spark_scoring.model.recorded import recorded_quantiles
 from spark_scoring.model.types import Coded, OneOf
 from spark_scoring.plan.reasons import MODEL, reason_text
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from spark_scoring.engine.native.operations import Level, V
     from spark_scoring.engine.worker import Scored
     from spark_scoring.model.loaded import LoadedModel
-    from spark_scoring.model.types import ModelType
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+
+    MadeRows = Callable[[Sequence[Sequence[Any]]], tuple[WorkerPlan, list[NDArray[Any]]]]
 
 RAISED = reason_text(MODEL, "ValueError")
 """The error of a row on which scikit-learn raises, as a worker tells it."""
@@ -58,7 +61,7 @@ def columns_of(features: Sequence[PlannedFeature], values: Sequence[V]) -> list[
 
 
 def _column(feature: PlannedFeature, value: V) -> Column[V]:
-    type_ = plain_type(feature.type)
+    type_ = lane_type(feature.type)
     if type_ == "string":
         keeps = feature.handling.nulls == "keep"
         if keeps and feature.missing not in ("None", "NaN"):
@@ -70,24 +73,13 @@ def _column(feature: PlannedFeature, value: V) -> Column[V]:
     return Column(feature.name, value, is_finite=not is_float, is_float=is_float)
 
 
-def plain_type(type_: ModelType) -> str:
-    """A feature's type without its levels."""
-    return str(type_.type if isinstance(type_, Coded | OneOf) else type_)
-
-
-def prove(
-    plan: ScoringPlan,
-    model: LoadedModel,
-    rows: Callable[[Sequence[Sequence[Any]]], tuple[WorkerPlan, list[NDArray[Any]]]],
-    statistics: Mapping[str, Mapping[str, Any]],
-) -> int:
+def prove(plan: ScoringPlan, model: LoadedModel, made: MadeRows) -> int:
     """Hold a model's formula against what the model returns.
 
     Args:
         plan: the scoring plan, whose model was seen to score rows.
         model: the plan's model.
-        rows: makes of values, a list for each feature, what a worker is given.
-        statistics: what registration recorded of the features.
+        made: makes of values, a list for each feature, what a worker is given.
 
     Returns:
         The rows on which the two are the same.
@@ -100,16 +92,17 @@ def prove(
     with model.running():
         formula_of(model.raw, columns_of(plan.features, [np.zeros(0) for _ in plan.features]), context)
     rng = np.random.default_rng(20_261)
-    usual = [_usual(f, statistics.get(f.name) or {}, context.levels.get(f.name, []), rng) for f in plan.features]
+    known = model.statistics
+    usual = [_usual(f, known.get(f.name) or {}, context.levels.get(f.name, []), rng) for f in plan.features]
     odd = _odd_rows(plan.features, usual)
     for values in (usual, odd):
-        _hold(plan, model, rows, values)
+        _hold(plan, model, made, values)
     return _ROWS + len(odd[0])
 
 
 def _usual(feature: PlannedFeature, known: Mapping[str, Any], levels: Sequence[Level], rng: Any) -> list[Any]:
     """Values that a model takes."""
-    type_ = plain_type(feature.type)
+    type_ = lane_type(feature.type)
     held = feature.type.levels.values if isinstance(feature.type, Coded | OneOf) else ()
     if isinstance(feature.type, Coded):
         return [int(code) for code in rng.integers(0, max(len(held), 1), _ROWS)]
@@ -123,19 +116,18 @@ def _usual(feature: PlannedFeature, known: Mapping[str, Any], levels: Sequence[L
     elif type_ == "boolean":
         pool = [False, True]
     elif type_ in ("long", "integer"):
-        pool = [*_WHOLE_EDGES, *(int(q) for q in _quantiles(known)), *(int(n) for n in rng.integers(-50, 50, 20))]
+        pool = [
+            *_WHOLE_EDGES,
+            *(int(q) for q in recorded_quantiles(known)),
+            *(int(n) for n in rng.integers(-50, 50, 20)),
+        ]
     else:
-        pool = [*_EDGES, *_quantiles(known), *rng.normal(size=40).tolist()]
+        pool = [*_EDGES, *recorded_quantiles(known), *rng.normal(size=40).tolist()]
     return [pool[i] for i in rng.integers(0, len(pool), _ROWS)]
 
 
 def _as(type_: str, level: Any) -> Any:
     return {"boolean": bool, "long": int, "integer": int}.get(type_, float)(level)
-
-
-def _quantiles(known: Mapping[str, Any]) -> list[float]:
-    found = known.get("quantiles") or ()
-    return [float(q) for q in found if isinstance(q, int | float) and np.isfinite(q)]
 
 
 def _odd_rows(features: Sequence[PlannedFeature], usual: Sequence[Sequence[Any]]) -> list[list[Any]]:
@@ -152,7 +144,7 @@ def _odd_rows(features: Sequence[PlannedFeature], usual: Sequence[Sequence[Any]]
 
 
 def _odd_values(feature: PlannedFeature) -> list[Any]:
-    type_ = plain_type(feature.type)
+    type_ = lane_type(feature.type)
     keeps = feature.handling.nulls == "keep"
     if type_ in ("double", "float"):
         return [np.inf, -np.inf, *([np.nan] if keeps else [])]
@@ -163,14 +155,9 @@ def _odd_values(feature: PlannedFeature) -> list[Any]:
     return []
 
 
-def _hold(
-    plan: ScoringPlan,
-    model: LoadedModel,
-    rows: Callable[[Sequence[Sequence[Any]]], tuple[WorkerPlan, list[NDArray[Any]]]],
-    values: Sequence[Sequence[Any]],
-) -> None:
+def _hold(plan: ScoringPlan, model: LoadedModel, made: MadeRows, values: Sequence[Sequence[Any]]) -> None:
     n = len(values[0])
-    worker, columns = rows(values)
+    worker, columns = made(values)
     try:
         scored = Scorer(model, worker).score(lambda: [c.copy() for c in columns], np.ones(n, dtype=bool))
     except RunError as error:
@@ -180,13 +167,13 @@ def _hold(
     given = columns_of(plan.features, [_array(f, v) for f, v in zip(plan.features, values, strict=True)])
     with model.running(), np.errstate(all="ignore"):
         formula = formula_of(model.raw, given, Context(operations))
-        made = results_of(formula.linear, plan.returns, formula.scores, operations)
-        _compare(plan, scored, formula, operations.sizes, made)
+        fields = results_of(formula.linear, plan.returns, formula.scores, operations)
+        _compare(plan, scored, formula, operations.sizes, fields)
 
 
 def _array(feature: PlannedFeature, values: Sequence[Any]) -> NDArray[Any]:
     """A feature's values as a formula's arrays have them."""
-    type_ = plain_type(feature.type)
+    type_ = lane_type(feature.type)
     if type_ == "string":
         array = np.empty(len(values), dtype=object)
         array[:] = list(values)

@@ -44,8 +44,6 @@ def transformed(step: Any, columns: Columns[V], context: Context[V]) -> Columns[
     if step is None or step == "passthrough":
         return columns
     name = class_name(step)
-    if name.startswith("Select") or name in ("VarianceThreshold", "RFE", "RFECV", "GenericUnivariateSelect"):
-        return _selected(step, columns, context)
     if name not in _STEPS:
         refuse(f"its step {type(step).__name__} is not written down as expressions")
     made: Columns[V] = _STEPS[name](step, columns, context)
@@ -129,7 +127,7 @@ def _imputed(step: Any, columns: Columns[V], context: Context[V]) -> Columns[V]:
     operations = context.operations
     made = []
     for column, fill in zip(columns, step.statistics_, strict=True):
-        if fill is None or fill != fill:  # noqa: PLR0124  NaN
+        if fill is None or fill != fill:  # noqa: PLR0124  NaN, of single precision, too
             refuse("its SimpleImputer drops a column of which training saw no value")
         if column.is_text:
             made.append(_text_imputed(step, column, str(fill), context))
@@ -159,6 +157,7 @@ def _is_nan(value: Any) -> bool:
 def _one_hot(step: Any, columns: Columns[V], context: Context[V]) -> Columns[V]:
     _check_encoder(step)
     operations = context.operations
+    zero, one = operations.number(0.0), operations.number(1.0)
     made: Columns[V] = []
     for i, (column, categories) in enumerate(zip(columns, step.categories_, strict=True)):
         levels = _levels(step, column, categories, context)
@@ -168,10 +167,11 @@ def _one_hot(step: Any, columns: Columns[V], context: Context[V]) -> Columns[V]:
         for place, level in enumerate(levels):
             if place == dropped:
                 continue
-            is_it = operations.number(0.0) if level is _NEVER else operations.is_level(column.value, level)
-            value = is_it if level is _NEVER else operations.choose(is_it, operations.number(1.0), operations.number(0))
-            hot = None if level is _NEVER else Hot(column.value, level)
-            made.append(Column(column.name, value, is_finite=True, hot=hot))
+            if level is _NEVER:
+                made.append(Column(column.name, zero, is_finite=True))
+                continue
+            value = operations.choose(operations.is_level(column.value, level), one, zero)
+            made.append(Column(column.name, value, is_finite=True, hot=Hot(column.value, level)))
     return made
 
 
@@ -180,8 +180,11 @@ def _ordinal(step: Any, columns: Columns[V], context: Context[V]) -> Columns[V]:
     made: Columns[V] = []
     for column, categories in zip(columns, step.categories_, strict=True):
         levels = _levels(step, column, categories, context)
-        codes = [(level, float(code)) for code, level in enumerate(levels) if level is not _NEVER]
-        codes = [(level, float(step.encoded_missing_value) if level is None else code) for level, code in codes]
+        codes = [
+            (level, float(step.encoded_missing_value if level is None else code))
+            for code, level in enumerate(levels)
+            if level is not _NEVER
+        ]
         other = step.unknown_value
         if step.handle_unknown == "error":
             _refuse_others(column, levels, context)
@@ -271,6 +274,10 @@ def _of(column: Column[V], value: V) -> Column[V]:
     return Column(column.name, value, is_finite=column.is_finite)
 
 
+_SELECTIONS = (
+    *("SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect"),
+    *("SelectFromModel", "VarianceThreshold", "RFE", "RFECV"),
+)
 _STEPS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "Pipeline": _piped,
     "ColumnTransformer": _by_columns,
@@ -284,5 +291,6 @@ _STEPS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "OneHotEncoder": _one_hot,
     "OrdinalEncoder": _ordinal,
     "PolynomialFeatures": _with_products,
+    **dict.fromkeys(_SELECTIONS, _selected),
 }
 """By the name of scikit-learn's class."""
