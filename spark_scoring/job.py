@@ -441,6 +441,8 @@ class ScoringJob(Job):
     """Whether the traceback of the model's first error, whose text may hold values, goes to the log."""
     report: str | None = None
     """A folder, or a volume's path, for the page of each run and its JSON: ``run_<id>.html``, ``run_<id>.json``."""
+    track: StrictBool | StrictStr = Field(default=False, description="true, or the name of an experiment")
+    """Whether each run is logged to MLflow, linked to the model's version: ``true``, or the experiment's name."""
     timeout: StrictInt | StrictFloat | StrictStr | None = None
     """How long planning and the run may take together; of an incremental job, each batch: seconds, or a text such as
     ``90s``, ``30m`` or ``1h30m``. What is longer is stopped. None: as long as it takes."""
@@ -503,6 +505,13 @@ class ScoringJob(Job):
     def _is_folder(cls, value: str | None) -> str | None:
         if value is not None and ("://" in value or value.startswith("dbfs:")):
             refuse("it is a URI, and pages are written as files", "give a folder, or a volume's path: /Volumes/...")
+        return value
+
+    @field_validator("track")
+    @classmethod
+    def _is_named(cls, value: bool | str) -> bool | str:  # noqa: FBT001
+        if isinstance(value, str) and not value.strip():
+            refuse("the name of the experiment is empty", "write track: true, or the name of an experiment")
         return value
 
     @field_validator("max_bad_rows", mode="before")

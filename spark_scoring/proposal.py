@@ -182,7 +182,7 @@ def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, fil
         _line('  # where: "day = :day"', "which rows; --param day=2026-11-25 gives the value"),
         "output:",
         *_place(fields["output"]),
-        _line("  mode: append", "overwrite replaces the table's rows; merge updates them by a key:"),
+        _line("  mode: append", "adds the rows; overwrite replaces the table's, merge updates them by a key:"),
         f"  # key: {key}",
         _line(f"  keep: {keep[0] if len(keep) == 1 else _listed(keep)}", "columns beside the predictions"),
         *_columns(proposal),

@@ -40,4 +40,5 @@ def validate_file(path: Path, overrides: Sequence[str] = (), params: Mapping[str
     ]
     kind = "a scoring job" if saved is None else "a saved plan"
     read = f"{path} is {kind}: {job.model} on {job.source.text}, to {job.output.text}"
-    return [redact(line) for line in (read, *doubts)]
+    rest = f"not looked at: the table's columns and types, and the model; spark-scoring plan {path} does so"
+    return [redact(line) for line in (read, *doubts, rest)]

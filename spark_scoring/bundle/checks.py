@@ -34,6 +34,16 @@ def scoring_problems(job: ScoringJob) -> Iterator[Problem]:
     if increments is not None and increments.checkpoint is not None and not _is_there(increments.checkpoint):
         fix = "let the bundle give it a folder in the volume: --set incremental.checkpoint=null"
         yield Problem(f"incremental.checkpoint {increments.checkpoint}", _NOT_THERE, fix)
+    if job.report is not None and not job.report.startswith("/Volumes/"):
+        fix = f"{_SET} report=/Volumes/CATALOG/SCHEMA/VOLUME/FOLDER"
+        yield Problem(
+            f"report {job.report}", "pages are written as files: a job there keeps them in a volume alone", fix
+        )
+    if job.track is True:
+        cause = "a job on Databricks has no experiment of its own"
+        yield Problem("track true", cause, f"name one: {_SET} track=/Shared/scoring")
+    elif job.track:
+        yield from _experiment_problems("track", job.track, _SET)
 
 
 def training_problems(job: TrainingJob) -> Iterator[Problem]:
@@ -45,9 +55,8 @@ def training_problems(job: TrainingJob) -> Iterator[Problem]:
         if not is_whole_name(lookup.table):
             yield Problem(f"lookups: table {lookup.table}", _NOT_WHOLE, f"write table: {_whole(lookup.table)} there")
     yield from _server_problems(job, _SET_TRAINING)
-    if job.experiment is not None and not job.experiment.startswith("/"):
-        cause = "an experiment's name is a path in the workspace on Databricks"
-        yield Problem(f"experiment {job.experiment}", cause, f"{_SET_TRAINING} experiment=/Shared/{job.experiment}")
+    if job.experiment is not None:
+        yield from _experiment_problems("experiment", job.experiment, _SET_TRAINING)
     if job.artifact_location is not None and not _is_there(job.artifact_location):
         fix = f"let the workspace keep the artifacts: {_SET_TRAINING} artifact_location=null"
         yield Problem(f"artifact_location {job.artifact_location}", _NOT_THERE, fix)
@@ -105,6 +114,12 @@ def _server_problems(job: ScoringJob | TrainingJob, option: str) -> Iterator[Pro
         if uri not in (None, meant):
             what = "the workspace's tracking server" if field == "tracking_uri" else "Unity Catalog's registry"
             yield Problem(f"{field} {uri}", f"a job on Databricks asks {what}", f"{option} {field}={meant}")
+
+
+def _experiment_problems(field: str, name: str, option: str) -> Iterator[Problem]:
+    if not name.startswith("/"):
+        cause = "an experiment's name is a path in the workspace on Databricks"
+        yield Problem(f"{field} {name}", cause, f"{option} {field}=/Shared/{name}")
 
 
 def _whole(name: str) -> str:

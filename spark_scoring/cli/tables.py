@@ -110,5 +110,4 @@ def rollback(
         echo(json.dumps([asdict(step) for step in done], indent=2))
         return
     for step in done:
-        text = f"run {step.run_id} rolled back in {step.table} ({step.way}), version {step.version}"
-        result_console().print(text, markup=False, soft_wrap=True)
+        result_console().print(str(step), markup=False, soft_wrap=True)

@@ -45,6 +45,12 @@ class RolledBack:
     version: int
     """The version that it made."""
 
+    def __repr__(self) -> str:
+        return f"<RolledBack {self}>"
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} rolled back in {self.table} ({self.way}), version {self.version}"
+
 
 @dataclass(frozen=True)
 class _Step:

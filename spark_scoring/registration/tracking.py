@@ -94,10 +94,30 @@ def run_of(client: MlflowClient, experiment: str | None, name: str, *, elsewhere
     if active is not None:
         yield active
         return
+    with new_run(client, experiment, f"{name}_{now()}", {_OWN_RUN: "true"}, elsewhere=elsewhere) as run:
+        yield run
+
+
+@contextmanager
+def new_run(
+    client: MlflowClient, experiment: str | None, name: str, tags: Mapping[str, str], *, elsewhere: bool
+) -> Iterator[ActiveRun]:
+    """A run of our own, which fails with the block; below the caller's active run, where there is one.
+
+    Args:
+        client: MLflow's.
+        experiment: its name, made if it is not there; default: MLflow's current one.
+        name: of the run.
+        tags: of the run.
+        elsewhere: whether the tracking server is another than MLflow's current one, whose experiments it does not know.
+
+    """
+    import mlflow
+
     with in_our_words("experiment"):
         chosen = experiment or (_DEFAULT_EXPERIMENT if elsewhere else None)
         place = None if chosen is None else experiment_id(client, chosen)
-        run = mlflow.start_run(experiment_id=place, run_name=f"{name}_{now()}", tags={_OWN_RUN: "true"})
+        run = mlflow.start_run(experiment_id=place, run_name=name, tags=dict(tags), nested=True)
     with run:
         yield run
 

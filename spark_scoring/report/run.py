@@ -84,6 +84,8 @@ class RunReport(Shown):
     job does not ask for it."""
     notes: tuple[str, ...] = ()
     """What went wrong after the commit, such as a page that could not be written."""
+    mlflow_run: str | None = None
+    """The id of the MLflow run that tells of it; None where the job does not ask for one."""
 
     def with_batch(self, batch: RunReport) -> RunReport:
         """Add the next micro-batch's report."""
@@ -158,6 +160,8 @@ class RunReport(Shown):
         if self.batches:
             table.add_row("batches", self._batches())
         table.add_row("run", self.run_id or "none: the source holds nothing new")
+        if self.mlflow_run is not None:
+            table.add_row("mlflow", f"run {self.mlflow_run}")
         if self.changes is not None:
             table.add_row("merged", ", ".join(f"{rows:,} {what}" for what, rows in asdict(self.changes).items()))
         if self.quarantine is not None:

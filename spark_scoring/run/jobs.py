@@ -16,9 +16,9 @@ from spark_scoring.features.join import check_keys
 from spark_scoring.run.batches import score_increments
 from spark_scoring.run.drift import drift_of_plan
 from spark_scoring.run.execute import carry_out, read_text
-from spark_scoring.run.pages import write_page
 from spark_scoring.run.plan import JobPlan
 from spark_scoring.run.planning import plan_job
+from spark_scoring.run.told import tell
 
 if TYPE_CHECKING:
     import threading
@@ -67,10 +67,7 @@ def run_job(
         raise StreamError.not_incremental()
     else:
         report = carry_out(plan, on_progress)
-    if plan.job.report is None or report.run_id is None:
-        return report
-    failed = write_page(plan, report, plan.job.report)
-    return report if failed is None else replace(report, notes=(failed,))
+    return tell(plan, report)
 
 
 def measure_drift(

@@ -12,7 +12,6 @@ from spark_scoring.delta.ledger import kept_runs, read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.tables import read_version
 from spark_scoring.drift.result import Drift
-from spark_scoring.errors import first_line
 from spark_scoring.job import place_of
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
 from spark_scoring.report.bad_rows import RowCounts, count_rows
@@ -56,19 +55,16 @@ def run_page(table: str, run_id: str | None = None, spark: SparkSession | None =
     return _page(spark, ref, commits, _found(ref, commits, run_id))
 
 
-def write_page(plan: JobPlan, report: RunReport, folder: str) -> str | None:
-    """Write the page of a run that was just made; what kept it from being written, None where nothing did.
+def page_of(plan: JobPlan, report: RunReport) -> RunPage:
+    """The page of a run that was just made, with its plan. Runs a few jobs over the run's rows.
 
-    The run is committed: it does not fail for its page.
+    Raises:
+        HistoryError: the run is not in the output's history.
+
     """
     ref = plan.target.ref
-    try:
-        commits = read_commits(plan.session, ref)
-        commit = _found(ref, commits, report.run_id)
-        _page(plan.session, ref, commits, commit, plan, report).write(folder)
-    except Exception as error:  # noqa: BLE001  the rows are there, and the report tells of it
-        return f"the page of the run was not written to {folder}: {type(error).__name__}: {first_line(error)}"
-    return None
+    commits = read_commits(plan.session, ref)
+    return _page(plan.session, ref, commits, _found(ref, commits, report.run_id), plan, report)
 
 
 def _found(ref: TableRef, commits: Sequence[Commit], run_id: str | None) -> Commit:

@@ -48,6 +48,8 @@ registry_uri: sqlite:///mlflow.db
 source: {path: data/flights}
 output: {table: ml.delay_scored}
 incremental: {checkpoint: /tmp/checkpoints}
+report: pages
+track: true
 """
 TRAINING = """\
 name: delay
@@ -212,6 +214,8 @@ def test_all_that_cannot_work_there_is_told_at_once(folder: Path) -> None:
         "tracking_uri http://localhost:5000",
         "registry_uri sqlite:///mlflow.db",
         "incremental.checkpoint /tmp/checkpoints",
+        "report pages",
+        "track true",
         "name delay",
         "source.table flights",
         "lookups",

@@ -33,7 +33,9 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_job_is_told_in_a_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("validate", file) == 0
-    assert capsys.readouterr().out == f"{file} is a scoring job: models:/a/1 on a.b, to /out\n"
+    told, more = capsys.readouterr().out.splitlines()
+    assert told == f"{file} is a scoring job: models:/a/1 on a.b, to /out"
+    assert more == f"not looked at: the table's columns and types, and the model; spark-scoring plan {file} does so"
 
 
 def test_sql_that_is_none_is_doubted(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,97 @@
+"""A scoring run as a run of MLflow: its facts, counts and files, and a mark at the version that scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spark_scoring.model.uris import LOGGED
+from spark_scoring.redact import redact
+from spark_scoring.registration.tracking import in_our_words, log_to_run, logging_at, new_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlflow import ActiveRun, MlflowClient
+
+_RUN_TAG = "spark_scoring.scoring_run"
+"""Of an MLflow run: the id of the scoring run that it tells of."""
+_TAG = "spark_scoring.last_scored"
+"""Of a model version: when it last scored; with ``_rows`` and ``_table``, how many rows and to where."""
+_LONGEST_PARAM = 250
+"""What every MLflow server takes."""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """What MLflow is told of a run."""
+
+    name: str
+    run_id: str
+    model_name: str | None
+    """Of a registered model; None of a folder or another artifact."""
+    model_version: str | None
+    params: Mapping[str, object]
+    metrics: Mapping[str, float]
+    files: Path
+    """A folder whose files become artifacts."""
+    scored_at: str
+    """UTC, ISO 8601."""
+    rows: int
+    table: str
+
+
+def log_scored_run(
+    scored: ScoredRun, experiment: str | None, *, tracking_uri: str | None, registry_uri: str | None
+) -> str:
+    """Log the run, link it to the model, and mark the model's version. The id of the MLflow run.
+
+    It is a run of its own: below the caller's active run, where there is one.
+
+    Raises:
+        RegistrationError: a server does not answer, or refuses; what was logged before that stays.
+
+    """
+    with logging_at(tracking_uri, registry_uri) as client:
+        tags = {_RUN_TAG: scored.run_id}
+        with new_run(client, experiment, scored.name, tags, elsewhere=tracking_uri is not None) as run:
+            log_to_run(client, run, _short(scored.params), scored.metrics, _model_tags(scored))
+            with in_our_words("artifacts"):
+                client.log_artifacts(run.info.run_id, str(scored.files))
+            if scored.model_name is not None and scored.model_version is not None:
+                _link(client, run, scored.model_name, scored.model_version)
+                _mark(client, scored, scored.model_name, scored.model_version)
+        return str(run.info.run_id)
+
+
+def _short(params: Mapping[str, object]) -> dict[str, str]:
+    """Without what is None; a long text is cut."""
+    told = {name: redact(str(value)) for name, value in params.items() if value is not None}
+    return {
+        name: text if len(text) <= _LONGEST_PARAM else text[: _LONGEST_PARAM - 3] + "..." for name, text in told.items()
+    }
+
+
+def _model_tags(scored: ScoredRun) -> dict[str, str]:
+    found = {"spark_scoring.model_name": scored.model_name, "spark_scoring.model_version": scored.model_version}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _link(client: MlflowClient, run: ActiveRun, name: str, version: str) -> None:
+    """Make the logged model of the version an input of the run; versions that MLflow 2 has made have none."""
+    from mlflow.entities import LoggedModelInput
+
+    with in_our_words("registry"):
+        found = client.get_model_version(name, version)
+    source = LOGGED.fullmatch(found.source or "")
+    model_id = found.model_id or (source and source["id"])  # a registry of one's own keeps only the latter
+    if model_id:
+        with in_our_words("run"):
+            client.log_inputs(run.info.run_id, models=[LoggedModelInput(model_id)])
+
+
+def _mark(client: MlflowClient, scored: ScoredRun, name: str, version: str) -> None:
+    with in_our_words("registry"):
+        for ending, value in (("", scored.scored_at), ("_rows", scored.rows), ("_table", redact(scored.table))):
+            client.set_model_version_tag(name, version, f"{_TAG}{ending}", str(value)[:_LONGEST_PARAM])
