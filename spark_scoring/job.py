@@ -70,6 +70,8 @@ SparkSettings = Annotated[
 ]
 """Settings of a local session that the job starts, by their whole keys."""
 _NAMES = 'names of columns, such as [id, day]; one that is not text to YAML in quotes, such as "1"'
+_MOST_REASONS = 100
+"""Features that a row can tell of: each takes two fields of what a worker returns."""
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
 
@@ -313,6 +315,15 @@ class DriftSettings(Fields):
     """Features that are not held against training, such as a date, which goes on."""
 
 
+class ExplainSettings(Fields):
+    """What is told of why a row got its prediction; ``explain: true`` takes the defaults."""
+
+    takes = "a mapping such as {top: 3}"
+
+    top: int = Field(default=3, ge=1, le=_MOST_REASONS, description="a number of features, such as 3")
+    """The features that are told of each row, those that contribute most."""
+
+
 class Job(Fields):
     """What people write as a YAML file: read with every problem at once, and written back."""
 
@@ -417,6 +428,11 @@ class ScoringJob(Job):
     """Inference parameters of the model's signature."""
     per_class: PerClass = "array"
     """Probabilities as one array column, or as one column for each class."""
+    explain: StrictBool | StrictInt | ExplainSettings = Field(
+        default=False, description="true, a number of features, or a mapping such as {top: 3}"
+    )
+    """Whether each row tells why it got its prediction, in the columns ``contributions``, ``raw_score`` and
+    ``base_score``: of linear models and boosters (docs/explain.md)."""
     bad_rows: Literal["keep", "quarantine", "fail"] = "keep"
     """``keep``: written with a null prediction and the reason in ``scoring_error``; ``quarantine``: the same, but to
     ``<output>_quarantine``; ``fail``: the first one stops the run."""
@@ -514,6 +530,13 @@ class ScoringJob(Job):
             refuse("the name of the experiment is empty", "write track: true, or the name of an experiment")
         return value
 
+    @field_validator("explain")
+    @classmethod
+    def _some_features(cls, value: bool | int | ExplainSettings) -> bool | int | ExplainSettings:  # noqa: FBT001
+        if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= _MOST_REASONS:
+            refuse(f"it is not a number from 1 to {_MOST_REASONS}", "give a number of features, such as 3")
+        return value
+
     @field_validator("max_bad_rows", mode="before")
     @classmethod
     def _from_percent(cls, value: object) -> object:
@@ -536,16 +559,16 @@ class ScoringJob(Job):
 
     def conflicts(self) -> list[Problem]:
         """Fields that are right by themselves and do not go together."""
-        found = (*self._limit_conflicts(), *self._increment_conflicts(), *self._drift_conflicts())
+        found = (*self._limit_conflicts(), *self._increment_conflicts(), *self._client_conflicts())
         return [Problem(*conflict) for conflict in found]
 
-    def _drift_conflicts(self) -> Iterator[tuple[str, str, str]]:
-        settings = self.drift_settings
-        if settings is None:
-            return
-        if settings.fail is not None and settings.fail < settings.warn:
+    def _client_conflicts(self) -> Iterator[tuple[str, str, str]]:
+        settings, is_client = self.drift_settings, self.engine == "databricks"
+        if settings is not None and settings.fail is not None and settings.fail < settings.warn:
             yield "drift", "it stops a run before it warns: fail is below warn", "give a fail that is not below warn"
-        if self.engine == "databricks":
+        if self.explain is not False and is_client:
+            yield "explain", "a feature client scores, and it tells no contributions", "leave explain or engine out"
+        if settings is not None and is_client:
             yield "drift", "a feature client looks features up, and they are not seen here", "leave drift out"
 
     def _limit_conflicts(self) -> Iterator[tuple[str, str, str]]:
@@ -579,6 +602,13 @@ class ScoringJob(Job):
         if isinstance(self.incremental, IncrementalSettings):
             return self.incremental
         return IncrementalSettings() if self.incremental else None
+
+    @property
+    def explained(self) -> int | None:
+        """Features that each row tells of; None: nothing is told."""
+        if isinstance(self.explain, ExplainSettings):
+            return self.explain.top
+        return ExplainSettings().top if self.explain is True else self.explain or None
 
     @property
     def drift_settings(self) -> DriftSettings | None:

@@ -39,6 +39,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
     predict: str | Sequence[str] = "predict",
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
+    explain: bool | int | None = None,
     rehearse: bool = True,
     batch_dependent: bool = False,
     show_model_error: bool = False,
@@ -63,6 +64,8 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
             ``decision_function``, ``score_samples``; all in one pass over the data. One name, or several.
         params: inference parameters of the model's signature.
         per_class: probabilities as one ``array`` column, or as ``columns``, one for each class.
+        explain: whether each row tells why it got its prediction: the features that contribute most, as many as the
+            number says, True: three (docs/explain.md).
         rehearse: whether the model is called on a few rows of its saved input example, or on made-up ones, to see
             that it treats each row by itself (docs/rehearsal.md).
         batch_dependent: whether a row's result may depend on other rows or on chance, on purpose.
@@ -89,6 +92,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         predict=predict,
         params=params,
         per_class=per_class,
+        explain=explain,
         rehearse=rehearse,
         batch_dependent=batch_dependent,
         show_model_error=show_model_error,
@@ -122,6 +126,7 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
         batch_dependent=choices.batch_dependent,
         show_model_error=choices.show_model_error,
         engine=choices.scorer,
+        explain=choices.explained,
     )
 
 
@@ -135,6 +140,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
     predict: str | Sequence[str] = "predict",
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
+    explain: bool | int | None = None,
     stage: StageName = "udf",
     names: Mapping[str, str] | None = None,
     rehearse: bool = True,
@@ -172,6 +178,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
         predict=predict,
         params=params,
         per_class=per_class,
+        explain=explain,
         stage=stage,
         rehearse=rehearse,
         batch_dependent=batch_dependent,

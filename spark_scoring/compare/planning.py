@@ -74,6 +74,7 @@ def plan_comparison(
     deadline = Deadline(job.seconds)
     if spark is None:
         launch_early(job.warehouse, settings=job.spark)
+    job = job.model_copy(update={"explain": False})  # reasons are not compared
     jobs = job, job.model_copy(update={"model": with_model, "expect_digest": None})
     found = [_spec(of_side, deadline) for of_side in jobs]
     spark = spark or get_session(job.warehouse, job.spark)

@@ -18,6 +18,7 @@ import pandas as pd
 from pyspark.sql.types import StructField, StructType
 
 from spark_scoring.engine.casts import LANE_TYPES
+from spark_scoring.engine.explaining import with_contributions
 from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
 from spark_scoring.engine.native.choice import with_engine
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
@@ -57,6 +58,7 @@ def rehearsed(
     show_model_error: bool = False,
     before: ScoringPlan | None = None,
     engine: Engine = "python",
+    explain: int | None = None,
 ) -> ScoringPlan:
     """The plan after a rehearsal, with what it has found. Calls the model, which the plan has loaded.
 
@@ -68,11 +70,14 @@ def rehearsed(
         show_model_error: whether a traceback of the model, which may hold values, goes to the log.
         before: an earlier plan with the same model, whose rehearsal holds.
         engine: who is to score.
+        explain: features whose contributions are told of each row, at most; None: nothing of them.
 
     Raises:
         PlanError: with everything that scoring would do wrong.
 
     """
+    if explain is not None:
+        plan = with_contributions(plan, explain)
     if before is not None:
         return replace(
             plan,

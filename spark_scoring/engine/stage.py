@@ -265,12 +265,26 @@ def _output_column(
     match output.form:
         case "error":
             return error
+        case "contributions":
+            return F.when(error.isNull(), _contributions(output, made))
         case "value":
             return value(output.fields[0][0])
         case "array":
             return F.when(error.isNull(), F.array(*[value(field) for field, _ in output.fields]))
         case "struct":
             return F.when(error.isNull(), F.struct(*[value(field).alias(name) for field, name in output.fields]))
+
+
+def _contributions(output: OutputColumn, made: Callable[[str], Column]) -> Column:
+    """Name and contribution of each feature that has one, as the worker has ranked them."""
+    names = F.array(*[F.lit(label) for label in output.labels])
+    half = len(output.fields) // 2
+    told = []
+    for (place, _), (amount, _) in zip(output.fields[:half], output.fields[half:], strict=True):
+        name = F.element_at(names, made(place).cast("int") + 1)
+        one = F.struct(name.alias("feature"), made(amount).alias("contribution"))
+        told.append(F.when(made(place).isNotNull(), one))
+    return F.array_compact(F.array(*told))
 
 
 @dataclass(frozen=True)

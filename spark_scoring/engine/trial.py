@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from spark_scoring.engine.contributions import result_of
 from spark_scoring.engine.errors import ModelOutputError
 from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, WorkerPlan, build_input
 from spark_scoring.engine.results import index_order, normalise
@@ -332,7 +333,7 @@ class Trial:
     def _call(self, returned: Returned, rows: Rows, data: Any) -> Any:
         if time.perf_counter() > self.until:
             raise _LateError
-        return self.model.call(returned.method, data, dict(rows.plan.params))
+        return result_of(self.model, returned, data, dict(rows.plan.params))
 
 
 class _LateError(Exception):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_scoring.engine.contributions import result_of
 from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, ModelOutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import empty_fields, normalise
@@ -102,7 +103,7 @@ class Scorer:
             results = []
             for left, returned in zip(range(len(self._plan.returns))[::-1], self._plan.returns, strict=True):
                 data = batch.rows(start, stop, more=left > 0)
-                result = self._model.call(returned.method, data, dict(self._plan.params))
+                result = result_of(self._model, returned, data, dict(self._plan.params))
                 fields = normalise(returned, result, stop - start)
                 if len(self._plan.returns) > 1:  # the next call may write into memory that this result shares
                     fields = [(values.copy(), null) for values, null in fields]

@@ -24,6 +24,8 @@ METHODS = {
 """Predict methods and the output column of each."""
 
 ERROR_COLUMN = "scoring_error"
+CONTRIBUTIONS, RAW_SCORE, BASE_SCORE = "contributions", "raw_score", "base_score"
+"""Columns that tell why a row got its prediction."""
 
 PerClass = Literal["array", "columns"]
 """One array column with a value per class, or a column for each class."""
@@ -51,9 +53,21 @@ class OutputColumn:
     name: str
     type: str
     note: str = ""
-    form: Literal["value", "array", "struct", "error"] = "value"
+    form: Literal["value", "array", "struct", "error", "contributions"] = "value"
     fields: tuple[tuple[str, str], ...] = ()
     """The worker's fields that it is made from, each with its name inside a struct."""
+    labels: tuple[str, ...] = ()
+    """Of contributions: the names whose places the first half of the fields holds."""
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What is told of a row's contributions."""
+
+    top: int
+    """So many features at most, those that contribute most."""
+    groups: tuple[int, ...]
+    """For each column that the model's last estimator is given, the place of its feature's name."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,8 @@ class Returned:
     """Keys of the result where it is taken by name; None: by position."""
     by_index: bool = True
     """Whether a result whose index has the rows' numbers in another order is put back by it; see ``rehearsal``."""
+    reasons: Reasons | None = None
+    """Where no method of the model's is called, but the contributions of its features are taken."""
 
     @property
     def is_nested(self) -> bool:
@@ -94,6 +110,22 @@ def planned_outputs(
             columns.append(_column(name, type_, returned, _note(model, method)))
     columns.append(OutputColumn(ERROR_COLUMN, "string", "null where all is well", "error"))
     return tuple(columns), tuple(returns)
+
+
+def contribution_outputs(reasons: Reasons, labels: Sequence[str]) -> tuple[tuple[OutputColumn, ...], Returned]:
+    """The columns that tell why a row got its prediction, and what the worker returns for them."""
+    places = [(f"feature{i}", "long") for i in range(reasons.top)]
+    amounts = [(f"amount{i}", "double") for i in range(reasons.top)]
+    scores: list[tuple[str, ModelType]] = [(RAW_SCORE, "double"), (BASE_SCORE, "double")]
+    type_ = "array<struct<feature:string,contribution:double>>"
+    note = f"the {reasons.top} features that add or take most of raw_score"
+    fields = tuple((name, "") for name, _ in (*places, *amounts))
+    columns = (
+        OutputColumn(CONTRIBUTIONS, type_, note, "contributions", fields, tuple(labels)),
+        OutputColumn(RAW_SCORE, "double", "base_score and all contributions", "value", ((RAW_SCORE, ""),)),
+        OutputColumn(BASE_SCORE, "double", "what is there before any feature", "value", ((BASE_SCORE, ""),)),
+    )
+    return columns, Returned(CONTRIBUTIONS, (*scores, *places, *amounts), by_index=False, reasons=reasons)
 
 
 def method_problems(model: ModelSpec, methods: Sequence[str]) -> list[Problem]:

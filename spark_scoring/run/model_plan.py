@@ -75,6 +75,7 @@ def plan_model(
             show_model_error=job.show_model_error,
             before=before,
             engine=job.scorer,
+            explain=job.explained,
         )
         scoring = deadline.of_model(rehearsal)
     return scoring, list(written.values())

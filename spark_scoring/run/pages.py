@@ -13,7 +13,7 @@ from spark_scoring.delta.names import resolve
 from spark_scoring.delta.tables import read_version
 from spark_scoring.drift.result import Drift
 from spark_scoring.job import place_of
-from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
+from spark_scoring.plan.outputs import BASE_SCORE, ERROR_COLUMN, METHODS
 from spark_scoring.report.bad_rows import RowCounts, count_rows
 from spark_scoring.report.page import ModelCard, RunPage, TrendPoint
 from spark_scoring.report.predictions import describe_predictions
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from spark_scoring.run.plan import JobPlan
 
 _RUNS = 30
+_NOT_SHOWN = {ERROR_COLUMN, BASE_SCORE}
 
 
 def run_page(table: str, run_id: str | None = None, spark: SparkSession | None = None) -> RunPage:
@@ -172,6 +173,7 @@ def _predictions(
     if rows is None:
         return ()
     columns: dict[str, Any] = facts.outputs or {name: name for name in METHODS.values()}
-    columns = {own: name for own, name in columns.items() if own != ERROR_COLUMN}
+    own_names = sorted(columns.keys() - _NOT_SHOWN, key=lambda own: (own != METHODS["predict"], own))
+    columns = {own: columns[own] for own in own_names}
     earlier = None if before is None else _rows(spark, ref, before)[0]
     return describe_predictions(rows, earlier, columns)

@@ -55,6 +55,8 @@ def _check_plan(plan: ScoringPlan) -> None:
         refuse("no rehearsal saw it score rows")
     if any(finding.is_error for finding in plan.rehearsal.findings):
         refuse("its rehearsal has found something")
+    if any(returned.reasons is not None for returned in plan.returns):
+        refuse("the job asks for contributions")
     if plan.params:
         refuse("the job sets parameters of it")
     if plan.model.takes != "frame" or plan.needs_arrow:

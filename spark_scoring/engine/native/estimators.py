@@ -77,7 +77,7 @@ def formula_of(raw: Any, columns: list[Column[V]], context: Context[V]) -> Formu
 
     """
     final, columns = _behind_steps(raw, columns, context)
-    linear = _linear(final)
+    linear = linear_of(final)
     if any(column.is_text for column in columns):
         refuse("a text reaches its estimator")
     if linear.weights.shape[1] != len(columns):
@@ -108,7 +108,13 @@ def _behind_steps(raw: Any, columns: list[Column[V]], context: Context[V]) -> tu
     return raw, columns
 
 
-def _linear(estimator: Any) -> Linear:
+def linear_of(estimator: Any) -> Linear:
+    """A fitted estimator's numbers.
+
+    Raises:
+        NotNativeError: it is not a linear model that is written down here.
+
+    """
     name = class_name(estimator)
     if type(estimator).__module__.startswith("statsmodels."):
         return _statsmodels(estimator)

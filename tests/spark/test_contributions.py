@@ -1,0 +1,192 @@
+"""Why a row got its prediction: contributions as the models' own libraries give them, exact ones of linear models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import catboost
+import lightgbm
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+from mlflow.models import infer_signature
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+
+import spark_scoring as ss
+from tests.models import QUICKLY, in_order
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+N = 300
+NAMES = ["size", "age", "odd `name`"]
+_RANDOM = np.random.default_rng(7)
+NUMBERS = pd.DataFrame(_RANDOM.normal(size=(N, 3)), columns=NAMES)
+NUMBERS.loc[::9, "age"] = np.nan
+COLOURS = np.array(["red", "green", "blue"])
+MIXED = NUMBERS.assign(colour=COLOURS[_RANDOM.integers(0, 3, N)])
+_SCORE = NUMBERS["size"] + 2 * NUMBERS["age"].fillna(0) * NUMBERS["odd `name`"]
+TWO = (_SCORE > 0).astype(int)
+THREE = np.where(_SCORE > 1, "high", np.where(_SCORE < -1, "low", "middle"))
+
+
+@pytest.fixture(scope="module")
+def table(spark: SparkSession) -> DataFrame:
+    rows = [tuple(None if v != v else v for v in row) for row in MIXED.itertuples(index=False)]  # noqa: PLR0124
+    numbered = [(i, *row) for i, row in enumerate(rows)]
+    frame = spark.createDataFrame(numbered, "id int, size double, age double, `odd ``name``` double, colour string")
+    return frame.repartition(3).cache()
+
+
+def saved(flavor: Any, model: Any, folder: Path, frame: pd.DataFrame, result: Any) -> str:
+    own = QUICKLY if flavor is mlflow.sklearn else {"pip_requirements": QUICKLY["pip_requirements"]}
+    flavor.save_model(model, str(folder), signature=infer_signature(frame, result), **own)
+    return str(folder)
+
+
+def explained(table: DataFrame, model: str, top: int | bool = 50, **options: Any) -> list[Row]:  # noqa: FBT001
+    return in_order(ss.score_batch(table, model, explain=top, **options))
+
+
+def matrix(rows: list[Row], names: list[str]) -> np.ndarray[Any, Any]:
+    """Contributions by name; 0 where a row does not tell of a feature."""
+    told = [{one["feature"]: one["contribution"] for one in row["contributions"]} for row in rows]
+    assert all(set(row) <= set(names) for row in told)
+    return np.array([[row.get(name, 0.0) for name in names] for row in told])
+
+
+def scores(rows: list[Row]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return np.array([row["raw_score"] for row in rows]), np.array([row["base_score"] for row in rows])
+
+
+def holds(rows: list[Row], names: list[str], own: np.ndarray[Any, Any], raw: np.ndarray[Any, Any], near: float) -> None:
+    """As the library gives them, to the bit; in order of size; and adding up to the model's own raw score."""
+    assert [row["scoring_error"] for row in rows] == [None] * N
+    found, (raw_score, base) = matrix(rows, names), scores(rows)
+    assert np.array_equal(found, own[:, :-1])
+    assert np.array_equal(base, own[:, -1])
+    for row in rows:
+        sizes = [abs(one["contribution"]) for one in row["contributions"]]
+        assert sizes == sorted(sizes, reverse=True)
+    assert np.abs(found.sum(axis=1) + base - raw_score).max() < 1e-9
+    assert np.abs(raw_score - raw).max() <= near * max(1.0, np.abs(raw).max())
+
+
+def of_best(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Of (rows, scores, columns) those of the greatest score."""
+    return values[np.arange(N), values.sum(axis=2).argmax(axis=1)]
+
+
+def test_a_lightgbm_classifier_with_categories(table: DataFrame, tmp_path: Path) -> None:
+    frame = MIXED.assign(colour=MIXED["colour"].astype("category"))
+    model = lightgbm.LGBMClassifier(n_estimators=15, min_child_samples=5, verbose=-1, n_jobs=1).fit(frame, TWO)
+    path = saved(mlflow.lightgbm, model, tmp_path / "m", frame.astype({"colour": str}), model.predict(frame))
+    rows = explained(table, path, predict=["predict", "predict_proba"])
+    raw = model.predict(frame, raw_score=True)
+    holds(rows, list(frame.columns), model.predict(frame, pred_contrib=True), raw, 1e-9)
+    few = explained(table, path, True, stage="map")  # noqa: FBT003
+    assert [row["contributions"] for row in few] == [row["contributions"][:3] for row in rows]
+    assert few[5]["raw_score"] == rows[5]["raw_score"]
+
+
+def test_xgboost_to_single_precision_and_three_classes(table: DataFrame, tmp_path: Path) -> None:
+    model = xgboost.XGBClassifier(n_estimators=12, max_depth=3, n_jobs=1).fit(
+        NUMBERS, pd.Series(THREE).map({"low": 0, "middle": 1, "high": 2})
+    )
+    path = saved(mlflow.xgboost, model, tmp_path / "m", NUMBERS, model.predict(NUMBERS))
+    data = xgboost.DMatrix(NUMBERS)
+    own = model.get_booster().predict(data, pred_contribs=True).astype(float)
+    margins = model.predict(NUMBERS, output_margin=True)
+    assert len(set(margins.argmax(axis=1))) == 3
+    holds(explained(table, path), NAMES, of_best(own), margins.max(axis=1), 1e-5)
+
+
+def test_catboost(table: DataFrame, tmp_path: Path) -> None:
+    model = catboost.CatBoostRegressor(iterations=15, depth=3, verbose=False, thread_count=1, allow_writing_files=False)
+    model.fit(NUMBERS, _SCORE)
+    path = saved(mlflow.catboost, model, tmp_path / "m", NUMBERS, model.predict(NUMBERS))
+    own = model.get_feature_importance(catboost.Pool(NUMBERS), type="ShapValues")
+    holds(explained(table, path), NAMES, own, model.predict(NUMBERS), 1e-9)
+
+
+def test_a_pipeline_tells_of_the_tables_own_features(table: DataFrame, tmp_path: Path) -> None:
+    front = ColumnTransformer(
+        [
+            ("colours", OneHotEncoder(handle_unknown="ignore"), ["colour"]),
+            ("numbers", make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), [NAMES[2], "age", "size"]),
+        ]
+    )
+    for last in (LogisticRegression(), lightgbm.LGBMClassifier(n_estimators=9, verbose=-1, n_jobs=1)):
+        model = make_pipeline(front, last).fit(MIXED, THREE)
+        path = saved(mlflow.sklearn, model, tmp_path / type(last).__name__, MIXED, model.predict(MIXED))
+        rows = explained(table, path)
+        given = np.asarray(model[:-1].transform(MIXED))
+        if isinstance(last, LogisticRegression):
+            raw = model.decision_function(MIXED)
+            own = of_best(
+                np.concatenate([given[:, None] * last.coef_, np.repeat(last.intercept_[None, :, None], N, 0)], 2)
+            )
+        else:
+            raw = last.predict(given, raw_score=True)
+            own = of_best(last.predict(given, pred_contrib=True).reshape(N, 3, -1))
+        # three columns of the colour; the indicator of age is its own, too
+        names, sources = ["colour", NAMES[2], "age", "size"], [[0, 1, 2], [3], [4, 6], [5]]
+        folded = np.column_stack([*(own[:, s].sum(axis=1) for s in sources), own[:, -1]])
+        assert given.shape[1] == 7
+        found, (raw_score, base) = matrix(rows, names), scores(rows)
+        assert np.abs(found - folded[:, :-1]).max() < 1e-9
+        assert np.abs(base - folded[:, -1]).max() < 1e-12
+        assert np.abs(raw_score - raw.max(axis=1)).max() < 1e-9
+
+
+def test_products_are_told_as_products(table: DataFrame, tmp_path: Path) -> None:
+    frame = NUMBERS.fillna(0)
+    model = make_pipeline(PolynomialFeatures(2, include_bias=False), LinearRegression()).fit(frame, _SCORE)
+    path = saved(mlflow.sklearn, model, tmp_path / "m", frame, model.predict(frame))
+    rows = explained(table.fillna(0.0), path)
+    assert rows[0]["contributions"][0]["feature"] == "age * odd `name`" or frame.loc[0, "age"] == 0
+    assert np.abs(scores(rows)[0] - model.predict(frame)).max() < 1e-9
+    plan = ss.plan_scoring(path, table.fillna(0.0), explain=2)
+    assert (plan.engine, plan.engine_note) == ("python", "the job asks for contributions")
+
+
+def test_a_bad_row_has_no_reasons(table: DataFrame, tmp_path: Path) -> None:
+    frame = NUMBERS.fillna(0)
+    model = LinearRegression().fit(frame, _SCORE)
+    path = saved(mlflow.sklearn, model, tmp_path / "m", frame, model.predict(frame))
+    rows = explained(table, path)  # the model raises on a missing number
+    bad = [row for row in rows if row["age"] is None]
+    assert len(bad) == 34
+    assert {(row["contributions"], row["raw_score"], row["base_score"]) for row in bad} == {(None, None, None)}
+    good = [row for row in rows if row["age"] is not None]
+    assert all(row["prediction"] == pytest.approx(row["raw_score"], abs=1e-9) for row in good)
+
+
+def test_other_models_are_refused_before_a_row_is_read(table: DataFrame, tmp_path: Path) -> None:
+    frame = NUMBERS.fillna(0)
+    forest = RandomForestClassifier(2).fit(frame, TWO)
+    two = LinearRegression().fit(frame, np.column_stack([_SCORE, _SCORE]))
+    linear_trees = lightgbm.train(
+        {"linear_tree": True, "verbose": -1, "num_threads": 1}, lightgbm.Dataset(frame.to_numpy(), _SCORE), 3
+    )
+    cases: list[tuple[Any, Any, Any, str]] = [
+        (mlflow.sklearn, forest, forest.predict(frame), "it is a RandomForestClassifier"),
+        (mlflow.sklearn, two, two.predict(frame), "it returns several numbers"),
+        (mlflow.lightgbm, linear_trees, linear_trees.predict(frame), "linear trees"),
+    ]
+    for i, (flavor, model, result, cause) in enumerate(cases):
+        path = saved(flavor, model, tmp_path / f"m{i}", frame, result)
+        with pytest.raises(ss.PlanError, match=cause):
+            ss.plan_scoring(path, table, explain=True)
+    for wrong in (0, 101, "three"):
+        with pytest.raises(ss.RequestError, match="explain"):
+            ss.plan_scoring(str(tmp_path / "m0"), table, explain=wrong)  # type: ignore[arg-type]
