@@ -26,7 +26,8 @@ def preview_view(rows: Sequence[Row]) -> Group:
     for name in rows[0].__fields__:
         table.add_column(Text(name), no_wrap=True)
     for row in rows:
-        table.add_row(*[Text(_shown(value), style="dim" if value is None else "") for value in row])
+        values = row.asDict(recursive=True).values()
+        table.add_row(*[Text(_shown(value), style="dim" if value is None else "") for value in values])
     return Group(table, Text(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}; nothing was written", style="dim"))
 
 
@@ -36,5 +37,14 @@ def preview_text(rows: Sequence[Row]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "null" if value is None else str(value)
-    return text if not isinstance(value, str) or len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+    match value:
+        case None:
+            return "null"
+        case dict():
+            return f"{{{', '.join(f'{name}: {_shown(inner)}' for name, inner in value.items())}}}"
+        case list():
+            return f"[{', '.join(map(_shown, value))}]"
+        case str() if len(value) > _WIDEST:
+            return f"{value[: _WIDEST - 3]}..."
+        case _:
+            return str(value)

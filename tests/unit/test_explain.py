@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pyspark.sql import Row
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
@@ -30,7 +32,8 @@ from spark_scoring.model.types import Array, Category, Coded, Levels, Map, Membe
 from spark_scoring.plan.explain import plan_html, plan_page, plan_view
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
-from spark_scoring.screen import SafeConsole
+from spark_scoring.report.preview import preview_view
+from spark_scoring.screen import SafeConsole, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,3 +222,11 @@ def test_no_form_of_a_plan_gives_a_terminal_commands() -> None:
         assert "\x07" not in form
     assert r"a\x1b[31m" in shown.getvalue()
     assert r"a\x1b[31m" in plan.explain()
+
+
+def test_a_preview_shows_what_is_inside_of_lists_and_structs() -> None:
+    row = Row(id=1, told=[Row(feature="late", contribution=-0.5)], shares={"a": 1.0}, none=None, text="x" * 60)
+    [names, values, _] = as_text(preview_view([row])).splitlines()
+    assert names.split() == ["id", "told", "shares", "none", "text"]
+    cells = ["1", "[{feature: late, contribution: -0.5}]", "{a: 1.0}", "null", f"{'x' * 37}..."]
+    assert re.split(r"\s{2,}", values.strip()) == cells
