@@ -18,7 +18,8 @@ from spark_scoring.delta.source import pin_source
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.errors import Gathering, PlanError, RequestError
 from spark_scoring.features.planning import plan_features
-from spark_scoring.job import ScoringJob, place_of
+from spark_scoring.job import ScoringJob
+from spark_scoring.job_file import place_of
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.model.types import Tensor
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from spark_scoring.job import Place
+    from spark_scoring.job_file import Place
     from spark_scoring.model.spec import Feature, ModelSpec
 
     Ask = Callable[[str, str], str]

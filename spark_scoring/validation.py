@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.job import ScoringJob, read_fields
+from spark_scoring.job import ScoringJob
+from spark_scoring.job_file import read_fields
 from spark_scoring.parsing import can_be_parsed
 from spark_scoring.redact import redact
 from spark_scoring.run.saved import read_saved

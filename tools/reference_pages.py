@@ -17,15 +17,15 @@ from typer.cli import get_docs_for_click
 
 import spark_scoring as ss
 from spark_scoring.cli import app
-from spark_scoring.job import (
+from spark_scoring.job import ScoringJob
+from spark_scoring.job_problems import taken
+from spark_scoring.job_settings import (
     DriftSettings,
     FeatureSettings,
     IncrementalSettings,
     OutputSettings,
-    ScoringJob,
     SourceSettings,
 )
-from spark_scoring.job_problems import taken
 from spark_scoring.registration.findings import CODES
 from spark_scoring.registration.pasted import known_texts
 from spark_scoring.registration.training import FeatureColumn, LookupSettings, TrainingJob

@@ -11,7 +11,8 @@ from spark_scoring.model.uris import LOGGED, REGISTERED, scheme_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spark_scoring.job import OutputSettings, ScoringJob, SourceSettings
+    from spark_scoring.job import ScoringJob
+    from spark_scoring.job_settings import OutputSettings, SourceSettings
     from spark_scoring.registration.training import TrainingJob
 
 NAME_PARTS = 3

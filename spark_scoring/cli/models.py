@@ -148,7 +148,7 @@ def repair(  # noqa: PLR0913  options
     )
     with session_coming_up("registering the model again", warehouse, spark, remote, verbose=verbose) as session:
         from spark_scoring.delta.source import pin_source
-        from spark_scoring.job import place_of
+        from spark_scoring.job_file import place_of
         from spark_scoring.registration.repair import repair_model
 
         source = pin_source(session(), **place_of(example), where=where)

@@ -13,7 +13,7 @@ from spark_scoring.compare.comparison import FORMAT, Comparison
 from spark_scoring.compare.errors import PromoteError
 from spark_scoring.delta.source import pin_source
 from spark_scoring.errors import Gathering
-from spark_scoring.job import place_of
+from spark_scoring.job_file import place_of
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.redact import redact
 from spark_scoring.registration.tracking import logging_at

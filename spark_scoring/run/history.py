@@ -16,7 +16,7 @@ from spark_scoring.delta.rollback import RolledBack
 from spark_scoring.delta.rollback import roll_back as take_back
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.drift.result import Drift
-from spark_scoring.job import place_of
+from spark_scoring.job_file import place_of
 from spark_scoring.screen import Shown
 from spark_scoring.session import get_session
 

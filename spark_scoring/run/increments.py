@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.ledger import Commit
     from spark_scoring.delta.stream import Changes, Checkpoint
-    from spark_scoring.job import IncrementalSettings
+    from spark_scoring.job_settings import IncrementalSettings
     from spark_scoring.run.plan import JobPlan
 
 _KEY_LENGTH, _OWN_LENGTH = 12, 6

@@ -12,7 +12,7 @@ from spark_scoring.delta.ledger import kept_runs, read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.tables import read_version
 from spark_scoring.drift.result import Drift
-from spark_scoring.job import place_of
+from spark_scoring.job_file import place_of
 from spark_scoring.plan.outputs import BASE_SCORE, ERROR_COLUMN, METHODS
 from spark_scoring.report.bad_rows import RowCounts, count_rows
 from spark_scoring.report.page import ModelCard, RunPage, TrendPoint

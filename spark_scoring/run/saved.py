@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Problem, RequestError
-from spark_scoring.job import ScoringJob, lay_over
+from spark_scoring.job import ScoringJob
+from spark_scoring.job_file import lay_over
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:

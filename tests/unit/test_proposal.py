@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pyspark.sql.types import DataType, DoubleType, LongType, StringType, StructField, StructType, TimestampType
 
-from spark_scoring.job import ScoringJob, place_of
+from spark_scoring.job import ScoringJob
+from spark_scoring.job_file import place_of
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.proposal import Proposal, job_text, propose

@@ -6,7 +6,7 @@ import pytest
 
 from spark_scoring.delta.ledger import Commit
 from spark_scoring.delta.names import with_suffix
-from spark_scoring.job import place_of
+from spark_scoring.job_file import place_of
 from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names
 
 
