@@ -36,7 +36,7 @@ from spark_scoring.job_settings import (
 )
 from spark_scoring.model.categories import given_levels
 from spark_scoring.parameters import Parameters, Value
-from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
+from spark_scoring.plan.outputs import Explain, PerClass
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 from spark_scoring.redact import redact
 
@@ -335,11 +335,13 @@ class ScoringJob(Job):
         return IncrementalSettings() if self.incremental else None
 
     @property
-    def explained(self) -> int | None:
-        """Features that each row tells of; None: nothing is told."""
-        if isinstance(self.explain, ExplainSettings):
-            return self.explain.top
-        return ExplainSettings().top if self.explain is True else self.explain or None
+    def explained(self) -> Explain | None:
+        """What is told of contributions; None: nothing."""
+        if self.explain is False:
+            return None
+        settings = self.explain if isinstance(self.explain, ExplainSettings) else ExplainSettings()
+        is_number = isinstance(self.explain, int) and self.explain is not True
+        return Explain(int(self.explain) if is_number else settings.top, settings.only_if)  # type: ignore[arg-type]
 
     @property
     def drift_settings(self) -> DriftSettings | None:

@@ -245,3 +245,6 @@ class ExplainSettings(Fields):
 
     top: int = Field(default=3, ge=1, le=MOST_REASONS, description="a number of features, such as 3")
     """The features that are told of each row, those that contribute most."""
+    only_if: str | None = Field(default=None, description="a condition, such as prediction = 1")
+    """Of which rows it is told: a result of the model beside a value, such as ``prediction = 1``,
+    ``probability[1] >= 0.8`` or ``prediction = 'fraud'``; default: of all."""

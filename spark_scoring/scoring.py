@@ -39,7 +39,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
     predict: str | Sequence[str] = "predict",
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
-    explain: bool | int | None = None,
+    explain: bool | int | Mapping[str, Any] | None = None,
     rehearse: bool = True,
     batch_dependent: bool = False,
     show_model_error: bool = False,
@@ -65,7 +65,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         params: inference parameters of the model's signature.
         per_class: probabilities as one ``array`` column, or as ``columns``, one for each class.
         explain: whether each row tells why it got its prediction: the features that contribute most, as many as the
-            number says, True: three (docs/explain.md).
+            number says, True: three; ``{"top": 3, "only_if": "prediction = 1"}`` tells of some rows (docs/explain.md).
         rehearse: whether the model is called on a few rows of its saved input example, or on made-up ones, to see
             that it treats each row by itself (docs/rehearsal.md).
         batch_dependent: whether a row's result may depend on other rows or on chance, on purpose.
@@ -140,7 +140,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
     predict: str | Sequence[str] = "predict",
     params: Mapping[str, Any] | None = None,
     per_class: PerClass = "array",
-    explain: bool | int | None = None,
+    explain: bool | int | Mapping[str, Any] | None = None,
     stage: StageName = "udf",
     names: Mapping[str, str] | None = None,
     rehearse: bool = True,

@@ -31,13 +31,65 @@ class NoContributionsError(Exception):
     """Why a model's contributions are not known."""
 
 
-def result_of(model: LoadedModel, returned: Returned, data: Any, params: Mapping[str, Any]) -> Any:
-    """What the model returns for a batch: of one of its methods, or the contributions of its features."""
+def result_of(
+    model: LoadedModel,
+    returned: Returned,
+    data: Any,
+    params: Mapping[str, Any],
+    chosen: NDArray[np.bool_] | None = None,
+) -> Any:
+    """What the model returns for a batch: of one of its methods, or the contributions of its features.
+
+    Args:
+        model: the model.
+        returned: the method.
+        data: the rows, as the method takes them.
+        params: inference parameters.
+        chosen: (n,) the rows whose contributions are taken, the others have NaN; None: all.
+
+    """
     if returned.reasons is None:
         return model.call(returned.method, data, params)
     with model.running(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ranked(model.raw, data, returned.reasons)
+        if chosen is None or chosen.all():
+            return ranked(model.raw, data, returned.reasons)
+        told = np.full((len(chosen), len(returned.fields)), np.nan)
+        if chosen.any():
+            told[chosen] = ranked(model.raw, data[chosen], returned.reasons)
+        return told
+
+
+_OPERATORS = {
+    "=": np.equal,
+    "<>": np.not_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+
+
+def chosen_rows(
+    returned: Returned, fields: Mapping[str, tuple[NDArray[Any], NDArray[np.bool_]]], n: int
+) -> NDArray[np.bool_] | None:
+    """The rows whose contributions are asked for, (n,); None where those of all are.
+
+    Args:
+        returned: what is to be taken of the model now.
+        fields: what was returned before, by name: values, and which of them are null.
+        n: rows.
+
+    """
+    condition = None if returned.reasons is None else returned.reasons.only_if
+    if condition is None:
+        return None
+    values, null = fields[condition.field]
+    holds = np.zeros(n, dtype=bool)
+    holds[~null] = _OPERATORS[condition.operator](values[~null], condition.value)
+    if values.dtype.kind == "f":
+        holds &= ~np.isnan(values)
+    return holds
 
 
 def ranked(raw: Any, data: Any, reasons: Reasons) -> NDArray[np.float64]:

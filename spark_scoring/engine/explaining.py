@@ -2,46 +2,116 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.contributions import NoContributionsError, check_contributions
-from spark_scoring.errors import PlanError, Problem
+from spark_scoring.errors import PlanError, Problem, listed
+from spark_scoring.model.estimators import library
 from spark_scoring.model.lineage import UnknownLineageError, last_estimator, names_behind
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Tensor
-from spark_scoring.plan.outputs import Reasons, contribution_outputs
+from spark_scoring.plan.outputs import Reasons, RowCondition, contribution_outputs
 from spark_scoring.plan.planner import with_notes
 
 if TYPE_CHECKING:
+    from spark_scoring.plan.outputs import Explain
     from spark_scoring.plan.planner import ScoringPlan
 
 _COST = (
-    "explain: the contributions of a row cost more than its prediction; of boosters several to many times as much, "
-    "with the depth of their trees"
+    "explain: the contributions of a row cost a hundred times its prediction and more, for TreeSHAP; "
+    'explain: {only_if: "prediction = 1"} tells of some rows alone'
 )
+_FORM = re.compile(r"\s*(?P<name>[^<>=!]+?)\s*(?P<operator><=|>=|<>|!=|==|=|<|>)\s*(?P<value>.+?)\s*")
+_SAME = {"==": "=", "!=": "<>"}
 
 
-def with_contributions(plan: ScoringPlan, top: int) -> ScoringPlan:
+def with_contributions(plan: ScoringPlan, asked: Explain) -> ScoringPlan:
     """The plan with the columns ``contributions``, ``raw_score`` and ``base_score``.
 
     Args:
         plan: the plan, whose model is loaded.
-        top: features that are told of each row, at most.
+        asked: what is to be told.
 
     Raises:
-        PlanError: the model's contributions cannot be had.
+        PlanError: the model's contributions cannot be had, or the condition is not one on the plan's outputs.
 
     """
+    only_if = None if asked.only_if is None else _condition(plan, asked.only_if)
     try:
         groups, labels = _groups(plan)
     except (NoContributionsError, UnknownLineageError) as error:
         fix = "leave explain out, or score a model whose contributions are known"
         raise PlanError([Problem("explain", f"model {plan.model.title}: {error}", fix)]) from error
-    columns, returned = contribution_outputs(Reasons(min(top, len(labels)), groups), labels)
+    columns, returned = contribution_outputs(Reasons(min(asked.top, len(labels)), groups, only_if), labels)
     *results, error_column = plan.outputs
-    outputs, returns = (*results, *columns, error_column), (*plan.returns, returned)
-    return with_notes(replace(plan, outputs=outputs, returns=returns), [_COST])
+    explained = replace(plan, outputs=(*results, *columns, error_column), returns=(*plan.returns, returned))
+    is_dear = asked.only_if is None and len(labels) > 0 and bool(library(last_estimator(_raw(plan))[1]))
+    return with_notes(explained, [_COST]) if is_dear else explained
+
+
+def _condition(plan: ScoringPlan, text: str) -> RowCondition:
+    """A condition on one of the plan's results: the worker checks it, so that it is not SQL.
+
+    Raises:
+        PlanError: it is of another form, or names what is not a single value, or one of another type.
+
+    """
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise _refused(text, "it is not of the form COLUMN = VALUE", "write one such as prediction = 1")
+    fields = _single_values(plan)
+    field = fields.get(found["name"])
+    if field is None:
+        raise _refused(text, f"there is no single value {found['name']}", f"give {listed(fields)}")
+    types = {name: str(type_) for returned in plan.returns for name, type_ in returned.fields}
+    try:
+        value = _value(found["value"], types[field])
+    except ValueError:
+        raise _refused(text, f"{found['name']} is a {types[field]}", "give a value of this type") from None
+    return RowCondition(field, _SAME.get(found["operator"], found["operator"]), value)  # type: ignore[arg-type]
+
+
+def _single_values(plan: ScoringPlan) -> dict[str, str]:
+    """The worker's field of each result that a condition may name: a column, or a place of a list."""
+    found = {}
+    for output in plan.outputs:
+        if output.form == "value":
+            found[output.name] = output.fields[0][0]
+        elif output.form == "array":
+            found |= {f"{output.name}[{i}]": field for i, (field, _) in enumerate(output.fields)}
+    return found
+
+
+def _value(text: str, type_: str) -> bool | float | str:
+    """A value as it is compared.
+
+    Raises:
+        ValueError: it is of another type.
+
+    """
+    match type_:
+        case "string":
+            if len(text) < 2 or text[0] != text[-1] or text[0] not in "\"'":  # noqa: PLR2004
+                raise ValueError(text)
+            return text[1:-1]
+        case "boolean":
+            if text.lower() not in ("true", "false"):
+                raise ValueError(text)
+            return text.lower() == "true"
+        case "double" | "float" | "long" | "integer":
+            return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+        case _:
+            raise ValueError(text)
+
+
+def _refused(text: str, cause: str, fix: str) -> PlanError:
+    return PlanError([Problem(f"explain.only_if {text}", cause, fix)])
+
+
+def _raw(plan: ScoringPlan) -> Any:
+    return loaded_model(plan.model.copy).raw
 
 
 def _groups(plan: ScoringPlan) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType
+    from spark_scoring.plan.outputs import Explain
     from spark_scoring.plan.planner import Engine, PlannedFeature, ScoringPlan
     from spark_scoring.plan.rehearsal import Rehearsal
 
@@ -58,7 +59,7 @@ def rehearsed(
     show_model_error: bool = False,
     before: ScoringPlan | None = None,
     engine: Engine = "python",
-    explain: int | None = None,
+    explain: Explain | None = None,
 ) -> ScoringPlan:
     """The plan after a rehearsal, with what it has found. Calls the model, which the plan has loaded.
 
@@ -70,7 +71,7 @@ def rehearsed(
         show_model_error: whether a traceback of the model, which may hold values, goes to the log.
         before: an earlier plan with the same model, whose rehearsal holds.
         engine: who is to score.
-        explain: features whose contributions are told of each row, at most; None: nothing of them.
+        explain: what is told of the contributions of features; None: nothing.
 
     Raises:
         PlanError: with everything that scoring would do wrong.

@@ -51,6 +51,7 @@ from spark_scoring.engine.shipping import ModelPlace, place_model
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import Gathering
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
+from spark_scoring.plan.outputs import BASE_SCORE
 from spark_scoring.spark_versions import to_arrow_table
 from spark_scoring.sql import free_prefix, quote
 
@@ -266,13 +267,20 @@ def _output_column(
         case "error":
             return error
         case "contributions":
-            return F.when(error.isNull(), _contributions(output, made))
+            return F.when(error.isNull() & _is_explained(made), _contributions(output, made))
+        case "explained":
+            return F.when(_is_explained(made), value(output.fields[0][0]))
         case "value":
             return value(output.fields[0][0])
         case "array":
             return F.when(error.isNull(), F.array(*[value(field) for field, _ in output.fields]))
         case "struct":
             return F.when(error.isNull(), F.struct(*[value(field).alias(name) for field, name in output.fields]))
+
+
+def _is_explained(made: Callable[[str], Column]) -> Column:
+    """Whether the row is one of those of which contributions are told: others have no base score."""
+    return ~F.isnan(made(BASE_SCORE))
 
 
 def _contributions(output: OutputColumn, made: Callable[[str], Column]) -> Column:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_scoring.engine.contributions import result_of
+from spark_scoring.engine.contributions import chosen_rows, result_of
 from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, ModelOutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import empty_fields, normalise
@@ -101,13 +101,16 @@ class Scorer:
 
         def fill(start: int, stop: int) -> None:
             results = []
+            named: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
             for left, returned in zip(range(len(self._plan.returns))[::-1], self._plan.returns, strict=True):
                 data = batch.rows(start, stop, more=left > 0)
-                result = result_of(self._model, returned, data, dict(self._plan.params))
+                chosen = chosen_rows(returned, named, stop - start)
+                result = result_of(self._model, returned, data, dict(self._plan.params), chosen)
                 fields = normalise(returned, result, stop - start)
                 if len(self._plan.returns) > 1:  # the next call may write into memory that this result shares
                     fields = [(values.copy(), null) for values, null in fields]
                 results += fields
+                named.update(zip((name for name, _ in returned.fields), fields, strict=True))
             target = rows[start:stop]
             for (values, mask), (new, null) in zip(scored.fields, results, strict=True):
                 values[target] = new

@@ -53,11 +53,30 @@ class OutputColumn:
     name: str
     type: str
     note: str = ""
-    form: Literal["value", "array", "struct", "error", "contributions"] = "value"
+    form: Literal["value", "array", "struct", "error", "contributions", "explained"] = "value"
     fields: tuple[tuple[str, str], ...] = ()
     """The worker's fields that it is made from, each with its name inside a struct."""
     labels: tuple[str, ...] = ()
     """Of contributions: the names whose places the first half of the fields holds."""
+
+
+@dataclass(frozen=True)
+class Explain:
+    """What a request wants to be told of contributions."""
+
+    top: int
+    """Features of each row, at most."""
+    only_if: str | None = None
+    """Of which rows, such as ``prediction = 1``; None: of all."""
+
+
+@dataclass(frozen=True)
+class RowCondition:
+    """What a row's results have to be: a returned field beside a value. A null or a NaN is never so."""
+
+    field: str
+    operator: Literal["=", "<>", "<", "<=", ">", ">="]
+    value: bool | float | str
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,8 @@ class Reasons:
     """So many features at most, those that contribute most."""
     groups: tuple[int, ...]
     """For each column that the model's last estimator is given, the place of its feature's name."""
+    only_if: RowCondition | None = None
+    """The rows of which it is told; None: all."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +143,8 @@ def contribution_outputs(reasons: Reasons, labels: Sequence[str]) -> tuple[tuple
     fields = tuple((name, "") for name, _ in (*places, *amounts))
     columns = (
         OutputColumn(CONTRIBUTIONS, type_, note, "contributions", fields, tuple(labels)),
-        OutputColumn(RAW_SCORE, "double", "base_score and all contributions", "value", ((RAW_SCORE, ""),)),
-        OutputColumn(BASE_SCORE, "double", "what is there before any feature", "value", ((BASE_SCORE, ""),)),
+        OutputColumn(RAW_SCORE, "double", "base_score and all contributions", "explained", ((RAW_SCORE, ""),)),
+        OutputColumn(BASE_SCORE, "double", "what is there before any feature", "explained", ((BASE_SCORE, ""),)),
     )
     return columns, Returned(CONTRIBUTIONS, (*scores, *places, *amounts), by_index=False, reasons=reasons)
 

@@ -39,8 +39,10 @@ def test_reasons_are_written_beside_predictions(spark: SparkSession, tmp_path: P
     again = place.run(merged, explain={"top": 1}, bad_rows="quarantine")
     assert (again.skipped, again.run_id) == (True, report.run_id)
     assert not place.run(merged, explain=2, bad_rows="quarantine").skipped
-    plan = place.job(merged, explain=2).to_yaml()
-    assert "explain: 2" in plan
+    some = place.run(merged, explain={"top": 2, "only_if": "prediction > 10"}, bad_rows="quarantine")
+    assert not some.skipped
+    rows = in_order(spark.read.format("delta").load(place.output))
+    assert [row["id"] for row in rows if row["why"] is not None] == [i for i in GOOD if 2 * i + i % 3 > 10]
     with pytest.raises(JobError, match="a feature client scores"):
         place.job(explain=True, engine="databricks")
     with pytest.raises(JobError, match="not a number from 1 to 100"):

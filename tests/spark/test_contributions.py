@@ -190,3 +190,37 @@ def test_other_models_are_refused_before_a_row_is_read(table: DataFrame, tmp_pat
     for wrong in (0, 101, "three"):
         with pytest.raises(ss.RequestError, match="explain"):
             ss.plan_scoring(str(tmp_path / "m0"), table, explain=wrong)  # type: ignore[arg-type]
+
+
+def test_some_rows_alone_are_told_of(table: DataFrame, tmp_path: Path) -> None:
+    model = lightgbm.LGBMClassifier(n_estimators=9, verbose=-1, n_jobs=1).fit(NUMBERS, THREE)
+    path = saved(mlflow.lightgbm, model, tmp_path / "m", NUMBERS, model.predict(NUMBERS))
+    every = explained(table, path, predict=["predict", "predict_proba"])
+    shares = model.predict_proba(NUMBERS)[:, 1]
+    cases = {
+        "prediction = 'high'": model.predict(NUMBERS) == "high",
+        'prediction != "high"': model.predict(NUMBERS) != "high",
+        f"probability[1]>={float(shares[7])!r}": shares >= shares[7],
+        "probability[1] > 2": shares > 2,
+    }
+    for only_if, chosen in cases.items():
+        stage = "map" if chosen.sum() else "udf"
+        options: dict[str, Any] = {"predict": ["predict", "predict_proba"], "stage": stage}
+        rows = in_order(ss.score_batch(table, path, explain={"top": 50, "only_if": only_if}, **options))
+        for row, full, is_chosen in zip(rows, every, chosen, strict=True):
+            told = (row["contributions"], row["raw_score"], row["base_score"])
+            assert told == (
+                (full["contributions"], full["raw_score"], full["base_score"]) if is_chosen else (None,) * 3
+            )
+    assert 0 < cases["prediction = 'high'"].sum() < N
+    hashes = {ss.plan_scoring(path, table, explain={"only_if": f"prediction = '{c}'"}).hash for c in ("high", "low")}
+    assert len(hashes) == 2
+    wrong = {
+        "prediction": "not of the form",
+        "contributions = 1": "no single value contributions",
+        "probability[1] > 0.5": "no single value",  # which is not asked for
+        "prediction = 3": "prediction is a string",
+    }
+    for only_if, cause in wrong.items():
+        with pytest.raises(ss.PlanError, match=cause):
+            ss.plan_scoring(path, table, explain={"only_if": only_if})
