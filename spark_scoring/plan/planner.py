@@ -129,11 +129,7 @@ class ScoringPlan:
             "outputs": [(o.name, o.type) for o in self.outputs],
             **({"lookups": self.lookups.decisive} if self.lookups is not None else {}),
             **({"engine": self.engine} if self.engine != "python" else {}),
-            **(
-                {"explained": told}
-                if (told := [repr(r.reasons) for r in self.returns if r.reasons is not None])
-                else {}
-            ),
+            **({"explained": told} if (told := [repr(r.reasons) for r in self.returns if r.reasons]) else {}),
         }
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
