@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from spark_scoring.errors import Problem
 from spark_scoring.model.registry import all_versions
-from spark_scoring.registration.tracking import in_our_words
+from spark_scoring.registration.tracking import in_our_words, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CATALOGS = ("databricks-uc", "uc")
 """Schemes of registry URIs that are Unity Catalog, Databricks' and the open one."""
+_LOGGED = re.compile(r"models:/(?P<id>m-\w+)$")
+"""The source of a version that is a logged model of MLflow 3."""
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 _WANTED_TAG = "spark_scoring.alias."
@@ -98,6 +100,40 @@ def hand_over_alias(client: MlflowClient, name: str, alias: str, version: str, t
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
         client.set_registered_model_alias(name, alias, version)
+
+
+def record_metrics(
+    client: MlflowClient, name: str, version: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+) -> str | None:
+    """Tag a version, and log metrics to the run that it is of; the run's id.
+
+    A model that was logged without a run gets one for these metrics, in its experiment and linked to it. None, and
+    nothing is logged but the tags, where the version is neither of a run nor of a logged model.
+
+    Raises:
+        RegistrationError: the registry or the tracking server does not answer, or refuses.
+
+    """
+    with in_our_words("registry"):
+        found = client.get_model_version(name, version)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+    own, logged = found.run_id, _LOGGED.match(found.source or "")
+    if not own and logged is None:
+        return None
+    with in_our_words("run"):
+        run_id = str(own) if own else _run_for(client, logged["id"] if logged else "", f"{name}_{version}")
+        for key, number in metrics.items():
+            client.log_metric(run_id, key, number, model_id=logged["id"] if logged else None)
+        if not own:
+            client.set_terminated(run_id)
+    return run_id
+
+
+def _run_for(client: MlflowClient, model_id: str, name: str) -> str:
+    """A new run in the experiment of a logged model."""
+    experiment = client.get_logged_model(model_id).experiment_id
+    return str(client.create_run(experiment, run_name=f"evaluation_{name}_{now()}").info.run_id)
 
 
 def register_version(model_uri: str, name: str, tags: Mapping[str, str]) -> str:
