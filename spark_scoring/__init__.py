@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     )
     from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
+    from spark_scoring.evaluation.errors import EvaluateError, EvaluationLogError
+    from spark_scoring.evaluation.evaluation import Evaluation
+    from spark_scoring.evaluation.jobs import evaluate
     from spark_scoring.features.client import FeatureFunction, FeatureLookup, feature_client
     from spark_scoring.features.local_client import LocalFeatureClient
     from spark_scoring.job import ScoringJob
@@ -78,6 +81,9 @@ _HOMES = {
     "DriftError": "drift.errors",
     "DriftRequestError": "drift.errors",
     "DuplicateKeyError": "delta.errors",
+    "EvaluateError": "evaluation.errors",
+    "Evaluation": "evaluation.evaluation",
+    "EvaluationLogError": "evaluation.errors",
     "FeatureDrift": "drift.result",
     "FeatureFunction": "features.client",
     "FeatureLookup": "features.client",
@@ -122,6 +128,7 @@ _HOMES = {
     "VerificationError": "registration.errors",
     "check_model": "registration.doctor",
     "compare_job": "compare.jobs",
+    "evaluate": "evaluation.jobs",
     "feature_client": "features.client",
     "get_session": "session",
     "log_model_with_feature_engineering": "registration.feature_engineering",
@@ -152,6 +159,9 @@ __all__ = [
     "DriftError",
     "DriftRequestError",
     "DuplicateKeyError",
+    "EvaluateError",
+    "Evaluation",
+    "EvaluationLogError",
     "FeatureDrift",
     "FeatureFunction",
     "FeatureLookup",
@@ -197,6 +207,7 @@ __all__ = [
     "__version__",
     "check_model",
     "compare_job",
+    "evaluate",
     "feature_client",
     "get_session",
     "log_model_with_feature_engineering",

@@ -68,6 +68,7 @@ PUBLIC = {
     ),
     "comparing": ("compare_job", "Comparison", "promote_model", "Promotion"),
     "drift": ("measure_drift", "Drift", "FeatureDrift"),
+    "evaluating": ("evaluate", "Evaluation"),
     "features": ("feature_client", "LocalFeatureClient", "FeatureLookup", "FeatureFunction"),
     "registration": (
         "register_model",
@@ -94,6 +95,7 @@ _RESULTS = (
     "Promotion",
     "Drift",
     "FeatureDrift",
+    "Evaluation",
     "RegisteredModel",
     "Diagnosis",
     "Finding",

@@ -47,7 +47,7 @@ class CompareError(RequestError):
     @classmethod
     def measure(cls, text: str, name: str, known: Iterable[str]) -> CompareError:
         fix = near_fix(name, known, what="the measures are") or "compare models that return something"
-        return cls([Problem(f"--fail-if {text}", f"this comparison has no measure {name}", fix)])
+        return cls([Problem(f"--fail-if {text}", f"there is no measure {name}", fix)])
 
 
 class PromoteError(RequestError):

@@ -27,7 +27,7 @@ _FORM = re.compile(r"\s*(?P<name>.+?)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<numb
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition under which a comparison is to fail."""
+    """A condition under which a comparison, or an evaluation, is to fail."""
 
     text: str
     """As it was written."""
@@ -43,7 +43,7 @@ class Condition:
     def told(self, measures: Mapping[str, float | None]) -> str:
         """What is told of one that holds."""
         value = measures[self.name]
-        found = "has no value, as no row was measured" if value is None else f"is {value:.6g}"
+        found = "has no value, as it could not be measured" if value is None else f"is {value:.6g}"
         return f"--fail-if {self.text}: it holds; {self.name} {found}"
 
 

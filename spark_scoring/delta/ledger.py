@@ -103,6 +103,8 @@ class RunFacts:
     """The output's columns that scoring adds, by its own names; empty where an earlier version wrote the facts."""
     drift: dict[str, Any] | None = None
     """What was measured of drift, in short; None where nothing was."""
+    lineage: dict[str, str] = field(default_factory=dict)
+    """The output's columns that tell of model, time and run, by their own names; empty as ``outputs``."""
 
     @property
     def first_generation(self) -> int:
@@ -131,6 +133,7 @@ _DEFAULTS: dict[str, Any] = {
     "feature_tables": {},
     "read_tables": {},
     "outputs": {},
+    "lineage": {},
 }
 """For facts that another version of this package wrote."""
 

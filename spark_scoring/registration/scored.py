@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_scoring.model.uris import LOGGED
 from spark_scoring.redact import redact
 from spark_scoring.registration.tracking import in_our_words, log_to_run, logging_at, new_run
+from spark_scoring.registration.versions import logged_model_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,10 +83,8 @@ def _link(client: MlflowClient, run: ActiveRun, name: str, version: str) -> None
     from mlflow.entities import LoggedModelInput
 
     with in_our_words("registry"):
-        found = client.get_model_version(name, version)
-    source = LOGGED.fullmatch(found.source or "")
-    model_id = found.model_id or (source and source["id"])  # a registry of one's own keeps only the latter
-    if model_id:
+        model_id = logged_model_of(client.get_model_version(name, version))
+    if model_id is not None:
         with in_our_words("run"):
             client.log_inputs(run.info.run_id, models=[LoggedModelInput(model_id)])
 

@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 
 from spark_scoring.errors import Problem
 from spark_scoring.model.registry import all_versions
-from spark_scoring.registration.tracking import in_our_words
+from spark_scoring.model.uris import LOGGED
+from spark_scoring.registration.tracking import in_our_words, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 _CATALOGS = ("databricks-uc", "uc")
 """Schemes of registry URIs that are Unity Catalog, Databricks' and the open one."""
@@ -98,6 +100,49 @@ def hand_over_alias(client: MlflowClient, name: str, alias: str, version: str, t
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
         client.set_registered_model_alias(name, alias, version)
+
+
+def record_metrics(
+    client: MlflowClient, name: str, version: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+) -> str | None:
+    """Tag a version, and log metrics to the run that it is of; the run's id.
+
+    A model that was logged without a run gets one for these metrics, in its experiment and linked to it. None, and
+    nothing is logged but the tags, where the version is neither of a run nor of a logged model.
+
+    Raises:
+        RegistrationError: the registry or the tracking server does not answer, or refuses.
+
+    """
+    with in_our_words("registry"):
+        found = client.get_model_version(name, version)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+    own, logged = found.run_id, logged_model_of(found)
+    if not own and logged is None:
+        return None
+    with in_our_words("run"):
+        run_id = str(own) if own else _run_for(client, str(logged), f"{name}_{version}")
+        for key, number in metrics.items():
+            client.log_metric(run_id, key, number, model_id=logged)
+        if not own:
+            client.set_terminated(run_id)
+    return run_id
+
+
+def logged_model_of(version: ModelVersion) -> str | None:
+    """The id of the logged model that a version is; None where MLflow 2 has made it, or another artifact is its source.
+
+    A registry of one's own has it in the version's source alone.
+    """
+    source = LOGGED.fullmatch(version.source or "")
+    return version.model_id or (source["id"] if source else None)
+
+
+def _run_for(client: MlflowClient, model_id: str, name: str) -> str:
+    """A new run in the experiment of a logged model."""
+    experiment = client.get_logged_model(model_id).experiment_id
+    return str(client.create_run(experiment, run_name=f"evaluation_{name}_{now()}").info.run_id)
 
 
 def register_version(model_uri: str, name: str, tags: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import RowCounts, count_rows
 from spark_scoring.report.run import MergeChanges, RunReport
+from spark_scoring.run.plan import LINEAGE
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def facts_of(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         stream=None if increments is None else increments.stream,
         batch=plan.batch,
         outputs={output.name: plan.added[output.name] for output in plan.scoring.outputs},
+        lineage={name: plan.added[name] for name in LINEAGE},
     )
 
 

@@ -293,7 +293,7 @@ def test_fail_if_decides_on_the_exit_status(
     assert "--fail-if flip_rate >= 0: it holds" in told.err
     assert run(*command, "--fail-if", "flip_rat > 0", "--fail-if", "flip_rate > many") == 2
     told = capsys.readouterr()
-    assert "this comparison has no measure flip_rat\n    fix: did you mean flip_rate" in told.err
+    assert "there is no measure flip_rat\n    fix: did you mean flip_rate" in told.err
     assert "--fail-if flip_rate > many: it is not a condition" in told.err
     assert not told.out
 

@@ -129,6 +129,7 @@ COMMANDS = [
     ["score", "job.yml"],
     ["compare", "job.yml", "--with", "models:/m/2"],
     ["promote", "comparison.json", "--alias", "champion"],
+    ["evaluate", "t", "--labels", "l", "--key", "id"],
     ["register", "train.yml"],
     ["repair", "models:/m/1", "--example", "t"],
     ["history", "t"],

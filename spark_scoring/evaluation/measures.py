@@ -1,0 +1,33 @@
+"""The measures of an evaluation by name: what ``--fail-if`` may ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spark_scoring.compare.totals import rate
+from spark_scoring.evaluation.probabilities import METRICS as OF_PROBABILITIES
+
+if TYPE_CHECKING:
+    from spark_scoring.evaluation.result import EvaluatedRows, Metrics, Task
+
+OF_TASK: dict[Task, tuple[str, ...]] = {
+    "regression": ("rmse", "mae", "r2", "bias"),
+    "classification": ("accuracy", "f1", "f1_macro", *OF_PROBABILITIES),
+    "probability": OF_PROBABILITIES,
+}
+_OF_ROWS = ("rows", "measured", "bad_rate", "labelled_rate")
+
+KNOWN = (*_OF_ROWS, *dict.fromkeys(name for names in OF_TASK.values() for name in names))
+"""Of any task; known before a row is read."""
+
+
+def measured(rows: EvaluatedRows, metrics: Metrics) -> Metrics:
+    """The values, by name; None where nothing could be measured."""
+    good = rows.rows - rows.bad
+    return {
+        "rows": rows.rows,
+        "measured": rows.measured,
+        "bad_rate": rate(rows.bad, rows.rows),
+        "labelled_rate": rate(good - rows.unlabelled, good),
+        **metrics,
+    }
