@@ -18,6 +18,8 @@ _SHOWN_SLICES = 12
 _SHOWN_CLASSES = 6
 _SHOWN_PAIRS = 4
 _IN_THE_LINE = 3
+_WIDEST_LEVEL, _INDENT = 14, 2
+"""With them, all metrics of a classification fit into 80 characters."""
 _FEWEST_DIGITS, _MOST_DIGITS = 4, 15
 
 
@@ -37,7 +39,7 @@ def evaluation_view(found: Evaluation) -> Group:
     grid.add_row("rows", Text(_rows(found.rows), style="" if found.rows.measured else "yellow"))
     parts: list[Text | Table] = [Text("evaluated; nothing was written", style="bold green"), grid]
     if found.rows.measured:
-        parts += [Text(), _metrics(found), *_classes(found), *_calibration(found)]
+        parts += [Text(), *_metrics(found), *_classes(found), *_calibration(found)]
     return Group(*parts, *(Text(f"note: {note}", style="yellow") for note in found.notes))
 
 
@@ -48,21 +50,39 @@ def _rows(rows: EvaluatedRows) -> str:
     return f"{rows.measured:,} measured" + (f" of {rows.rows:,}: {', '.join(told)}" if told else "")
 
 
-def _metrics(found: Evaluation) -> Table:
-    """A line for all rows, and one for each slice."""
+def _metrics(found: Evaluation) -> list[Text | Table]:
+    """A line for all rows, and one for each slice: tables of equal widths, with lines of their own between them."""
     names = [name for name in found.metrics if _is_shown(name, found)]
-    table = _table("", "rows", *names)
-    table.add_row("  all", *_cells(found.rows.measured, found.metrics, names))
-    for split in found.splits:
-        if split.kind == "version" and len(split.slices) < 2:  # noqa: PLR2004
-            continue
-        window = f"{split.window} of " if split.window else ""
-        table.add_row(Text(f"  by {window}{split.by}", style="dim"))
-        shown = split.slices[-_SHOWN_SLICES:] if split.kind == "window" else split.slices[:_SHOWN_SLICES]
-        for one in shown:
-            table.add_row(Text(f"    {_level(one, split)}"), *_cells(one.rows, one.metrics, names))
-        if (rest := len(split.slices) - len(shown)) > 0:
-            table.add_row(Text(f"    and {rest} more: --json has them", style="dim"))
+    heads = ["", "rows", *names]
+    blocks = [("", [["all", *_cells(found.rows.measured, found.metrics, names)]])]
+    told = [split for split in found.splits if split.kind != "version" or len(split.slices) > 1]
+    blocks += [_split(split, names) for split in told]
+    lines = [heads, *(line for _, of_block in blocks for line in of_block)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    parts: list[Text | Table] = []
+    for title, of_block in blocks:
+        parts += [Text(title, style="dim")] if title else []
+        parts.append(_block(heads if not title else None, of_block, widths))
+    return parts
+
+
+def _split(split: Split, names: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """Its title, and a line for each slice that is shown."""
+    window = f"{split.window} of " if split.window else ""
+    shown = split.slices[-_SHOWN_SLICES:] if split.kind == "window" else split.slices[:_SHOWN_SLICES]
+    rest = len(split.slices) - len(shown)
+    more = f"; {rest} more: --json has them" if rest > 0 else ""
+    lines = [[f"  {_level(one, split)}", *_cells(one.rows, one.metrics, names)] for one in shown]
+    return f"  by {window}{split.by}{more}", lines
+
+
+def _block(heads: Sequence[str] | None, lines: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), show_header=heads is not None)
+    table.add_column("", overflow="fold", width=min(widths[0], _WIDEST_LEVEL) + _INDENT)
+    for i, width in enumerate(widths[1:], start=1):
+        table.add_column(heads[i] if heads else "", justify="right", no_wrap=True, min_width=width)
+    for level, *cells in lines:
+        table.add_row(Text(f"  {level}"), *cells)
     return table
 
 
