@@ -115,10 +115,12 @@ def evaluate(  # noqa: PLR0913  options
             classes=[name.strip() for name in classes.split(",")] if classes else (),
         )
     show(found, json_=json_)
+    has_failed = _told(found, gate.checked(conditions, found.task, found.measures))
     if log:
         for version in found.log(tracking_uri=tracking_uri, registry_uri=registry_uri):
             _tell(f"logged  {version}", is_json=json_)
-    _end(found, gate.checked(conditions, found.task, found.measures))
+    if has_failed:
+        raise typer.Exit(FAILED)
 
 
 def _tell(text: str, *, is_json: bool) -> None:
@@ -129,11 +131,10 @@ def _tell(text: str, *, is_json: bool) -> None:
         show_line(text)
 
 
-def _end(found: Evaluation, conditions: Sequence[Condition]) -> None:
-    """Exit status 3 where a condition holds."""
+def _told(found: Evaluation, conditions: Sequence[Condition]) -> bool:
+    """Tell the conditions that hold, and whether there are any."""
     measures = found.measures
     told = [condition.told(measures) for condition in conditions if condition.holds(measures)]
     for text in told:
         SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
-    if told:
-        raise typer.Exit(FAILED)
+    return bool(told)

@@ -187,8 +187,9 @@ def _key(name: str, predictions: NamedColumns, labels: NamedColumns, problems: G
     if _group(own) is None or _group(other) is None:
         raise EvaluateError.key_type(name, (own if _group(own) is None else other).simpleString())
     if _group(own) != _group(other):
+        types = own.simpleString(), other.simpleString()
         is_rounded = {_group(own), _group(other)} == {"whole", "float"}
-        raise EvaluateError.key_types(name, own.simpleString(), other.simpleString(), is_rounded=is_rounded)
+        raise EvaluateError.key_types(name, *types, is_rounded=is_rounded)
     return sides[0], sides[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import Problem, RequestError, RunError, listed, near_fix
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,9 +49,12 @@ class EvaluateError(RequestError):
     @classmethod
     def key_types(cls, name: str, of_table: str, of_labels: str, *, is_rounded: bool) -> EvaluateError:
         cause = f"it is {of_table} among the predictions and {of_labels} among the labels"
+        side, type_ = "labels", of_table
         if is_rounded:
-            cause += ", which cannot hold all whole numbers, so that two keys may become one"
-        fix = f"make a view of one of them, with the key in the type of the other: CAST({name} AS ...) AS {name}"
+            cause += "; a float or a double does not hold all whole numbers, so that two keys may become one"
+            if of_table in ("float", "double"):
+                side, type_ = "predictions", of_labels
+        fix = f"give a view of the {side} with CAST({quote(name)} AS {type_.upper()}) AS {quote(name)}"
         return cls([Problem(f"--key {name}", cause, fix)])
 
     @classmethod

@@ -362,8 +362,14 @@ def test_all_that_is_wrong_is_told_at_once(orders: Orders, spark: SparkSession) 
     with pytest.raises(EvaluateError, match="labels: it is a DataFrame, and not the name or path of a table"):
         evaluate(orders.late, spark.table("evaluated.labels"), "id", spark)  # type: ignore[arg-type]
     spark.sql("CREATE OR REPLACE TEMP VIEW texts AS SELECT string(id) AS id, minutes FROM evaluated.labels")
-    with pytest.raises(EvaluateError, match="it is bigint among the predictions and string among the labels"):
+    with pytest.raises(EvaluateError, match="it is bigint among the predictions and string among the labels") as error:
         evaluate(orders.minutes, "texts", "id", spark)
+    assert error.value.problems[0].fix == "give a view of the labels with CAST(`id` AS BIGINT) AS `id`"
+    spark.sql("CREATE OR REPLACE TEMP VIEW cast_back AS SELECT CAST(`id` AS BIGINT) AS `id`, minutes FROM texts")
+    assert evaluate(orders.minutes, "cast_back", "id", spark).rows.measured > 0
+    spark.sql("CREATE OR REPLACE TEMP VIEW doubles AS SELECT double(id) AS id, minutes FROM evaluated.labels")
+    with pytest.raises(EvaluateError, match="two keys may become one"):
+        evaluate(orders.minutes, "doubles", "id", spark)
     with pytest.raises(EvaluateError, match="it is string, and the prediction prediction is bigint"):
         evaluate(orders.late, orders.labels, "id", spark, label="kind")
     again = "SELECT id, kind FROM evaluated.labels UNION ALL SELECT id, kind FROM evaluated.labels WHERE id < 7"
