@@ -47,7 +47,8 @@ def test_a_saved_job_is_the_job_on_what_was_pinned(clean: Place, tmp_path: Path)
     assert found.job.source.version == 0
     pinned = {"expect_digest": found.job.expect_digest, "source": found.job.source}
     assert found.job == job.model_copy(update=pinned)
-    [told] = validate_file(tmp_path / "plan.json")
+    told, rest = validate_file(tmp_path / "plan.json")
+    assert rest.endswith(f"spark-scoring plan {tmp_path}/plan.json does so")
     assert told == f"{tmp_path}/plan.json is a saved plan: {clean.model} on {clean.source}, to {clean.output}"
 
 
