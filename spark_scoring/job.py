@@ -36,7 +36,7 @@ from spark_scoring.job_settings import (
 )
 from spark_scoring.model.categories import given_levels
 from spark_scoring.parameters import Parameters, Value
-from spark_scoring.plan.outputs import Explain, PerClass
+from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 from spark_scoring.redact import redact
 
@@ -335,13 +335,15 @@ class ScoringJob(Job):
         return IncrementalSettings() if self.incremental else None
 
     @property
-    def explained(self) -> Explain | None:
+    def explained(self) -> ExplainSettings | None:
         """What is told of contributions; None: nothing."""
-        if self.explain is False:
-            return None
-        settings = self.explain if isinstance(self.explain, ExplainSettings) else ExplainSettings()
-        is_number = isinstance(self.explain, int) and self.explain is not True
-        return Explain(int(self.explain) if is_number else settings.top, settings.only_if)  # type: ignore[arg-type]
+        match self.explain:
+            case ExplainSettings():
+                return self.explain
+            case bool():
+                return ExplainSettings() if self.explain else None
+            case _:
+                return ExplainSettings(top=self.explain)
 
     @property
     def drift_settings(self) -> DriftSettings | None:

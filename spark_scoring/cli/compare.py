@@ -23,11 +23,10 @@ from spark_scoring.cli.options import (
     Warehouse,
     app,
 )
-from spark_scoring.cli.output import echo, keep_results_apart, show, show_line
+from spark_scoring.cli.output import FAILED, echo, keep_results_apart, show, show_failed, show_line
 from spark_scoring.cli.progress import progress_bar
 from spark_scoring.cli.reading import read_job
 from spark_scoring.cli.spark import session_coming_up, show_planned, spark_coming_up
-from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from spark_scoring.job import ScoringJob
 
 Saved = Annotated[Path, typer.Argument(metavar="FILE", help="What compare --json has written.")]
-FAILED = 3
-"""The exit status where a ``--fail-if`` holds."""
 
 
 @app.command(
@@ -77,8 +74,7 @@ def compare(
     show(found, json_=json_)
     measures = found.measures
     told = [condition.told(measures) for condition in conditions if condition.holds(measures)]
-    for text in told:
-        SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
+    show_failed(told)
     if told:
         raise typer.Exit(FAILED)
     if not json_:

@@ -8,14 +8,10 @@ from typing import Annotated
 import typer
 
 from spark_scoring.cli.options import JobOrPlan, Json, Param, Remote, Set, Spark, Verbose, app
-from spark_scoring.cli.output import keep_results_apart, show
+from spark_scoring.cli.output import FAILED, keep_results_apart, show, show_failed
 from spark_scoring.cli.reading import read_job
 from spark_scoring.cli.spark import show_planned, spark_coming_up
 from spark_scoring.errors import listed
-from spark_scoring.screen import SafeConsole
-
-ABOVE = 3
-"""The exit status where a feature is above the limit."""
 
 
 @app.command(
@@ -59,5 +55,5 @@ def drift(
     limit = max_drift if max_drift is not None else found.fail if found.fail is not None else found.warn
     if above := found.above(limit):
         text = f"the PSI is above {limit:g} of {listed(feature.feature for feature in above)}"
-        SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
-        raise typer.Exit(ABOVE)
+        show_failed([text])
+        raise typer.Exit(FAILED)

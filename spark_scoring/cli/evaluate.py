@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,18 +17,10 @@ from spark_scoring.cli.options import (
     Warehouse,
     app,
 )
-from spark_scoring.cli.output import keep_results_apart, show, show_line
+from spark_scoring.cli.output import FAILED, keep_results_apart, show, show_failed, show_line
 from spark_scoring.cli.spark import session_coming_up
 from spark_scoring.screen import SafeConsole
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from spark_scoring.compare.gate import Condition
-    from spark_scoring.evaluation.evaluation import Evaluation
-
-FAILED = 3
-"""The exit status where a ``--fail-if`` holds."""
 _Texts = list[str] | None
 
 
@@ -115,11 +107,13 @@ def evaluate(  # noqa: PLR0913  options
             classes=[name.strip() for name in classes.split(",")] if classes else (),
         )
     show(found, json_=json_)
-    has_failed = _told(found, gate.checked(conditions, found.task, found.measures))
+    measures = found.measures
+    held = [c.told(measures) for c in gate.checked(conditions, found.task, measures) if c.holds(measures)]
+    show_failed(held)
     if log:
         for version in found.log(tracking_uri=tracking_uri, registry_uri=registry_uri):
             _tell(f"logged  {version}", is_json=json_)
-    if has_failed:
+    if held:
         raise typer.Exit(FAILED)
 
 
@@ -129,12 +123,3 @@ def _tell(text: str, *, is_json: bool) -> None:
         SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False)
     else:
         show_line(text)
-
-
-def _told(found: Evaluation, conditions: Sequence[Condition]) -> bool:
-    """Tell the conditions that hold, and whether there are any."""
-    measures = found.measures
-    told = [condition.told(measures) for condition in conditions if condition.holds(measures)]
-    for text in told:
-        SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
-    return bool(told)

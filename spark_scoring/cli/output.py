@@ -14,9 +14,13 @@ from spark_scoring.errors import Problem, RequestError
 from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
+
+FAILED = 3
+"""The exit status where a ``--fail-if`` holds, or drift is above its limit."""
 
 streams = ExitStack()
 _results: TextIO | None = None
@@ -71,6 +75,12 @@ def show(result: _Result, *, json_: bool) -> None:
 def show_line(text: str) -> None:
     """A line of a result, however long it is, as it is."""
     result_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_failed(texts: Sequence[str]) -> None:
+    """Conditions that hold, a line each, beside the result."""
+    for text in texts:
+        SafeConsole(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="red")
 
 
 def echo(text: str) -> None:

@@ -17,7 +17,7 @@ from spark_scoring.job_file import place_of
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.redact import redact
 from spark_scoring.registration.tracking import logging_at
-from spark_scoring.registration.versions import aliases_of, hand_over_alias
+from spark_scoring.registration.versions import LONGEST_TAG, aliases_of, hand_over_alias
 from spark_scoring.session import get_session, launch_early
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _TAG = "spark_scoring.compared_"
-_LONGEST_TAG = 250
-"""Unity Catalog takes no more than 256 characters."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _saved(thing: str, fields: Mapping[str, Any]) -> Evidence:
         "with": f"version {current['version']}",
         "at": str(fields["compared_at"]),
         "rows": f"{fields['rows']['both']:,} rows of {source['table']} at version {source['version']}",
-        "measures": measures if len(measures) <= _LONGEST_TAG else measures[:_LONGEST_TAG].rpartition(", ")[0],
+        "measures": measures if len(measures) <= LONGEST_TAG else measures[:LONGEST_TAG].rpartition(", ")[0],
         "sha256": digest,
     }
     return Evidence(
@@ -162,7 +160,7 @@ def _saved(thing: str, fields: Mapping[str, Any]) -> Evidence:
         table=str(source["table"]),
         table_id=str(source["table_id"]),
         version=int(source["version"]),
-        tags={f"{_TAG}{key}": redact(value)[:_LONGEST_TAG] for key, value in tags.items()},
+        tags={f"{_TAG}{key}": redact(value)[:LONGEST_TAG] for key, value in tags.items()},
     )
 
 

@@ -19,7 +19,7 @@ from spark_scoring.model.estimators import attribute, library
 from spark_scoring.model.lineage import last_estimator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,20 +71,20 @@ _OPERATORS = {
 
 
 def chosen_rows(
-    returned: Returned, fields: Mapping[str, tuple[NDArray[Any], NDArray[np.bool_]]], n: int
+    returned: Returned, fields: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]], n: int
 ) -> NDArray[np.bool_] | None:
     """The rows whose contributions are asked for, (n,); None where those of all are.
 
     Args:
         returned: what is to be taken of the model now.
-        fields: what was returned before, by name: values, and which of them are null.
+        fields: what was returned before: values, and which of them are null.
         n: rows.
 
     """
     condition = None if returned.reasons is None else returned.reasons.only_if
     if condition is None:
         return None
-    values, null = fields[condition.field]
+    values, null = fields[condition.place]
     holds = np.zeros(n, dtype=bool)
     holds[~null] = _OPERATORS[condition.operator](values[~null], condition.value)
     if values.dtype.kind == "f":

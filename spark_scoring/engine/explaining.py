@@ -16,7 +16,7 @@ from spark_scoring.plan.outputs import Reasons, RowCondition, contribution_outpu
 from spark_scoring.plan.planner import with_notes
 
 if TYPE_CHECKING:
-    from spark_scoring.plan.outputs import Explain
+    from spark_scoring.job_settings import ExplainSettings
     from spark_scoring.plan.planner import ScoringPlan
 
 _COST = (
@@ -27,7 +27,7 @@ _FORM = re.compile(r"\s*(?P<name>[^<>=!]+?)\s*(?P<operator><=|>=|<>|!=|==|=|<|>)
 _SAME = {"==": "=", "!=": "<>"}
 
 
-def with_contributions(plan: ScoringPlan, asked: Explain) -> ScoringPlan:
+def with_contributions(plan: ScoringPlan, asked: ExplainSettings) -> ScoringPlan:
     """The plan with the columns ``contributions``, ``raw_score`` and ``base_score``.
 
     Args:
@@ -39,15 +39,19 @@ def with_contributions(plan: ScoringPlan, asked: Explain) -> ScoringPlan:
 
     """
     only_if = None if asked.only_if is None else _condition(plan, asked.only_if)
+    model = loaded_model(plan.model.copy)
     try:
-        groups, labels = _groups(plan)
+        with model.running():
+            names = _names_of_columns(plan, model.raw)
+            is_dear = only_if is None and bool(library(last_estimator(model.raw)[1]))
     except (NoContributionsError, UnknownLineageError) as error:
         fix = "leave explain out, or score a model whose contributions are known"
         raise PlanError([Problem("explain", f"model {plan.model.title}: {error}", fix)]) from error
+    labels = list(dict.fromkeys(names))
+    groups = tuple(labels.index(name) for name in names)
     columns, returned = contribution_outputs(Reasons(min(asked.top, len(labels)), groups, only_if), labels)
     *results, error_column = plan.outputs
     explained = replace(plan, outputs=(*results, *columns, error_column), returns=(*plan.returns, returned))
-    is_dear = asked.only_if is None and len(labels) > 0 and bool(library(last_estimator(_raw(plan))[1]))
     return with_notes(explained, [_COST]) if is_dear else explained
 
 
@@ -65,12 +69,14 @@ def _condition(plan: ScoringPlan, text: str) -> RowCondition:
     field = fields.get(found["name"])
     if field is None:
         raise _refused(text, f"there is no single value {found['name']}", f"give {listed(fields)}")
-    types = {name: str(type_) for returned in plan.returns for name, type_ in returned.fields}
+    returned = [one for of_method in plan.returns for one in of_method.fields]
+    place = [name for name, _ in returned].index(field)
+    type_ = str(returned[place][1])
     try:
-        value = _value(found["value"], types[field])
+        value = _value(found["value"], type_)
     except ValueError:
-        raise _refused(text, f"{found['name']} is a {types[field]}", "give a value of this type") from None
-    return RowCondition(field, _SAME.get(found["operator"], found["operator"]), value)  # type: ignore[arg-type]
+        raise _refused(text, f"{found['name']} is a {type_}", "give a value of this type") from None
+    return RowCondition(place, _SAME.get(found["operator"], found["operator"]), value)  # type: ignore[arg-type]
 
 
 def _single_values(plan: ScoringPlan) -> dict[str, str]:
@@ -110,27 +116,19 @@ def _refused(text: str, cause: str, fix: str) -> PlanError:
     return PlanError([Problem(f"explain.only_if {text}", cause, fix)])
 
 
-def _raw(plan: ScoringPlan) -> Any:
-    return loaded_model(plan.model.copy).raw
-
-
-def _groups(plan: ScoringPlan) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """For each column of the last estimator the place of its feature among the names, and the names.
+def _names_of_columns(plan: ScoringPlan, raw: Any) -> list[str]:
+    """A feature for each column that the last estimator is given.
 
     Raises:
         NoContributionsError, UnknownLineageError: it cannot be told.
 
     """
-    model = loaded_model(plan.model.copy)
-    if model.raw is None:
+    if raw is None:
         cause = "it is a Python function: what is inside it cannot be seen"
         raise NoContributionsError(cause)
-    with model.running():
-        steps, _ = last_estimator(model.raw)
-        names = names_behind(steps, _names(plan))
-        check_contributions(model.raw, len(names))
-    labels = list(dict.fromkeys(names))
-    return tuple(labels.index(name) for name in names), tuple(labels)
+    names = names_behind(last_estimator(raw)[0], _names(plan))
+    check_contributions(raw, len(names))
+    return names
 
 
 def _names(plan: ScoringPlan) -> list[str]:

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spark_scoring.engine.pandas_casts import FrameColumns
+    from spark_scoring.job_settings import ExplainSettings
     from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType
-    from spark_scoring.plan.outputs import Explain
     from spark_scoring.plan.planner import Engine, PlannedFeature, ScoringPlan
     from spark_scoring.plan.rehearsal import Rehearsal
 
@@ -59,7 +59,7 @@ def rehearsed(
     show_model_error: bool = False,
     before: ScoringPlan | None = None,
     engine: Engine = "python",
-    explain: Explain | None = None,
+    explain: ExplainSettings | None = None,
 ) -> ScoringPlan:
     """The plan after a rehearsal, with what it has found. Calls the model, which the plan has loaded.
 

@@ -100,17 +100,15 @@ class Scorer:
         batch = _Batch(self._plan, columns, rows, n)
 
         def fill(start: int, stop: int) -> None:
-            results = []
-            named: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
+            results: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
             for left, returned in zip(range(len(self._plan.returns))[::-1], self._plan.returns, strict=True):
                 data = batch.rows(start, stop, more=left > 0)
-                chosen = chosen_rows(returned, named, stop - start)
+                chosen = chosen_rows(returned, results, stop - start)
                 result = result_of(self._model, returned, data, dict(self._plan.params), chosen)
                 fields = normalise(returned, result, stop - start)
                 if len(self._plan.returns) > 1:  # the next call may write into memory that this result shares
                     fields = [(values.copy(), null) for values, null in fields]
                 results += fields
-                named.update(zip((name for name, _ in returned.fields), fields, strict=True))
             target = rows[start:stop]
             for (values, mask), (new, null) in zip(scored.fields, results, strict=True):
                 values[target] = new

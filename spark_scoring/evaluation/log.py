@@ -11,7 +11,7 @@ from spark_scoring.evaluation.errors import EvaluationLogError
 from spark_scoring.redact import redact
 from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.tracking import logging_at
-from spark_scoring.registration.versions import record_metrics
+from spark_scoring.registration.versions import LONGEST_TAG, record_metrics
 
 if TYPE_CHECKING:
     from spark_scoring.evaluation.evaluation import Evaluation
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "evaluation_"
 _TAG = "spark_scoring.evaluated"
-_LONGEST_TAG = 250
-"""Unity Catalog takes no more than 256 characters."""
 _DIGITS = 6
 
 
@@ -78,6 +76,6 @@ def _tag(one: Slice, metrics: dict[str, float], evaluation: Evaluation) -> str:
         "at": evaluation.evaluated_at[:19],
         "metrics": {key: float(f"{value:.{_DIGITS}g}") for key, value in metrics.items()},
     }
-    while len(text := json.dumps(fields)) > _LONGEST_TAG and fields["metrics"]:
+    while len(text := json.dumps(fields)) > LONGEST_TAG and fields["metrics"]:
         fields["metrics"].popitem()
-    return text if len(text) <= _LONGEST_TAG else json.dumps({**fields, "table": None})
+    return text if len(text) <= LONGEST_TAG else json.dumps({**fields, "table": None})

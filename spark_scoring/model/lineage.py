@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spark_scoring.model.estimators import attribute, places
 
 if TYPE_CHECKING:
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 Names = list[str]
 """A feature for each column; of a product, its features with `` * `` between them."""
 
+_LIBRARIES = ("sklearn.", "imblearn.")
 _SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 _MIXING = ("Normalizer",)
 """One column for each that they are given, but made of the whole row."""
@@ -26,10 +25,22 @@ class UnknownLineageError(Exception):
     """Why the columns of an estimator cannot be led back to features."""
 
 
-def last_estimator(raw: Any) -> tuple[list[Any], Any]:
-    """The steps in front of the estimator whose results the model returns, and that estimator."""
+def class_name(thing: Any, libraries: tuple[str, ...] = ("sklearn.",)) -> str:
+    """The name of a class of scikit-learn's, or of another library's; empty for any other."""
+    kind = type(thing)
+    return kind.__name__ if str(kind.__module__).startswith(libraries) else ""
+
+
+def last_estimator(raw: Any, libraries: tuple[str, ...] = _LIBRARIES) -> tuple[list[Any], Any]:
+    """The steps in front of the estimator whose results the model returns, and that estimator.
+
+    Args:
+        raw: a native model.
+        libraries: whose pipelines and searches are looked into.
+
+    """
     steps: list[Any] = []
-    while (name := _sklearn_class(raw)) == "Pipeline" or name in _SEARCHES:
+    while (name := class_name(raw, libraries)) == "Pipeline" or name in _SEARCHES:
         if name in _SEARCHES:
             raw = raw.best_estimator_
             continue
@@ -50,27 +61,21 @@ def names_behind(steps: list[Any], names: Names) -> Names:
     return names
 
 
-def _sklearn_class(thing: Any) -> str:
-    kind = type(thing)
-    return kind.__name__ if str(kind.__module__).startswith(("sklearn.", "imblearn.")) else ""
-
-
 def _behind(step: Any, names: Names) -> Names:
     if step is None or step == "passthrough":
         return names
-    name = _sklearn_class(step)
+    from sklearn.base import OneToOneFeatureMixin
+    from sklearn.feature_selection import SelectorMixin
+
+    name = class_name(step, _LIBRARIES)
     if name in _MAKERS:
         return list(_MAKERS[name](step, names))
-    if name and name not in _MIXING and _is_one_to_one(step):
+    if name and isinstance(step, SelectorMixin):
+        return [names[place] for place in step.get_support(indices=True)]
+    if name and name not in _MIXING and isinstance(step, OneToOneFeatureMixin):
         return names
     cause = f"its step {type(step).__name__} makes columns that cannot be led back to single features"
     raise UnknownLineageError(cause)
-
-
-def _is_one_to_one(step: Any) -> bool:
-    from sklearn.base import OneToOneFeatureMixin
-
-    return isinstance(step, OneToOneFeatureMixin)
 
 
 def _by_columns(transformer: Any, names: Names) -> Iterator[str]:
@@ -90,13 +95,15 @@ def _united(union: Any, names: Names) -> Iterator[str]:
 
 def _imputed(step: Any, names: Names) -> Iterator[str]:
     """Of SimpleImputer and KNNImputer: the columns that are kept, then an indicator for some."""
-    kept = np.ones(len(names), dtype=bool)
-    statistics = attribute(step, "statistics_")
-    if statistics is not None and not attribute(step, "keep_empty_features", default=False):
-        kept = np.array([value == value and value is not None for value in statistics])  # noqa: PLR0124  NaN
-    elif statistics is None and not attribute(step, "keep_empty_features", default=False):
-        kept = np.asarray(step._valid_mask)  # noqa: SLF001  its transform reads it, too
-    yield from (name for name, is_kept in zip(names, kept, strict=True) if is_kept)
+    if attribute(step, "keep_empty_features", default=False):
+        yield from names
+    else:
+        statistics = attribute(step, "statistics_")
+        if statistics is None:
+            kept = step._valid_mask  # noqa: SLF001  its transform reads it, too
+        else:
+            kept = [value == value and value is not None for value in statistics]  # noqa: PLR0124  NaN
+        yield from (name for name, is_kept in zip(names, kept, strict=True) if is_kept)
     if step.add_indicator:
         yield from (names[place] for place in step.indicator_.features_)
 
@@ -112,10 +119,6 @@ def _products(step: Any, names: Names) -> Iterator[str]:
         yield " * ".join(factors) or "1"
 
 
-def _selected(step: Any, names: Names) -> Iterator[str]:
-    return (names[place] for place in step.get_support(indices=True))
-
-
 def _as_they_are(step: Any, names: Names) -> Names:
     if step.func is not None:
         cause = "its FunctionTransformer calls a function"
@@ -123,10 +126,6 @@ def _as_they_are(step: Any, names: Names) -> Names:
     return names
 
 
-_SELECTIONS = (
-    *("SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect"),
-    *("SelectFromModel", "SequentialFeatureSelector", "VarianceThreshold", "RFE", "RFECV"),
-)
 _MAKERS: dict[str, Callable[[Any, Names], Any]] = {
     "Pipeline": lambda step, names: names_behind([inner for _, inner in step.steps], names),
     "ColumnTransformer": _by_columns,
@@ -136,6 +135,5 @@ _MAKERS: dict[str, Callable[[Any, Names], Any]] = {
     "OneHotEncoder": _one_hot,
     "PolynomialFeatures": _products,
     "FunctionTransformer": _as_they_are,
-    **dict.fromkeys(_SELECTIONS, _selected),
 }
-"""By the name of scikit-learn's class; all others that keep their columns are known by OneToOneFeatureMixin."""
+"""By the name of scikit-learn's class; selections, and all that keep their columns, are known by its mixins."""

@@ -61,20 +61,11 @@ class OutputColumn:
 
 
 @dataclass(frozen=True)
-class Explain:
-    """What a request wants to be told of contributions."""
-
-    top: int
-    """Features of each row, at most."""
-    only_if: str | None = None
-    """Of which rows, such as ``prediction = 1``; None: of all."""
-
-
-@dataclass(frozen=True)
 class RowCondition:
     """What a row's results have to be: a returned field beside a value. A null or a NaN is never so."""
 
-    field: str
+    place: int
+    """Of the field, among those that the methods before return."""
     operator: Literal["=", "<>", "<", "<=", ">", ">="]
     value: bool | float | str
 

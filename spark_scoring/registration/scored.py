@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.redact import redact
 from spark_scoring.registration.tracking import in_our_words, log_to_run, logging_at, new_run
-from spark_scoring.registration.versions import logged_model_of
+from spark_scoring.registration.versions import LONGEST_TAG, logged_model_of, tag_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +90,6 @@ def _link(client: MlflowClient, run: ActiveRun, name: str, version: str) -> None
 
 
 def _mark(client: MlflowClient, scored: ScoredRun, name: str, version: str) -> None:
+    tags = {_TAG: scored.scored_at, f"{_TAG}_rows": str(scored.rows), f"{_TAG}_table": redact(scored.table)}
     with in_our_words("registry"):
-        for ending, value in (("", scored.scored_at), ("_rows", scored.rows), ("_table", redact(scored.table))):
-            client.set_model_version_tag(name, version, f"{_TAG}{ending}", str(value)[:_LONGEST_PARAM])
+        tag_version(client, name, version, {key: value[:LONGEST_TAG] for key, value in tags.items()})

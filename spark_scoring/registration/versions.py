@@ -21,6 +21,8 @@ _CATALOGS = ("databricks-uc", "uc")
 """Schemes of registry URIs that are Unity Catalog, Databricks' and the open one."""
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
+LONGEST_TAG = 250
+"""Unity Catalog takes no more than 256 characters."""
 _WANTED_TAG = "spark_scoring.alias."
 """Of a version: that it was verified and is to have this alias."""
 
@@ -97,9 +99,14 @@ def hand_over_alias(client: MlflowClient, name: str, alias: str, version: str, t
 
     """
     with in_our_words("registry"):
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version, key, value)
+        tag_version(client, name, version, tags)
         client.set_registered_model_alias(name, alias, version)
+
+
+def tag_version(client: MlflowClient, name: str, version: str, tags: Mapping[str, str]) -> None:
+    """Tag a version; what a store raises is raised."""
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
 
 
 def record_metrics(
@@ -116,8 +123,7 @@ def record_metrics(
     """
     with in_our_words("registry"):
         found = client.get_model_version(name, version)
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version, key, value)
+        tag_version(client, name, version, tags)
     own, logged = found.run_id, logged_model_of(found)
     if not own and logged is None:
         return None

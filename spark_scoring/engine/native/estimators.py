@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from spark_scoring.engine.native.operations import Column, Context, NotLinearError, refuse
-from spark_scoring.engine.native.steps import class_name, transformed
+from spark_scoring.engine.native.steps import transformed
 from spark_scoring.model.estimators import attribute
+from spark_scoring.model.lineage import class_name, last_estimator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,6 @@ _CLASSIFIERS = (
     *("LinearSVC", "Perceptron", "PassiveAggressiveClassifier", "LinearDiscriminantAnalysis"),
 )
 _STATSMODELS = ("OLS", "WLS", "GLS", "GLM")
-_SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 _LINKS = {"IdentityLink": "identity", "LogLink": "log", "Identity": "identity", "Log": "log", "Logit": "logit"}
 _MOST_TERMS = 5_000
 """Products in all scores: above it, planning in Spark costs more than the way to Python."""
@@ -98,14 +98,10 @@ def formula_of(raw: Any, columns: list[Column[V]], context: Context[V]) -> Formu
 
 def _behind_steps(raw: Any, columns: list[Column[V]], context: Context[V]) -> tuple[Any, list[Column[V]]]:
     """The estimator whose results the model returns, and the columns that it is given."""
-    while (name := class_name(raw)) == "Pipeline" or name in _SEARCHES:
-        if name in _SEARCHES:
-            raw = raw.best_estimator_
-            continue
-        for _, step in raw.steps[:-1]:
-            columns = transformed(step, columns, context)
-        raw = raw.steps[-1][1]
-    return raw, columns
+    steps, last = last_estimator(raw, ("sklearn.",))
+    for step in steps:
+        columns = transformed(step, columns, context)
+    return last, columns
 
 
 def linear_of(estimator: Any) -> Linear:

@@ -13,6 +13,7 @@ import numpy as np
 
 from spark_scoring.engine.native.operations import Column, Context, Hot, Level, refuse
 from spark_scoring.model.estimators import attribute, places
+from spark_scoring.model.lineage import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,12 +27,6 @@ _MOST_COLUMNS = 5_000
 """Columns that a step may make."""
 _WHOLE = 2**53
 """Up to here a double holds every whole number."""
-
-
-def class_name(thing: Any) -> str:
-    """The name of a class of scikit-learn's; empty for any other."""
-    kind = type(thing)
-    return kind.__name__ if str(kind.__module__).startswith("sklearn.") else ""
 
 
 def transformed(step: Any, columns: Columns[V], context: Context[V]) -> Columns[V]:
