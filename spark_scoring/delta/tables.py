@@ -69,16 +69,18 @@ def history(spark: SparkSession, ref: TableRef, limit: int | None = None) -> Dat
 
 
 def tables_near(spark: SparkSession, ref: TableRef) -> list[str]:
-    """Names of the tables in the same schema, or where there is none in those of a near name, to say what was meant."""
+    """Names of the tables in the same schema, or where there is none in those of a near name, to say what was meant.
+
+    Spark lists temporary views in every schema. They belong to none: only a name of one part can mean them.
+    """
     if not ref.parts:
         return []
-    schema = ".".join(f"`{p}`" for p in ref.parts[:-1]) or "default"
     try:
-        tables = spark.catalog.listTables(schema)
+        tables = spark.catalog.listTables(".".join(quote(p) for p in ref.parts[:-1]) or None)
     except AnalysisException:
         return _tables_of_near_schemas(spark, ref)
     prefix = ".".join(ref.text.split(".")[:-1])
-    return [f"{prefix}.{t.name}" if prefix else t.name for t in tables]
+    return [f"{prefix}.{t.name}" for t in tables if not t.isTemporary] if prefix else [t.name for t in tables]
 
 
 def _tables_of_near_schemas(spark: SparkSession, ref: TableRef) -> list[str]:
@@ -86,4 +88,5 @@ def _tables_of_near_schemas(spark: SparkSession, ref: TableRef) -> list[str]:
         return []
     schemas = {schema.name for schema in spark.catalog.listDatabases()}
     near = difflib.get_close_matches(ref.parts[0].lower(), schemas, cutoff=0.7)
-    return [f"{schema}.{table.name}" for schema in near for table in spark.catalog.listTables(quote(schema))]
+    tables = [(schema, table) for schema in near for table in spark.catalog.listTables(quote(schema))]
+    return [f"{schema}.{table.name}" for schema, table in tables if not table.isTemporary]

@@ -76,6 +76,16 @@ def test_a_source_that_cannot_be_read(job: dict[str, Any], source: dict[str, Any
     assert expected in message(job, source=source)
 
 
+def test_a_temporary_view_is_meant_by_a_name_of_one_part_alone(job: dict[str, Any], spark: SparkSession) -> None:
+    spark.sql("CREATE OR REPLACE TEMP VIEW ordered AS SELECT * FROM wrong.orders")
+    try:
+        assert "fix: did you mean wrong.orders?" in message(job, source={"table": "wrong.ordere"})
+        assert "fix: did you mean wrong.orders?" in message(job, source={"table": "wrogn.ordere"})
+        assert "fix: did you mean ordered?" in message(job, source={"table": "orderd"})
+    finally:
+        spark.catalog.dropTempView("ordered")
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
