@@ -28,6 +28,7 @@ from spark_scoring.model.types import (
 )
 from spark_scoring.plan.planner import PlannedFeature, Request, make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, settle
+from spark_scoring.plan.rules import SHOWN
 from tools.made_tables import filled, table
 
 if TYPE_CHECKING:
@@ -164,7 +165,11 @@ def conversions(sources: Mapping[str, T.DataType], target: ModelType) -> str:
     for label, source in sources.items():
         feature = planned(source, target)
         if isinstance(feature, PlannedFeature):
-            what = (feature.verdict, feature.note or "the same value", feature.reason or "-")
+            what = (
+                SHOWN.get(feature.verdict, feature.verdict),
+                feature.note or "the same value",
+                feature.reason or "-",
+            )
             rows.setdefault(what, []).append(label)
     headings = ["from", "verdict", "what happens", "what does not fit"]
     return table(headings, *([", ".join(labels), *what] for what, labels in rows.items()))
@@ -189,7 +194,8 @@ def _verdict(found: PlannedFeature | Problem) -> str:
     """The verdict; with a plus where not every value fits although the verdict is not ``checked``."""
     if isinstance(found, Problem):
         return "-"
-    return found.verdict if found.reason is None or found.verdict == "checked" else f"{found.verdict} +"
+    shown = SHOWN.get(found.verdict, found.verdict)
+    return shown if found.reason is None or found.verdict == "checked" else f"{shown} +"
 
 
 def _action(action: Fill | str) -> str:

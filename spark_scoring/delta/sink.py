@@ -177,11 +177,10 @@ def check_target(
         OutputError: with every reason.
 
     """
+    if target.table_id is not None and target.table_id == source.table_id:  # how else it does not fit is of no interest
+        raise OutputError.is_source(target.ref.text)
     problems = Gathering()
     changes: tuple[ColumnChange, ...] = ()
-    with problems.attempt():
-        if target.table_id is not None and target.table_id == source.table_id:
-            raise OutputError.is_source(target.ref.text)
     with problems.attempt():
         _check_properties(target, source.frame.sparkSession, kinds)
     with problems.attempt():

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["exact", "rounds", "checked", "renders", "default", "refused"]
 
+SHOWN: dict[Verdict, str] = {"rounds": "nearest", "renders": "as text"}
+"""Verdicts that people read in other words than programs do, who find the older ones in JSON."""
+
 Conversion = Literal[
     "same",
     "cast",
@@ -100,10 +103,11 @@ _EXACT = Rule("exact", "cast")
 _SAME = Rule("exact", "same")
 _FLAG = Rule("exact", "cast", "true is 1, false is 0")
 _RENDERS = Rule("renders", "cast", "text form of a non-text value")
-_ROUNDS_53 = Rule("rounds", "cast", "nearest double above 2^53")
-_ROUNDS_24 = Rule("rounds", "cast", "nearest float above 2^24")
-_ROUNDS = Rule("rounds", "cast", "nearest representable value")
-_NARROW = Rule("rounds", "narrow", "nearest float, only within its range", "too large")
+_ROUNDS_53 = Rule("rounds", "cast", "the nearest double above 2^53")
+_ROUNDS_24 = Rule("rounds", "cast", "the nearest float above 2^24")
+_TO_DOUBLE = Rule("rounds", "cast", "the nearest double")
+_TO_FLOAT = Rule("rounds", "cast", "the nearest float")
+_NARROW = Rule("rounds", "narrow", "the nearest float, only within its range", "too large")
 _RANGE = Rule("checked", "whole", "only values in range", "out of range")
 _WHOLE = Rule("checked", "whole", "only whole numbers in range", "not a whole number in range")
 _ZERO_ONE = Rule("checked", "zero_one", "only 0 and 1", "not 0 or 1")
@@ -122,7 +126,7 @@ _RULES: dict[str, dict[str, Rule]] = {
         "long": _ROUNDS_53,
         "float": _EXACT,
         "double": _SAME,
-        "decimal": _ROUNDS,
+        "decimal": _TO_DOUBLE,
         "string": _NUMBER_TEXT,
     },
     "float": {
@@ -133,7 +137,7 @@ _RULES: dict[str, dict[str, Rule]] = {
         "long": _ROUNDS_24,
         "float": _SAME,
         "double": _NARROW,
-        "decimal": _ROUNDS,  # DECIMAL(38, 0) ends below 1e38, the largest float is 3.4e38
+        "decimal": _TO_FLOAT,  # DECIMAL(38, 0) ends below 1e38, the largest float is 3.4e38
         "string": _NUMBER_TEXT,
     },
     "long": {

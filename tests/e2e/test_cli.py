@@ -75,7 +75,7 @@ def test_plan_shows_what_would_happen_and_writes_nothing(
     assert run("plan", job_file, "--set", "output.table=main.cli.never") == 0
     shown = capsys.readouterr().out
     assert "main.cli.orders at version 0" in shown
-    assert "8 features: 7 exact, 1 rounds" in shown
+    assert "8 features: 7 exact, 1 nearest" in shown
     assert not spark.catalog.tableExists("cli.never")
 
 

@@ -76,7 +76,7 @@ def test_the_quickstart_scores_as_the_readme_shows(shown: str) -> None:
 def test_the_plan_is_what_the_readme_says_of_it(shown: str) -> None:
     verdicts = re.findall(r"^(amount|items|express) +double +(\S+) +(\w+)", shown, re.MULTILINE)
     assert verdicts == [
-        ("amount", "decimal(5,2)", "rounds"),
+        ("amount", "decimal(5,2)", "nearest"),
         ("items", "int", "exact"),
         ("express", "boolean", "exact"),
     ]

@@ -132,7 +132,9 @@ def test_what_may_not_be_meant_is_in_the_plan(job: dict[str, Any], spark: SparkS
 
 
 def test_an_output_that_is_the_source(job: dict[str, Any], spark: SparkSession) -> None:
-    assert "it is the source table itself" in message(job, output={"table": "wrong.orders", "mode": "overwrite"})
+    told = message(job, output={"table": "wrong.orders", "mode": "overwrite"})
+    assert "it is the source table itself" in told
+    assert told.count("\n") == 1, "how the columns of the two differ is not told"
     place = spark.sql("DESCRIBE DETAIL wrong.orders").collect()[0]["location"].removeprefix("file:")
     assert "it is the source table itself" in message(job, output={"path": place})
 

@@ -288,19 +288,19 @@ RECORDED = {
     "TypeError: " + EXAMPLES[3]: ("no-flavor", "flavor=mlflow.sklearn"),
     "unsupported operand type(s) for -: 'decimal.Decimal' and 'float'": (
         "object-column",
-        "casts DECIMAL to DOUBLE (verdict: rounds)",
+        "casts DECIMAL to the nearest DOUBLE",
     ),
     "Incompatible input types for column price. Can not safely convert object to float64.": (
         "dtype-differs",
-        "of DECIMAL rounds to the nearest number",
+        "of DECIMAL the nearest number",
     ),
     "Incompatible input types for column my price. Can not safely convert category to <U0.": (
         "category-as-text",
         "a level that training knew",
     ),
     "Cannot safely convert bool to float64": ("dtype-differs", "exact: true is 1, false is 0"),
-    "Cannot safely convert int64 to float64": ("dtype-differs", "of BIGINT rounds above 2^53"),
-    "Cannot safely convert float64 to float32": ("dtype-differs", "rounds to the nearest float; checked for overflow"),
+    "Cannot safely convert int64 to float64": ("dtype-differs", "of BIGINT the nearest double above 2^53"),
+    "Cannot safely convert float64 to float32": ("dtype-differs", "the nearest float; checked for overflow"),
     "Cannot safely convert float64 to bool": ("dtype-differs", "any other value makes a bad row"),
     "ValueError: Input X contains NaN.": ("example-fails", "put the imputer into the logged pipeline"),
     "Registered model alias champion not found": ("not-registrable", "set one: register_model"),
