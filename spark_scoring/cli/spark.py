@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +26,9 @@ _AJob = TypeVar("_AJob", "ScoringJob", "TrainingJob")
 
 
 _REMOTE = "SPARK_REMOTE"
+_LOG_NAME = "spark-scoring-"
+_LOG_KEPT = 14 * 24 * 3600
+"""Seconds."""
 
 
 def with_spark(job: _AJob, texts: Sequence[str] | None, remote: str | None) -> _AJob:
@@ -115,7 +118,7 @@ def spark_coming_up(
 
     console = SafeConsole(stderr=True, soft_wrap=True)
     if starts_jvm():
-        log = None if verbose else _log_file()
+        log = None if verbose else log_file()
         launch_early(warehouse, log, settings, shows_all=verbose)
         if log is not None and not quiet:
             console.print(f"what Spark prints is in {log}", style="dim", highlight=False)
@@ -136,8 +139,13 @@ def show_planned(begin: float, spark: SparkSession) -> None:
     SafeConsole(stderr=True, soft_wrap=True).print(text, style="dim", highlight=False)
 
 
-def _log_file() -> Path:
-    """A new file that nobody else can read: what Spark prints may hold values of rows."""
-    number, path = tempfile.mkstemp(prefix="spark-scoring-", suffix=".log")
+def log_file() -> Path:
+    """A new file that nobody else can read: what Spark prints may hold values of rows. Those of weeks ago go."""
+    folder = Path(tempfile.gettempdir())
+    for old in folder.glob(f"{_LOG_NAME}*.log"):
+        with suppress(OSError):  # another user's, or gone already
+            if time.time() - old.stat().st_mtime > _LOG_KEPT:
+                old.unlink()
+    number, path = tempfile.mkstemp(prefix=_LOG_NAME, suffix=".log")
     os.close(number)
     return Path(path)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from spark_scoring import ScoringJob
 from spark_scoring.cli import main
+from spark_scoring.cli.spark import log_file
 from spark_scoring.delta.errors import SessionError
 from spark_scoring.job_problems import JobError
 from spark_scoring.registration.training import TrainingJob
@@ -172,3 +176,14 @@ def test_the_command_line_of_spark_s_process_has_what_it_must_have_and_no_secret
 )
 def test_settings_of_speed_alone_decide_no_result(key: str, expected: bool) -> None:  # noqa: FBT001
     assert decides(key) is expected
+
+
+def test_what_spark_printed_weeks_ago_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, young, other = (tmp_path / name for name in ("spark-scoring-a.log", "spark-scoring-b.log", "c.log"))
+    for path, days in ((old, 15), (young, 13), (other, 15)):
+        path.touch()
+        os.utime(path, (then := time.time() - days * 24 * 3600, then))
+    made = log_file()
+    assert set(tmp_path.iterdir()) == {young, other, made}
+    assert made.stat().st_mode & 0o077 == 0
