@@ -62,7 +62,7 @@ class ScoringError(Exception):
     @classmethod
     def unexpected(cls, what: str, variable: str) -> ScoringError:
         fix = f"{variable}=1 shows the error, with whatever values its text holds; please report it without them"
-        return cls([Problem("spark-scoring", f"it failed in a way that it does not know: {what}", fix)])
+        return cls([Problem("spark-scoring", f"an error that it does not expect: {what}", fix)])
 
 
 class RequestError(ScoringError):

@@ -176,18 +176,18 @@ class SourceError(RequestError):
 
     @classmethod
     def files_of_delta(cls, text: str, table: str) -> SourceError:
-        cause = f"they are files of a Delta table, {table}, and some of them may hold rows that it has no more"
+        cause = f"they are files of a Delta table, {table}, and some of them may hold rows that are no longer in it"
         return cls([Problem(f"source {text}", cause, "give the table's path, and leave source.format out")])
 
     @classmethod
     def drops_rows(cls, text: str) -> SourceError:
-        cause = "its option mode: DROPMALFORMED leaves rows out without a word"
+        cause = "its option mode: DROPMALFORMED leaves rows out silently"
         fix = "leave it out, so that such a row stops the run; mode: PERMISSIVE makes nulls of its values"
         return cls([Problem(f"source {text}", cause, fix)])
 
     @classmethod
     def loses_files(cls, setting: str) -> SourceError:
-        cause = "the session passes over files that it cannot read, so that their rows would be lost without a word"
+        cause = "the session skips files that it cannot read, so that their rows would be lost silently"
         return cls([Problem(setting, cause, f"set it to false: spark.conf.set({setting!r}, 'false')")])
 
     @classmethod
@@ -403,7 +403,9 @@ class FeatureTableError(RequestError):
     @classmethod
     def columns_twice(cls, name: str, columns: Sequence[str]) -> FeatureTableError:
         cause = f"columns of the rows have one name: {listed(columns)}"
-        return cls([Problem(f"feature table {name}", cause, "rename all but one; a table's names know no case")])
+        return cls(
+            [Problem(f"feature table {name}", cause, "rename all but one; a table does not tell upper from lower case")]
+        )
 
     @classmethod
     def types_differ(cls, name: str, columns: Sequence[tuple[str, str, str]]) -> FeatureTableError:
@@ -479,8 +481,12 @@ class HistoryError(RequestError):
 
     @classmethod
     def no_run(cls, text: str, run_id: str, runs: Sequence[str], *, ambiguous: bool) -> HistoryError:
-        cause = "more than one run's id begins so" if ambiguous else "the table's history holds no such run"
-        fix = f"give eight or more characters of one of its runs: {listed(runs)}" if runs else "it has no run of ours"
+        cause = "several run ids begin with this" if ambiguous else "the table's history holds no such run"
+        fix = (
+            f"give eight or more characters of one of its runs: {listed(runs)}"
+            if runs
+            else "spark_scoring has made no run in it"
+        )
         return cls([Problem(f"run {run_id} of {text}", cause, fix)])
 
     @classmethod
@@ -555,7 +561,7 @@ class BadRowsError(RunError):
 
     @classmethod
     def first(cls, reasons: str) -> BadRowsError:
-        fix = "fix the rows, or take bad_rows: keep or quarantine"
+        fix = "fix the rows, or set bad_rows to keep or quarantine"
         cause = f"a row cannot be scored ({reasons}), and bad_rows is fail"
         return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
 
@@ -581,13 +587,13 @@ class CommitError(RunError):
     def rows_differ(cls, text: str, rows_in: int, rows_out: int, version: int) -> CommitError:
         cause = f"{rows_in} rows were read, {rows_out} written in its version {version}"
         undo = f"RESTORE TABLE ... TO VERSION AS OF {version - 1}" if version else "drop the table"
-        fix = f"inspect it, then {undo}; a where with rand() or now() does this"
+        fix = f"inspect it, then {undo}; a where with rand() or now() causes this"
         return cls([Problem(f"output {text}", cause, fix)])
 
     @classmethod
     def counted(cls, text: str, rows_in: int, rows: int) -> CommitError:
         cause = f"{rows_in} rows were read, but {rows} when they were scored; nothing was committed"
-        return cls([Problem(f"output {text}", cause, "a where with rand() or now() does this")])
+        return cls([Problem(f"output {text}", cause, "a where with rand() or now() causes this")])
 
     @classmethod
     def parts_differ(cls, text: str, rows: int, quarantine: str, quarantined: int, rows_in: int) -> CommitError:
@@ -602,7 +608,7 @@ class CommitError(RunError):
 
     @classmethod
     def unseen(cls, problems: Sequence[Problem], text: str, kind: str) -> CommitError:
-        cause = f"whether the run has committed to it could not be looked up ({kind})"
+        cause = f"the run may have committed to it: its history could not be read ({kind})"
         more = Problem(f"output {text}", cause, "look at DESCRIBE HISTORY before you run again")
         return cls([*_untold(problems), more])
 

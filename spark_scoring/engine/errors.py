@@ -215,12 +215,12 @@ class TimeLimitError(RunError):
     @classmethod
     def of_model(cls, seconds: float) -> TimeLimitError:
         cause = f"it was not loaded and rehearsed within the job's timeout of {seconds:g} s; nothing was committed"
-        return cls([Problem("model", cause, "look what its code waits for, or raise timeout")])
+        return cls([Problem("model", cause, "look at what its code waits for, or raise timeout")])
 
     @classmethod
     def of_run(cls, seconds: float) -> TimeLimitError:
-        cause = f"it was not done within its timeout of {seconds:g} s, and was stopped; nothing was committed"
-        fix = "raise timeout; if other runs are faster, look what the model or the source waits for"
+        cause = f"it did not finish within its timeout of {seconds:g} s, and was stopped; nothing was committed"
+        fix = "raise timeout; if other runs are faster, look at what the model or the source waits for"
         return cls([Problem("run", cause, fix)])
 
 

@@ -273,7 +273,7 @@ def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list
         try:
             found.append(_read_column(frame[column.name], column.dataType))
         except (TypeError, ValueError, ArithmeticError):
-            cause = f"it holds values that are no {column.dataType.simpleString().upper()}"
+            cause = f"it holds values that are not {column.dataType.simpleString().upper()}"
             fix = "give the schema of the frame's table; times of a TIMESTAMP have a zone: x.dt.tz_localize('UTC')"
             problems.append(Problem(f"column {column.name!r}", cause, fix))
     if problems:

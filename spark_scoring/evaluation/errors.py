@@ -39,7 +39,7 @@ class EvaluateError(RequestError):
 
     @classmethod
     def no_key(cls) -> EvaluateError:
-        cause = "it is not said by which columns a prediction and its label belong together"
+        cause = "nothing says which columns match a prediction with its label"
         return cls([Problem("--key", cause, "give the columns that both tables have: --key id")])
 
     @classmethod

@@ -34,7 +34,7 @@ class ModelError(RequestError):
 
     @classmethod
     def leads_elsewhere(cls, uri: str) -> ModelError:
-        cause = "a part of its path is '..', so that its text does not say where it leads"
+        cause = "a part of its path is '..', so that it is not clear where it leads"
         return cls([Problem(f"model {uri!r}", cause, "write the path without it")])
 
     @classmethod
@@ -216,7 +216,7 @@ class ModelError(RequestError):
 
     @classmethod
     def process_hangs(cls) -> ModelError:
-        cause = "one that was given up, as its job's timeout was over, has not returned, and models run one at a time"
+        cause = "one that was given up when its job's timeout was over still runs, and models run one at a time"
         return cls([Problem("models of this process", cause, "start a new process, and leave that model out")])
 
     @classmethod
@@ -237,7 +237,7 @@ class ModelError(RequestError):
 
     @classmethod
     def hidden_host(cls, uri: str) -> ModelError:
-        cause = "it has an at-sign behind its host, so its text does not say where it leads; nothing was fetched"
+        cause = "it has an at-sign behind its host, so it is not clear where it leads; nothing was fetched"
         fix = "write at-signs and slashes of a password as %40 and %2F"
         return cls([Problem(f"model {uri!r}", cause, fix)])
 

@@ -361,7 +361,7 @@ class _Planner:
             near = near_fix(name, self._columns, what="columns") or "the table has no columns"
             self.problems.append(Problem(f"lookup key {name!r}", cause, f"{near}; add it, or the features themselves"))
         if columns and not needers:
-            cause = f"they are made from each other: {listed(c.name for c in columns)}"
+            cause = f"they are each made from the other: {listed(c.name for c in columns)}"
             self.problems.append(Problem("feature spec", cause, "log the model again"))
 
     def _keys(
@@ -394,7 +394,8 @@ class _Planner:
             cause = f"the scored table's is {ours}, that of feature table {table.name} ({column.name}) is {theirs}"
             fix = f"cast it as it was in training: CAST({source} AS {theirs}) AS {source}"
             if theirs.partition("(")[0] not in _KEYS:
-                fix = f"write {table.name} with another key: no {theirs} is compared; integers, text and times are"
+                why = f"a {theirs} cannot be compared exactly; integers, text and times can"
+                fix = f"write {table.name} with another key: {why}"
             self.problems.append(Problem(f"lookup key {source!r}", cause, fix))
             return None
         return Match(self._names[source], column.name, None if ours == theirs else cast)

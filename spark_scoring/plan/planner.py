@@ -399,7 +399,7 @@ def _unknown_type(thing: str, type_: ModelType) -> Problem | None:
     if not isinstance(type_, str) or type_ in (*DATA_TYPES, ANY):
         return None
     fix = f"log the model with inputs of the types {', '.join(DATA_TYPES)}, lists, maps, objects or tensors"
-    return Problem(thing, f"this version does not make inputs of type {type_}", fix)
+    return Problem(thing, f"this version does not support inputs of type {type_}", fix)
 
 
 def _fill_problem(thing: str, feature: Feature, handling: Handling, *, nullable: bool) -> Problem | None:

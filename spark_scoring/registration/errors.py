@@ -138,7 +138,9 @@ class RegistrationError(RequestError):
 
     @classmethod
     def types_change_predictions(cls, features: Sequence[str], difference: str) -> RegistrationError:
-        cause = f"with this type of {listed(features)} the model predicts otherwise than with its own: {difference}"
+        cause = (
+            f"with this type of {listed(features)} the model predicts other values than with its own type: {difference}"
+        )
         return cls([Problem("types", cause, "name a type that holds all its values, such as double")])
 
     @classmethod
@@ -255,7 +257,7 @@ class VerificationError(RunError):
     @classmethod
     def differs(cls, wrong: int, rows: int, shared: str) -> VerificationError:
         difference = f"{wrong:,} of {rows:,} rows differ{f', {shared}' if shared else ''}"
-        cause = f"loaded back, it predicts otherwise than in memory: {difference}; no version was registered"
+        cause = f"loaded back, it predicts other values than in memory: {difference}; no version was registered"
         fix = (
             "does it read globals or settings of the training script, which are not logged with it? "
             "is it still training, or random in predict?"
@@ -268,7 +270,9 @@ class TrainingError(RunError):
 
     @classmethod
     def fit(cls, estimator: str, kind: str) -> TrainingError:
-        fix = "its own text, which may hold values, is in the chained error; mind text and nulls that it cannot take"
+        fix = (
+            "its own text, which may hold values, is in the chained error; look for text and nulls that it cannot take"
+        )
         return cls([Problem(f"estimator {estimator}", f"fit raised {kind}", fix)])
 
     @classmethod

@@ -200,7 +200,7 @@ def _unpredictable(core: Any, job: TrainingJob) -> list[Problem]:
     """An estimator of scikit-learn that labels the rows of fit, and has no predict for others."""
     if hasattr(core, "predict") or not type(core).__module__.startswith("sklearn."):
         return []
-    cause = f"a {type(core).__name__} has no predict: it tells of the rows that it was fitted on, and of no others"
+    cause = f"a {type(core).__name__} has no predict: it only labels the rows that it was fitted on"
     fix = "take one that has, such as sklearn.cluster:KMeans"
     if "novelty" in parameter_names(core):
         fix = "params: {novelty: true}"
@@ -221,14 +221,14 @@ def _groups_problem(job: TrainingJob, estimator: Any, core: Any) -> list[Problem
     ranker, name = _ranker(core), type(core).__name__
     cutter = _cuts_by_groups(estimator)
     if ranker is not None and _is_search(estimator):
-        cause = f"a search cuts rows without regard to what {name} ranks, and its scores know no groups"
+        cause = f"a search splits rows without regard to the groups that {name} ranks, and its scores ignore groups"
         return [Problem("search", cause, "leave search out, and compare jobs by validation_ndcg")]
     wants = f"{name} ranks the rows of a group" if ranker else f"{cutter} cuts by groups" if cutter else ""
     if job.groups is None:
         return [Problem("groups", f"{wants}, and there are none", "add groups: <SQL expression>")] if wants else []
     if wants:
         return []
-    cause = f"nothing takes them: {name} is not a ranker, and no search cuts by groups"
+    cause = f"nothing uses them: {name} is not a ranker, and no search splits by groups"
     fix = (
         "leave groups out; or take lightgbm:LGBMRanker, xgboost:XGBRanker or catboost:CatBoostRanker; "
         "or search: {space: {...}, cv: {class: GroupKFold, n_splits: 5}}"
@@ -261,7 +261,7 @@ def _stopping_problem(job: TrainingJob, estimator: Any, core: Any, prefix: str) 
         cause = f"the fit of {name} takes no X_val in the scikit-learn that is installed"
         fix = "pip install 'scikit-learn>=1.7', or leave early_stopping out"
     elif way == "sklearn" and _is_search(estimator):
-        cause = f"scikit-learn's searches may cut the validation rows of {name} as if they were rows to train on"
+        cause = f"scikit-learn's searches may split the validation rows of {name} as if they were rows to train on"
         fix = f"{fix}; params: {{early_stopping: true}} stops on a part of the rows that are trained on"
     else:
         return []

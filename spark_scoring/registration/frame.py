@@ -98,7 +98,11 @@ def checked_inputs(X: Any, *, nullable: Collection[str] = (), model: Any = None)
     ]
     folded = Counter(str(name).lower() for name in names)
     problems += [
-        Problem(f"column {name!r}", "two columns have this name, but perhaps for its case", "give each its own name")
+        Problem(
+            f"column {name!r}",
+            "two columns have this name (upper and lower case count as one)",
+            "give each its own name",
+        )
         for name in dict.fromkeys(n for n in names if folded[str(n).lower()] > 1)
     ]
     if X.empty:

@@ -40,7 +40,7 @@ def recognise(text: str) -> Finding:
             means = known.means if isinstance(known.means, Finding) else known.means(found, plain)
             return replace(means, **{field.name: redact(getattr(means, field.name)) for field in fields(means)})
     fix = "run spark-scoring doctor URI on the model itself; texts that are known: spark-scoring docs errors --show"
-    raise RequestError([Problem("--error", "this text is none that the doctor knows", fix)])
+    raise RequestError([Problem("--error", "the doctor does not know this text", fix)])
 
 
 def known_texts() -> list[tuple[str, str, str]]:

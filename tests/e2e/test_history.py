@@ -117,5 +117,5 @@ def test_a_wrong_table_or_run_is_told_what_exists(place: Place) -> None:
     first = place.run()
     with pytest.raises(HistoryError, match=f"holds no such run\n   fix: give eight .* of its runs: {first.run_id}"):
         roll_back(place.output, "0" * 12)
-    with pytest.raises(HistoryError, match="more than one run's id begins so"):
+    with pytest.raises(HistoryError, match="several run ids begin with this"):
         roll_back(place.output, first.run_id[:3])

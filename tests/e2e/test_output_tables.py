@@ -301,7 +301,7 @@ def test_nothing_was_committed_is_said_only_after_a_look(table: Place, monkeypat
         run_job(plan)
     monkeypatch.setattr("spark_scoring.run.execute.find_commit", fail)
     with pytest.raises(
-        RunError, match=r"whether the run has committed to it could not be looked up \(OSError\)"
+        RunError, match=r"the run may have committed to it: its history could not be read \(OSError\)"
     ) as told:
         run_job(plan)
     assert "nothing was committed" not in str(told.value)

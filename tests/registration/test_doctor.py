@@ -433,7 +433,7 @@ def test_the_command_line_explains_and_fails_on_errors(tmp_path: Path, capsys: p
     assert run("doctor", "--error", EXAMPLES[0]) == 0
     assert "no output schema" in capsys.readouterr().out
     assert run("doctor", "--error", "something else") == 2
-    assert "this text is none that the doctor knows" in capsys.readouterr().err
+    assert "the doctor does not know this text" in capsys.readouterr().err
     assert run("doctor") == 2
     assert run("doctor", str(tmp_path / "nowhere")) == 2
 

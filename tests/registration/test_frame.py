@@ -135,7 +135,10 @@ def test_an_integer_column_that_may_be_null_when_scored_is_refused() -> None:
         (pd.DataFrame(), "it has no rows or no columns"),
         (pd.DataFrame([[1.0, 2.0]]), "its name is not text"),
         (pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "two columns have this name"),
-        (pd.DataFrame([[1.0, 2.0]], columns=["a", "A"]), "two columns have this name, but perhaps for its case"),
+        (
+            pd.DataFrame([[1.0, 2.0]], columns=["a", "A"]),
+            "two columns have this name (upper and lower case count as one)",
+        ),
         (np.array([1.0, 2.0]), "its shape is (2,)"),
         (np.array([["a"]]), "it is an array of <U1"),
     ],

@@ -295,7 +295,7 @@ def test_groups_that_are_none_are_refused(
     [
         (
             {"groups": "query"},
-            "groups: nothing takes them: LGBMRegressor is not a ranker, and no search cuts by groups",
+            "groups: nothing uses them: LGBMRegressor is not a ranker, and no search splits by groups",
         ),
         (
             {"estimator": "lightgbm:LGBMRanker"},
@@ -350,7 +350,7 @@ def test_fit_is_called_without_a_label_where_there_is_none(fields: dict[str, Any
 )
 def test_what_only_tells_of_its_own_rows_is_refused(fields: dict[str, Any], estimator: str, fix: str) -> None:
     text = told({**fields, "task": "clustering", "label": None, "estimator": estimator, "params": {}})
-    assert "has no predict: it tells of the rows that it was fitted on" in text
+    assert "has no predict: it only labels the rows that it was fitted on" in text
     assert fix in text
 
 
@@ -459,7 +459,7 @@ def test_histogram_boosting_stops(spark: SparkSession, fields: dict[str, Any], r
                 "params": {},
                 "search": {"space": {"max_depth": [2]}},
             },
-            "scikit-learn's searches may cut the validation rows of HistGradientBoostingRegressor",
+            "scikit-learn's searches may split the validation rows of HistGradientBoostingRegressor",
         ),
     ],
 )

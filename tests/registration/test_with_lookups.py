@@ -164,7 +164,7 @@ def test_a_client_that_logs_another_model_makes_no_version(
             other = lightgbm.LGBMRegressor(n_estimators=1, verbose=-1).fit(frame.drop(columns="late"), frame["age"])
             return client.log_model(**{**call, "model": other})
 
-    with pytest.raises(VerificationError, match="it predicts otherwise than in memory"):
+    with pytest.raises(VerificationError, match="it predicts other values than in memory"):
         log_model_with_feature_engineering(
             Swapping(), fitted(frame), frame.drop(columns="late"), training_set=training_set,
             name="main.looked.swapped", task="regression", pip_requirements=["lightgbm"], verify="here",

@@ -270,7 +270,7 @@ def test_keys_whose_equality_is_doubtful_are_refused(ours: DataType, theirs: Dat
 def test_a_key_of_a_type_that_no_key_can_have_is_not_to_be_cast_to() -> None:
     spec = FeatureSpec((SourceColumn("k"), LookupColumn("v", "t", "v", ("k",))))
     table = FeatureTable("t", struct(k=DoubleType, v=DoubleType), "t")
-    with pytest.raises(PlanError, match="fix: write t with another key: no double is compared"):
+    with pytest.raises(PlanError, match="fix: write t with another key: a double cannot be compared"):
         plan_lookups(spec, struct(k=StringType), {"t": table})
 
 

@@ -161,7 +161,7 @@ def test_a_model_that_was_given_up_is_not_waited_for_without_end() -> None:
         Deadline(0.5).of_model(hang)
     try:
         assert going.is_set()
-        with pytest.raises(ModelError, match="one that was given up, as its job's timeout was over, has not returned"):
+        with pytest.raises(ModelError, match="one that was given up when its job's timeout was over still runs"):
             Deadline(None).of_model(lambda: enter(own))
     finally:
         end.set()
@@ -187,7 +187,7 @@ def test_what_the_command_does_not_expect_is_told_without_its_text(
         main(["validate", "job.yml"])
     told = capsys.readouterr().err
     assert ended.value.code == 1
-    assert re.search(r"it failed in a way that it does not know: KeyError in cli/jobs\.py line \d+", told)
+    assert re.search(r"an error that it does not expect: KeyError in cli/jobs\.py line \d+", told)
     assert "4111" not in told
     monkeypatch.setenv(TRACEBACK, "1")
     with pytest.raises(SystemExit):

@@ -211,7 +211,7 @@ MISFITS = (
 
 @pytest.mark.parametrize(("value", "source"), MISFITS)
 def test_values_that_are_not_of_the_schema_are_refused_without_being_shown(value: Any, source: T.DataType) -> None:
-    with pytest.raises(PlanError, match="column 'x': it holds values that are no ") as raised:
+    with pytest.raises(PlanError, match="column 'x': it holds values that are not ") as raised:
         prepared([value], Array(DataType.string) if isinstance(source, T.ArrayType) else "string", source)
     assert raised.value.__cause__ is raised.value.__context__ is None
 
