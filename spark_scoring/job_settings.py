@@ -248,3 +248,8 @@ class ExplainSettings(Fields):
     only_if: str | None = Field(default=None, description="a condition, such as prediction = 1")
     """Of which rows it is told: a result of the model beside a value, such as ``prediction = 1``,
     ``probability[1] >= 0.8`` or ``prediction = 'fraud'``; default: of all."""
+    codes: dict[str, str] | str | None = Field(
+        default=None, description="a mapping such as {age: R01}, or the path of a CSV file"
+    )
+    """A code for each feature, which stands beside its contribution; or a CSV file with the columns ``feature`` and
+    ``code``, relative to the working directory."""

@@ -14,6 +14,7 @@ from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.outputs import Reasons, RowCondition, contribution_outputs
 from spark_scoring.plan.planner import with_notes
+from spark_scoring.plan.reason_codes import codes_of
 
 if TYPE_CHECKING:
     from spark_scoring.job_settings import ExplainSettings
@@ -35,7 +36,8 @@ def with_contributions(plan: ScoringPlan, asked: ExplainSettings) -> ScoringPlan
         asked: what is to be told.
 
     Raises:
-        PlanError: the model's contributions cannot be had, or the condition is not one on the plan's outputs.
+        PlanError: the model's contributions cannot be had, the condition is not one on the plan's outputs, or the
+            codes are not those of the model's features.
 
     """
     only_if = None if asked.only_if is None else _condition(plan, asked.only_if)
@@ -49,10 +51,13 @@ def with_contributions(plan: ScoringPlan, asked: ExplainSettings) -> ScoringPlan
         raise PlanError([Problem("explain", f"model {plan.model.title}: {error}", fix)]) from error
     labels = list(dict.fromkeys(names))
     groups = tuple(labels.index(name) for name in names)
-    columns, returned = contribution_outputs(Reasons(min(asked.top, len(labels)), groups, only_if), labels)
+    codes = () if asked.codes is None else codes_of(asked.codes, labels)
+    columns, returned = contribution_outputs(Reasons(min(asked.top, len(labels)), groups, only_if), labels, codes)
     *results, error_column = plan.outputs
     explained = replace(plan, outputs=(*results, *columns, error_column), returns=(*plan.returns, returned))
-    return with_notes(explained, [_COST]) if is_dear else explained
+    lacking = [label for label, code in zip(labels, codes, strict=False) if code is None]
+    notes = [f"explain.codes: there is none for {listed(lacking)}: their code is null"] if lacking else []
+    return with_notes(explained, [*notes, _COST] if is_dear else notes)
 
 
 def _condition(plan: ScoringPlan, text: str) -> RowCondition:

@@ -284,14 +284,16 @@ def _is_explained(made: Callable[[str], Column]) -> Column:
 
 
 def _contributions(output: OutputColumn, made: Callable[[str], Column]) -> Column:
-    """Name and contribution of each feature that has one, as the worker has ranked them."""
-    names = F.array(*[F.lit(label) for label in output.labels])
+    """Name, contribution and code of each feature that contributes, as the worker has ranked them."""
+    names, codes = (F.array(*[F.lit(text) for text in texts]) for texts in (output.labels, output.codes))
     half = len(output.fields) // 2
     told = []
     for (place, _), (amount, _) in zip(output.fields[:half], output.fields[half:], strict=True):
-        name = F.element_at(names, made(place).cast("int") + 1)
-        one = F.struct(name.alias("feature"), made(amount).alias("contribution"))
-        told.append(F.when(made(place).isNotNull(), one))
+        number = made(place).cast("int") + 1
+        parts = [F.element_at(names, number).alias("feature"), made(amount).alias("contribution")]
+        if output.codes:
+            parts.append(F.element_at(codes, number).alias("code"))
+        told.append(F.when(made(place).isNotNull(), F.struct(*parts)))
     return F.array_compact(F.array(*told))
 
 

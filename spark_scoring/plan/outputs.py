@@ -58,6 +58,8 @@ class OutputColumn:
     """The worker's fields that it is made from, each with its name inside a struct."""
     labels: tuple[str, ...] = ()
     """Of contributions: the names whose places the first half of the fields holds."""
+    codes: tuple[str | None, ...] = ()
+    """Of contributions: the code of each of these names, where codes are told."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,18 @@ def planned_outputs(
     return tuple(columns), tuple(returns)
 
 
-def contribution_outputs(reasons: Reasons, labels: Sequence[str]) -> tuple[tuple[OutputColumn, ...], Returned]:
+def contribution_outputs(
+    reasons: Reasons, labels: Sequence[str], codes: Sequence[str | None] = ()
+) -> tuple[tuple[OutputColumn, ...], Returned]:
     """The columns that tell why a row got its prediction, and what the worker returns for them."""
     places = [(f"feature{i}", "long") for i in range(reasons.top)]
     amounts = [(f"amount{i}", "double") for i in range(reasons.top)]
     scores: list[tuple[str, ModelType]] = [(RAW_SCORE, "double"), (BASE_SCORE, "double")]
-    type_ = "array<struct<feature:string,contribution:double>>"
+    type_ = f"array<struct<feature:string,contribution:double{',code:string' if codes else ''}>>"
     note = f"the {reasons.top} features that add or take most of raw_score"
     fields = tuple((name, "") for name, _ in (*places, *amounts))
     columns = (
-        OutputColumn(CONTRIBUTIONS, type_, note, "contributions", fields, tuple(labels)),
+        OutputColumn(CONTRIBUTIONS, type_, note, "contributions", fields, tuple(labels), tuple(codes)),
         OutputColumn(RAW_SCORE, "double", "base_score and all contributions", "explained", ((RAW_SCORE, ""),)),
         OutputColumn(BASE_SCORE, "double", "what is there before any feature", "explained", ((BASE_SCORE, ""),)),
     )

@@ -130,6 +130,7 @@ class ScoringPlan:
             **({"lookups": self.lookups.decisive} if self.lookups is not None else {}),
             **({"engine": self.engine} if self.engine != "python" else {}),
             **({"explained": told} if (told := [repr(r.reasons) for r in self.returns if r.reasons]) else {}),
+            **({"codes": codes} if (codes := [o.codes for o in self.outputs if o.codes]) else {}),
         }
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 

@@ -224,3 +224,50 @@ def test_some_rows_alone_are_told_of(table: DataFrame, tmp_path: Path) -> None:
     for only_if, cause in wrong.items():
         with pytest.raises(ss.PlanError, match=cause):
             ss.plan_scoring(path, table, explain={"only_if": only_if})
+
+
+def test_codes_stand_beside_contributions(table: DataFrame, tmp_path: Path) -> None:
+    model = LinearRegression().fit(NUMBERS.fillna(0), _SCORE)
+    path = saved(mlflow.sklearn, model, tmp_path / "m", NUMBERS.fillna(0), model.predict(NUMBERS.fillna(0)))
+    here = table.where("age IS NOT NULL")
+    plain = explained(here, path)
+    file = tmp_path / "codes.csv"
+    file.write_text("\ufefffeature;code;text\nsize;007;how large\nage;NA;\nheight;R9;of another model\n")
+    told = "there is none for odd `name`: their code is null"
+    for codes, wanted in (
+        (str(file), {"size": "007", "age": "NA"}),
+        ({"odd `name`": 'R"3", é', "size": "7", "age": "8"}, {"odd `name`": 'R"3", é', "size": "7", "age": "8"}),
+    ):
+        asked = {"top": 3, "codes": codes}
+        rows = in_order(ss.score_batch(here, path, explain=asked))
+        for row, bare in zip(rows, plain, strict=True):
+            assert row["contributions"] == [(*one, wanted.get(one["feature"])) for one in bare["contributions"]]
+        notes = ss.plan_scoring(path, here, explain=asked).notes
+        assert any(told in note for note in notes) == (len(wanted) < 3)
+    first = ss.plan_scoring(path, here, explain=asked).hash
+    asked["codes"] = {"odd `name`": "R3", "size": "7", "age": "8"}
+    assert ss.plan_scoring(path, here, explain=asked).hash != first
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ("name,code\nsize,R1\n", "it has no column feature\n   fix: begin it with the line feature,code"),
+        ("feature,code\nsize,R1\nsize,R2\n", "its line 3 has another code for a feature that has one"),
+        ("feature,code\nsize,\n", "its line 2 has no feature or no code"),
+        ("feature,code\nsize\n", "its line 2 has no feature or no code"),
+        ("feature,code\nheight,R1\n", "there is none for any of the model's features\n   fix: features: size, age"),
+        ("", "it has no column feature, code"),
+        (None, "No such file or directory"),
+        ({"agee": "R1", "size": "R2"}, "explain.codes: agee: the model has no such feature\n   fix: did you mean age?"),
+    ],
+)
+def test_codes_that_do_not_fit(table: DataFrame, tmp_path: Path, content: Any, cause: str) -> None:
+    model = LinearRegression().fit(NUMBERS.fillna(0), _SCORE)
+    path = saved(mlflow.sklearn, model, tmp_path / "m", NUMBERS.fillna(0), model.predict(NUMBERS.fillna(0)))
+    codes = tmp_path / "codes.csv"
+    if isinstance(content, str):
+        codes.write_text(content)
+    with pytest.raises(ss.PlanError) as raised:
+        ss.plan_scoring(path, table, explain={"codes": content if isinstance(content, dict) else str(codes)})
+    assert cause in str(raised.value)
