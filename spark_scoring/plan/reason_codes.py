@@ -18,8 +18,8 @@ def codes_of(given: Mapping[str, str] | str, labels: Sequence[str]) -> tuple[str
     """The code of each feature, None where it has none.
 
     Args:
-        given: a code for each feature; or the path of a CSV file in UTF-8 that has the columns ``feature`` and ``code``.
-            A file may be of several models: its other features are skipped.
+        given: a code for each feature; or the path of a CSV file in UTF-8 with the columns ``feature`` and ``code``. A
+            file may be of several models: its other features are skipped.
         labels: the model's features, as contributions name them.
 
     Raises:
