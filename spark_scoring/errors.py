@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SHOWN = 12
 """Names at most in one text."""
@@ -150,8 +150,8 @@ def first_line(error: Exception) -> str:
     return re.sub(r"^An error occurred while calling \S+\.\n: ", "", str(error).strip()).split("\n", maxsplit=1)[0]
 
 
-def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
-    """``did you mean ...`` for a name and those that exist, else the list of these, else None."""
+def near_fix(name: str, others: Iterable[str], *, what: str, shown: Callable[[str], str] = str) -> str | None:
+    """``did you mean ...`` for a name and those that exist, as ``shown`` writes them, else their list, else None."""
     known = sorted(set(others))
     schema = f"{name.lower().rpartition('.')[0]}."
     if not all(other.lower().startswith(schema) for other in known):
@@ -159,8 +159,8 @@ def near_fix(name: str, others: Iterable[str], *, what: str) -> str | None:
     folded = {other.lower().removeprefix(schema): other for other in known}
     near = difflib.get_close_matches(name.lower().removeprefix(schema), folded, n=3, cutoff=0.7)
     if near:
-        return "did you mean " + " or ".join(folded[n] for n in near) + "?"
-    return f"{what}: {listed(known)}" if known else None
+        return "did you mean " + " or ".join(shown(folded[n]) for n in near) + "?"
+    return f"{what}: {listed(map(shown, known))}" if known else None
 
 
 def listed(names: Iterable[str]) -> str:

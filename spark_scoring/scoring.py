@@ -16,6 +16,7 @@ from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import read_spec
 from spark_scoring.plan.planner import ScoringPlan, make_plan
+from spark_scoring.plan.zone import with_zone_note
 from spark_scoring.run.columns import check_columns, check_names, frame_of, renamed, request_of, typed_expressions
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
     problems.raise_all()
     case_sensitive = not isinstance(table, StructType) and is_case_sensitive(table.sparkSession)
     request = request_of(choices, expressions, lookups, case_sensitive=case_sensitive)
-    return rehearsed(
+    plan = rehearsed(
         make_plan(spec, schema, request),
         policy=request.policy,
         rehearse=choices.rehearse,
@@ -128,6 +129,9 @@ def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> Scor
         engine=choices.scorer,
         explain=choices.explained,
     )
+    if isinstance(table, StructType):
+        return plan
+    return with_zone_note(plan, str(table.sparkSession.conf.get("spark.sql.session.timeZone")))
 
 
 def score_batch(  # noqa: PLR0913  keyword-only

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _VARIABLE = re.compile(r"\$\{\S+?\}")
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def quote(identifier: str) -> str:
@@ -24,6 +25,11 @@ def quote(identifier: str) -> str:
     if _VARIABLE.search(identifier):
         raise RequestError.variable(identifier)
     return "`" + identifier.replace("`", "``") + "`"
+
+
+def in_sql(name: str) -> str:
+    """A name as a person writes it in SQL: in backticks where it needs them. Statements are made with ``quote``."""
+    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"
 
 
 def literal(text: str) -> str:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import datetime as dt
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+_UTC = ("UTC", "+00:00", "Z", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Universal", "Universal", "Zulu", "GMT", "Etc/GMT")
+"""Names of the zone in which scoring gives times; ``str`` of datetime's and pytz's own is UTC."""
+
+
+def is_utc(zone: str) -> bool:
+    """Whether a zone's name means UTC."""
+    return zone in _UTC
 
 
 def from_iso(text: str) -> dt.datetime:

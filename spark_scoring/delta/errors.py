@@ -307,7 +307,10 @@ class StreamError(RequestError):
     @classmethod
     def changed(cls, source: str) -> StreamError:
         cause = "rows that were scored have been updated, deleted or overwritten in it, and changes: refuse stops"
-        fix = "changes: follow, with mode: merge, scores them again; changes: ignore leaves their predictions as is"
+        fix = (
+            "incremental: {changes: follow}, with mode: merge, scores them again; "
+            "incremental: {changes: ignore} leaves their predictions as they are"
+        )
         return cls([Problem(f"source {source}", cause, fix)])
 
     @classmethod

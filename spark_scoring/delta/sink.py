@@ -430,7 +430,9 @@ def _schema_changes(
     fate = _fate(target.writing)
     if not target.writing.evolve:
         lost = [f.name for f in existing if f.name.lower() in drift.gone - filled]
-        raise OutputError.schema(target.ref.text, lines, lost, fate, can_evolve=refusal is None)
+        is_ours = not existing.fields or run_column.lower() in {name.lower() for name in existing.names}
+        column = None if is_ours else run_column
+        raise OutputError.schema(target.ref.text, lines, lost, fate, can_evolve=refusal is None, lacking=column)
     if refusal is not None:
         raise refusal
     added = [ColumnChange("added", f.name, _type_text(f)) for f in written.schema if f.name.lower() in drift.new]

@@ -215,18 +215,19 @@ def read_again(source: PinnedSource) -> PinnedSource:
 
 
 def _filtered(source: PinnedSource, where: str) -> PinnedSource:
-    check_sql(source.frame.sparkSession, "source.where", where, source.frame.columns)
+    columns = source.frame.columns
+    check_sql(source.frame.sparkSession, "source.where", where, columns)
     pinned = pin_tables(source.frame.sparkSession, "where", where)
     try:
         frame = source.frame.where(pinned.sql)
     except (AnalysisException, ParseException) as error:
         if pinned.sql == where:
-            raise SourceError.bad_filter(source.ref.text, where, *sql_fault(error, source.frame.columns)) from error
+            raise SourceError.bad_filter(source.ref.text, where, *sql_fault(error, where, columns)) from error
         pinned = pinned.as_written()
         try:
             frame = source.frame.where(where)
         except (AnalysisException, ParseException) as other:
-            raise SourceError.bad_filter(source.ref.text, where, *sql_fault(other, source.frame.columns)) from other
+            raise SourceError.bad_filter(source.ref.text, where, *sql_fault(other, where, columns)) from other
     return replace(source, where=where, frame=frame, filter=pinned)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from spark_scoring.errors import first_line, near_fix
+from spark_scoring.errors import first_line, listed, near_fix
+from spark_scoring.sql import in_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,12 +71,16 @@ class SparkFailure(NamedTuple):
     fix: str
 
 
-def sql_fault(error: Exception, columns: Iterable[str]) -> tuple[str, str]:
+def sql_fault(error: Exception, sql: str, columns: Iterable[str]) -> tuple[str, str]:
     """Cause and fix of SQL that Spark does not take over a table of these columns."""
+    names = list(columns)
+    bare = [in_sql(n) for n in names if in_sql(n) != n and n.lower() in sql.lower() and in_sql(n) not in sql]
+    fix = f"put names with spaces or other marks in backticks: {listed(bare)}" if bare else None
     if found := _NO_COLUMN.match(str(error)):
         name = found[1].replace("`", "")
-        return f"there is no column {name!r}", near_fix(name, columns, what="its columns") or "correct the expression"
-    return first_line(error), "correct the expression"
+        near = near_fix(name, names, what="its columns", shown=in_sql)
+        return f"there is no column {name!r}", fix or near or "correct the expression"
+    return first_line(error), fix or "correct the expression"
 
 
 def spark_failure(text: str) -> SparkFailure:

@@ -32,13 +32,25 @@ class OutputError(RequestError):
 
     @classmethod
     def schema(
-        cls, text: str, rows: Sequence[str], unwritten: Sequence[str], fate: str, *, can_evolve: bool
+        cls,
+        text: str,
+        rows: Sequence[str],
+        unwritten: Sequence[str],
+        fate: str,
+        *,
+        can_evolve: bool,
+        lacking: str | None = None,
     ) -> OutputError:
+        """``lacking``: the column by which a table is known as one of predictions, where it has none."""
         table = "\n      ".join(rows)
         fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
         if can_evolve:
             stays = f"; of {listed(unwritten)}, which the run does not write, the column stays, {fate}"
             fix += f"; or let the table take the run's: output.evolve: true{stays if unwritten else ''}"
+        if lacking is not None:
+            fix = (
+                f"write to another table: this one has no column {lacking}, so it holds something else than predictions"
+            )
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
 
     @classmethod
@@ -117,7 +129,8 @@ class OutputError(RequestError):
     def needs_mapping(cls, text: str, sql: str, names: Sequence[str]) -> OutputError:
         cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
         fix = (
-            "rename them (names:, or in the model), or let the table map columns: "
+            "rename them (what the run adds: names:; a kept column: in a view of the source), "
+            "or let the table map columns: "
             f"ALTER TABLE {sql} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
         )
         return cls([Problem(f"output {text}", cause, fix)])

@@ -207,6 +207,8 @@ class ModelError(RequestError):
     @classmethod
     def not_loadable(cls, uri: str, cause: str) -> ModelError:
         fix = "install what the model's requirements.txt lists, in the versions it lists"
+        if "__main__" in cause:  # of the script or notebook that trained it
+            fix = "move what is missing to a file, import it from there, and log both again: code_paths=['own_code.py']"
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])
 
     @classmethod

@@ -292,6 +292,8 @@ class _Binder:
         if len(found) > 1:
             names = ", ".join(column.name for column in found)
             fix = f'name one: columns: {{{feature.name}: "<expression>"}}, or set spark.sql.caseSensitive'
+            if len({column.name for column in found}) == 1:
+                fix = "rename or drop one of them first: of a join, select the columns that are meant"
             return Problem(thing, f"more than one column has this name: {names}", fix)
         if found:
             self.read.add(found[0].name)

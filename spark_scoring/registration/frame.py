@@ -20,6 +20,7 @@ from spark_scoring.model.estimators import library, takes_documents, walk
 from spark_scoring.model.spec import model_type
 from spark_scoring.model.types import is_untyped
 from spark_scoring.registration.errors import RegistrationError, column_fix
+from spark_scoring.times import is_utc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -33,8 +34,6 @@ _SAMPLED = 100
 _AS_FLOAT = "train on floats, which hold nulls as NaN: X[{c}] = X[{c}].astype('float64')"
 _AS_TEXT = "make it one type: X[{c}] = X[{c}].astype('string')"
 _AS_UTC = "train on UTC, and register that: X[{c}] = X[{c}].dt.tz_convert('UTC').dt.tz_localize(None)"
-_UTC = ("UTC", "+00:00", "Z", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Universal", "Universal", "Zulu", "GMT", "Etc/GMT")
-"""Names of the zone in which scoring gives times; ``str`` of datetime's and pytz's own is UTC."""
 _AS_TIME = "train on times: X[{c}] = pd.to_datetime(X[{c}])"
 _TEXT_LEVELS = "make them text: X[{c}] = X[{c}].cat.rename_categories(str)"
 _OF_OBJECTS: dict[str, tuple[str, str]] = {
@@ -316,11 +315,6 @@ def zone_of(dtype: Any) -> str:
         return ""
     always = dtype.tz.utcoffset(None)  # of a zone whose offset changes, None
     return "" if always == dt.timedelta(0) or is_utc(str(dtype.tz)) else str(dtype.tz)
-
-
-def is_utc(zone: str) -> bool:
-    """Whether a zone's name means UTC."""
-    return zone in _UTC
 
 
 def _category_refusal(column: pd.Series[Any]) -> tuple[str, str] | None:

@@ -375,8 +375,9 @@ KNOWN: tuple[KnownError, ...] = (
         _unpickled,
     ),
     KnownError(
-        ("Can't get attribute 'Ratio' on <module '__main__'",),
-        r"Can't get attribute '\w+' on <module '(?:\w+\.)?__(?:main|mp_main)__",
+        ("Can't get attribute 'Ratio' on <module '__main__'", "module '__main__' has no attribute 'ratio'"),
+        r"Can't get attribute '\w+' on <module '(?:\w+\.)?__(?:main|mp_main)__"
+        r"|module '(?:\w+\.)?__(?:main|mp_main)__' has no attribute",
         Finding(
             "needs-module",
             "a class or a function of a script",

@@ -203,7 +203,7 @@ def spark_type(df: DataFrame, name: str, sql: str) -> DataType:
             near = near_fix(name, df.columns, what="columns") or "check the table"
             fix = f"{near}; or give it: {name}: {{sql: <expression>}}"
             raise SourceError([Problem(f"feature {name!r}", "the table has no such column", fix)]) from error
-        raise SourceError.bad_expression(name, sql, *sql_fault(error, df.columns)) from error
+        raise SourceError.bad_expression(name, sql, *sql_fault(error, sql, df.columns)) from error
 
 
 def _model_type(df: DataFrame, name: str, sql: str, source: DataType, type_: str | ModelType | None) -> ModelType:

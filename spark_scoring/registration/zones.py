@@ -13,8 +13,8 @@ import pandas as pd
 
 from spark_scoring.engine.casts import time_micros
 from spark_scoring.errors import Problem, listed
-from spark_scoring.registration.frame import is_utc
 from spark_scoring.sql import quote
+from spark_scoring.times import is_utc
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

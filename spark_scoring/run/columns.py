@@ -79,7 +79,7 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
         # in a struct beside the other columns, an aggregate or a generator fails here and not in the run
         struct = frame.select("*", F.struct(F.expr(sql).alias("v")).alias("s")).schema[-1].dataType
     except (AnalysisException, ParseException) as error:
-        raise SourceError.bad_expression(feature, sql, *sql_fault(error, frame.columns)) from error
+        raise SourceError.bad_expression(feature, sql, *sql_fault(error, sql, frame.columns)) from error
     return cast("StructType", struct)["v"].dataType
 
 

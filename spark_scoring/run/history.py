@@ -130,7 +130,7 @@ def history_table(spark: SparkSession, table: str) -> TableRef:
 def history_view(records: Sequence[RunRecord]) -> Table:
     """Runs as a rich renderable, one a line."""
     table = Table(box=None)
-    for head in ("when (UTC)", "run", "version", "job", "model", "mode", "rows", "seconds", "by"):
+    for head in ("when (UTC)", "run", "table version", "job", "model", "mode", "rows", "seconds", "by"):
         table.add_column(head, no_wrap=head == "run", overflow="fold")  # rollback takes eight characters of a run
     for record in records:
         model = record.model if record.model_version is None else f"{record.model} {record.model_version}"

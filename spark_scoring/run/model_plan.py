@@ -10,6 +10,7 @@ from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.plan.planner import ScoringPlan, make_plan
+from spark_scoring.plan.zone import with_zone_note
 from spark_scoring.run.columns import check_columns, frame_of, pinned_columns, request_of, typed_expressions
 
 if TYPE_CHECKING:
@@ -77,5 +78,6 @@ def plan_model(
             engine=job.scorer,
             explain=job.explained,
         )
-        scoring = deadline.of_model(rehearsal)
+        zone = str(frame.sparkSession.conf.get("spark.sql.session.timeZone"))
+        scoring = with_zone_note(deadline.of_model(rehearsal), zone)
     return scoring, list(written.values())

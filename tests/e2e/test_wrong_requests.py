@@ -100,6 +100,19 @@ def test_an_expression_that_does_not_fit(job: dict[str, Any], columns: dict[str,
     assert expected in message(job, columns=columns)
 
 
+def test_a_name_with_a_space_needs_backticks_and_the_fix_has_them(job: dict[str, Any], spark: SparkSession) -> None:
+    rows = spark.sql("SELECT *, price AS `Order Value` FROM wrong.orders")
+    rows.write.format("delta").option("delta.columnMapping.mode", "name").saveAsTable("wrong.spaced")
+    fix = "fix: put names with spaces or other marks in backticks: `Order Value`"
+    for value in ("Order Value", "Order Value * 2"):
+        assert fix in message(job, source={"table": "wrong.spaced"}, columns={"price": value})
+    assert fix in message(job, source={"table": "wrong.spaced", "where": "order value > 10"})
+    near = message(job, source={"table": "wrong.spaced"}, columns={"price": "`Order Valu` * 2"})
+    assert "there is no column 'Order Valu'\n   fix: did you mean `Order Value`?" in near
+    source = {"table": "wrong.spaced", "where": "`Order Value` > 10"}
+    plan_job({**job, "source": source, "columns": {"price": "`Order Value`"}}, spark)
+
+
 def test_an_expression_that_does_not_fit_is_not_the_models_fault(
     job: dict[str, Any], spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -157,6 +170,7 @@ def test_an_output_with_other_columns(job: dict[str, Any], spark: SparkSession) 
     assert "x  extra          -           string" in text
     assert "x  scoring_error  string      -" in text
     assert "   id             bigint      bigint" in text
+    assert "fix: write to another table: this one has no column run_id" in text
 
 
 def test_an_output_that_refuses_what_a_bad_row_has(job: dict[str, Any], spark: SparkSession) -> None:

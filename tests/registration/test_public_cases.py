@@ -6,6 +6,7 @@ import datetime as dt
 import importlib
 import os
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from pyspark.sql.types import DoubleType, StructField, StructType
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -450,3 +452,33 @@ def test_a_step_of_the_training_script_that_is_imported_is_named(registry: str, 
     model = make_pipeline(Plain(), LinearRegression()).fit(numbers, numbers["a"])
     with pytest.raises(VerificationError, match=r"it needs the module test_public_cases|it needs the module tests"):
         ss.register_model(model, numbers, name="main.cases.named", task="regression", pip_requirements=SKLEARN)
+
+
+def test_a_function_of_the_training_script_is_told_to_be_logged_along(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    (tmp_path / "train.py").write_text(_TRAINING_SCRIPT)
+    subprocess.run([sys.executable, "train.py", str(path)], cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(ss.ModelError, match="__main__") as raised:
+        ss.plan_scoring(str(path), StructType([StructField("x", DoubleType())]))
+    assert "log both again: code_paths=['own_code.py']" in str(raised.value)
+
+
+_TRAINING_SCRIPT = """
+import sys
+import mlflow
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+def half(frame):
+    return frame / 2
+
+X = pd.DataFrame({"x": [1.0, 2.0, 4.0]})
+model = make_pipeline(FunctionTransformer(half), LinearRegression()).fit(X, X["x"])
+signature = mlflow.models.infer_signature(X, model.predict(X))
+trusted = ["__main__.half"]
+mlflow.sklearn.save_model(
+    model, sys.argv[1], signature=signature, skops_trusted_types=trusted, pip_requirements=["scikit-learn"]
+)
+"""

@@ -18,10 +18,13 @@ from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import Array, DataType, Object, Property
 from pyspark import SparkContext
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from spark_scoring import plan_scoring, score_batch
 from spark_scoring.class_archive import archive_place
-from tests.models import in_order
+from tests.models import QUICKLY, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,3 +129,27 @@ def test_the_tests_own_session_starts_from_the_archive_of_its_classes(spark: Spa
         pytest.skip("prepared for the Spark of .venv alone")
     process = SparkContext._gateway.proc.pid  # type: ignore[union-attr]  # noqa: SLF001
     assert str(archive.resolve()) in Path(f"/proc/{process}/maps").read_text()
+
+
+def test_a_plan_says_when_the_session_shows_times_in_another_zone(spark: SparkSession, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"at": pd.date_range("2026-01-01", periods=30, freq="h"), "n": range(30)})
+    model = make_pipeline(FunctionTransformer(_hours), LinearRegression()).fit(frame, frame["n"])
+    path = str(tmp_path / "model")
+    mlflow.sklearn.save_model(model, path, signature=infer_signature(frame, model.predict(frame)), **QUICKLY)
+    table = spark.sql("SELECT id AS n, timestamp_seconds(1767225600 + id * 3600) AS at FROM range(30)")
+    told = "the model is given the times of at in UTC, and this session shows them in Asia/Kolkata"
+    try:
+        for zone, is_told in {"Asia/Kolkata": True, "UTC": False, "Etc/UTC": False}.items():
+            spark.conf.set("spark.sql.session.timeZone", zone)
+            assert any(told in note for note in plan_scoring(path, table).notes) == is_told
+            rows = in_order(score_batch(table, path), "n")
+            assert [row["prediction"] for row in rows] == pytest.approx(model.predict(frame))
+        spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+        days = table.selectExpr("n", "CAST(timestamp_seconds(1767225600 + n * 3600) AS timestamp_ntz) AS at")
+        assert not any("Asia/Kolkata" in note for note in plan_scoring(path, days).notes)
+    finally:
+        spark.conf.unset("spark.sql.session.timeZone")
+
+
+def _hours(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(at=frame["at"].dt.hour)

@@ -57,6 +57,12 @@ def plan(model: ModelSpec = MODEL, schema: StructType = SCHEMA, policy: Any = "s
     return make_plan(model, schema, Request(policy=Policy.of(policy), **options))
 
 
+def test_two_columns_of_one_name_are_told_apart_before_they_are_scored() -> None:
+    twice = StructType([*SCHEMA.fields, StructField("seats", DoubleType())])
+    told = problems(schema=twice)["feature 'seats' (long)"]
+    assert told.startswith("more than one column has this name: seats, seats | rename or drop one of them first")
+
+
 def problems(*args: Any, **options: Any) -> dict[str, str]:
     with pytest.raises(PlanError) as raised:
         plan(*args, **options)
