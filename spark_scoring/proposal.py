@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
 
+from spark_scoring.delta.formats import format_of
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.source import pin_source
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from spark_scoring.job_file import Place
     from spark_scoring.model.spec import Feature, ModelSpec
 
     Ask = Callable[[str, str], str]
@@ -157,7 +157,7 @@ def _key(fields: Iterable[StructField], table: str) -> str | None:
     wanted = ["id", f"{last}id", f"{last.removesuffix('s')}id", "key", "uuid"]
     fit = [f.name for f in fields if isinstance(f.dataType, IntegralType | StringType | DateType)]
     exact = [name for bare in wanted for name in fit if _bare(name) == bare]
-    ends = [name for name in fit if re.search(r"(_id|Id|_key)$", name)]
+    ends = [name for name in fit if re.search(r"(?i:[ _.-](id|key)$)|[a-z]I[dD]$", name)]
     return next(iter([*exact, *ends]), None)
 
 
@@ -214,8 +214,20 @@ def _listed(names: Sequence[str]) -> str:
     return f"[{', '.join(names)}]"
 
 
-def _place(place: Mapping[str, str | None]) -> list[str]:
-    return [f"  {name}: {_name(text)}" for name, text in place.items() if text is not None]
+def _place(place: Mapping[str, Any]) -> list[str]:
+    texts = {
+        name: _name(value) if isinstance(value, str) else json.dumps(value) for name, value in place.items() if value
+    }
+    return [f"  {name}: {text}" for name, text in texts.items()]
+
+
+def source_of(text: str) -> dict[str, Any]:
+    """A table's place; or a file, with the format that its name tells, and the first line of a CSV as names."""
+    kind = format_of(text) if Path(text).is_file() else ""
+    if not kind:
+        return {**place_of(text)}
+    options = {"header": True, **({"sep": "\t"} if ".tsv" in Path(text).suffixes else {})} if kind == "csv" else {}
+    return {"path": text if "/" in text else f"./{text}", "format": kind, "options": options}
 
 
 def _name(text: str) -> str:
@@ -241,7 +253,7 @@ def propose_job(
     *,
     of_spark: Mapping[str, str],
 ) -> tuple[Path, str, list[str]]:
-    """A job file's path and text for a model and a table, and what to tell of it. Reads no rows, writes nothing.
+    """A job file's path and text for a model and a table or file, and what to tell of it. Writes nothing.
 
     The settings of Spark's are of this session alone: they may hold secrets, and are not written.
 
@@ -257,23 +269,28 @@ def propose_job(
         spec = read_spec(resolve_model(model, **uris))
     spark = get_session(given.get("warehouse"), of_spark)
     told = unheeded(spark, of_spark)
+    place = source_of(table)
     with problems.attempt():
-        source = pin_source(spark, **place_of(table))
+        source = pin_source(spark, **place)
     if source is None or spec is None:
         raise RequestError(problems.problems)
     columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
     proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
     places = {
-        "source": place_of(table),
-        "output": place_of(output) if output else _free_output(spark, spec, place_of(table)),
+        "source": place,
+        "output": place_of(output) if output else _free_output(spark, spec, place),
     }
     if file is None:
-        file = Path(_word(spec.name or place_of(table)["table"] or "job") + ".yml")
+        file = Path(_word(spec.name or place.get("table") or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
 
 
-def _free_output(spark: SparkSession, spec: ModelSpec, source: Place) -> dict[str, str | None]:
+def _free_output(spark: SparkSession, spec: ModelSpec, place: Mapping[str, Any]) -> dict[str, str | None]:
     """``<source>_scored``; where another model has written to it, ``<source>_<model>_scored``. Reads Delta's log."""
+    source = {"table": place.get("table"), "path": place["path"]}
+    if "format" in place:  # a file: beside it, without the ending of its name
+        file = Path(place["path"])
+        source["path"] = f"{place['path'].removesuffix(file.name)}{file.name.partition('.')[0]}"
     output = with_suffix("_scored", **source)
     ref = resolve(spark, **output)
     others = is_delta(spark, ref) and any(

@@ -71,7 +71,7 @@ def init(
     remote: Remote = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a job file for a model and a table, with comments. Reads no rows; loads the model, which runs its code."""
+    """Write a job file for a model and a table or a file, with comments. Loads the model, which runs its code."""
     if file is not None and file.exists() and not force:
         raise JobError.file_exists(str(file))
     from spark_scoring.session import require_spark

@@ -268,6 +268,25 @@ def test_init_writes_a_job_that_can_be_planned(
     assert (found.output.keep, found.columns) == (("renamed_id",), {"price": "PRICE_", "ratio": "ratios"})
 
 
+@pytest.mark.parametrize(("kind", "ending"), [("parquet", ".snappy.parquet"), ("csv", ".tsv.gz")])
+def test_init_takes_a_file(
+    job_file: Path, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ending: str
+) -> None:
+    job = ScoringJob.from_yaml(job_file)
+    rows = spark.table("cli.orders").toPandas()
+    monkeypatch.chdir(tmp_path)
+    if kind == "csv":
+        rows.to_csv(f"orders{ending}", sep="\t", index=False)
+    else:
+        rows.to_parquet(f"orders{ending}")
+    places = ("--tracking-uri", job.tracking_uri, "--warehouse", job.warehouse)
+    assert run("init", job.model, f"orders{ending}", "--yes", "--file", "new.yml", *places) == 0
+    found = ScoringJob.from_yaml(Path("new.yml"))
+    assert (found.source.path, found.source.format) == (f"./orders{ending}", kind)
+    assert found.output.path == "./orders_scored"
+    assert run("plan", "new.yml") == 0
+
+
 def test_init_gives_a_second_model_an_output_of_its_own(job_file: Path, registry: str, tmp_path: Path) -> None:
     assert run("score", job_file, "--set", "output.table=main.cli.orders_scored", "-q") == 0
     job, file = ScoringJob.from_yaml(job_file), tmp_path / "new.yml"

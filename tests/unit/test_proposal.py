@@ -42,6 +42,14 @@ def test_features_take_columns_of_like_names() -> None:
     assert found.open == ("wind_speed",)
 
 
+@pytest.mark.parametrize(
+    "name", ["Customer ID", "customer_id", "customerId", "CUSTOMER_ID", "customer.key", "customerID"]
+)
+def test_keys_are_known_however_they_are_spelt(name: str) -> None:
+    columns = table(**{"paid": WHOLE, "squid": WHOLE, "IDENT": WHOLE, "price": NUMBER, name: WHOLE})
+    assert proposed(model("price"), columns, "shop.orders").key == name
+
+
 def test_a_column_is_proposed_once_and_only_if_it_fits() -> None:
     found = proposed(model("price_1", "price_2"), table(price_3=TIME, price1=NUMBER))
     assert dict(found.near) == {"price_1": "price1"}
