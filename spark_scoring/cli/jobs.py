@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 
     spark-scoring init models:/main.ml.delay@champion main.gold.flights
 
-    spark-scoring init models:/main.ml.delay/3 data/flights --output data/scored --file delay.yml --yes"""
+    spark-scoring init models:/main.ml.delay/3 data/flights --output data/scored --file delay.yml --yes
+
+    spark-scoring init models:/main.ml.delay/3 flights.csv --yes"""
 )
 def init(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model: models:/..., runs:/... or a folder.")],
