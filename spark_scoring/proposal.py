@@ -27,7 +27,7 @@ from spark_scoring.model.types import Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.redact import printable
 from spark_scoring.session import get_session, unheeded
-from spark_scoring.sql import quote
+from spark_scoring.sql import in_sql, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +43,6 @@ _NEAR = 0.75
 """How alike two names are at least, so that one is proposed for the other."""
 _URI = re.compile(r"[a-z]+:[\w/.@-]+")
 """Which YAML's writer would put in quotes."""
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _same(name: str, other: str) -> bool:
 
 
 def _sql(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else quote(name)
+    return name if in_sql(name) == name else quote(name)
 
 
 def _key(fields: Iterable[StructField], table: str) -> str | None:

@@ -27,6 +27,7 @@ _VALUES = re.compile(r"'.*'|'.*|\[.*\]|\[.*|(?<![\w`.])-?\d[\w.:+-]*")
 settings in double quotes. All between the first single quote and the last goes: a value may hold some itself."""
 _NO_COLUMN = re.compile(r"\[UNRESOLVED_COLUMN\.\w+\] .*? with name (`.+?`) cannot be resolved")
 """What SQL asks for and is not there; of Spark 3.5 to 4.1."""
+_NOT_PARSED = re.compile(r"\s*\[PARSE_SYNTAX_ERROR\]")
 _STATE = re.compile(r"\s*SQLSTATE: ?\w+.*$")
 _LONGEST = 300
 
@@ -73,14 +74,16 @@ class SparkFailure(NamedTuple):
 
 def sql_fault(error: Exception, sql: str, columns: Iterable[str]) -> tuple[str, str]:
     """Cause and fix of SQL that Spark does not take over a table of these columns."""
-    names = list(columns)
+    names, found = list(columns), _NO_COLUMN.match(str(error))
     bare = [in_sql(n) for n in names if in_sql(n) != n and n.lower() in sql.lower() and in_sql(n) not in sql]
-    fix = f"put names with spaces or other marks in backticks: {listed(bare)}" if bare else None
-    if found := _NO_COLUMN.match(str(error)):
-        name = found[1].replace("`", "")
-        near = near_fix(name, names, what="its columns", shown=in_sql)
-        return f"there is no column {name!r}", fix or near or "correct the expression"
-    return first_line(error), fix or "correct the expression"
+    fix = "correct the expression"
+    if bare and (found or _NOT_PARSED.match(str(error))):
+        fix = f"put names with spaces or other marks in backticks: {listed(bare)}"
+    if found is None:
+        return first_line(error), fix
+    name = found[1].replace("`", "")
+    near = None if bare else near_fix(name, names, what="its columns", shown=in_sql)
+    return f"there is no column {name!r}", near or fix
 
 
 def spark_failure(text: str) -> SparkFailure:

@@ -77,17 +77,18 @@ def rehearsed(
         PlanError: with everything that scoring would do wrong.
 
     """
-    if explain is not None:
-        plan = with_contributions(plan, explain)
-    if before is not None:
+    if before is not None:  # perhaps of another process, which has the model's files
         return replace(
             plan,
+            outputs=before.outputs,
             returns=before.returns,
             proven=before.proven,
             rehearsal=before.rehearsal,
             engine=before.engine,
             engine_note=before.engine_note,
         )
+    if explain is not None:
+        plan = with_contributions(plan, explain)
     tried = _tried(plan, policy, rehearse=rehearse, batch_dependent=batch_dependent, show_model_error=show_model_error)
     return with_engine(tried, engine, partial(_made_of, plan))
 

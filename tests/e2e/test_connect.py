@@ -128,6 +128,7 @@ spark.range(3, 5).write.format("delta").mode("append").save(f"{folder}/act")
 print("identity", picked(wanted), picked(wanted), picked("rand(1) >= 0"), picked("rand(1) >= 0"))
 of_registry = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 3}
 print("registry", run({"path": "r"}, **of_registry), run({"path": "r"}, **of_registry))
+print("explained", run({"path": "e"}, explain={"top": 1, "codes": {"x": "R1", "n": "R2"}}, **of_registry))
 """
 _TOO_MANY = "bad rows: 2 of 2 rows cannot be scored, max_bad_rows allows 1 rows (n: null in 2); nothing was committed"
 _MERGED = "merge (11, 1, False) (11, 1, False)"
@@ -158,6 +159,7 @@ SAID = {
         "identity (3, False)",
         "identity (5, False) (5, True) (17, False) (17, False)",
         "registry (17, 0, False) (0, 0, True)",
+        "explained (17, 0, False)",
         "command 0 ['rows 17 in, 17 out, 3 bad (17.6%)'] 17",
         _ROLLED_BACK,
     ],
