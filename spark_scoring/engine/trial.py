@@ -131,7 +131,7 @@ class Trial:
             scored = [self._method(returned, rows) for returned in rows.plan.returns]
         except _LateError:
             scored = [np.arange(self.answered)]
-            cause = f"it was ended after {_SECONDS:g} s; not everything was tried"
+            cause = f"the model is slow here: it was ended after {_SECONDS:g} s; the run may show what it did not reach"
             self.findings.setdefault("late", RehearsalFinding("late", cause))
         good = min(scored, key=len)
         if not rows.only_compare:
