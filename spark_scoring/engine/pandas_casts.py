@@ -271,7 +271,7 @@ def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list
             problems.append(Problem(f"feature {feature.name!r}", cause, "make it a column of the feature's name"))
             continue
         try:
-            found.append(_read_column(frame[column.name], column.dataType))
+            found.append(read_column(frame[column.name], column.dataType))
         except (TypeError, ValueError, ArithmeticError):
             cause = f"it holds values that are not {column.dataType.simpleString().upper()}"
             fix = "give the schema of the frame's table; times of a TIMESTAMP have a zone: x.dt.tz_localize('UTC')"
@@ -281,7 +281,7 @@ def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list
     return found
 
 
-def _read_column(series: pd.Series[Any], type_: DataType) -> list[Any]:
+def read_column(series: pd.Series[Any], type_: DataType) -> list[Any]:
     """A NaN is a null as pandas has it, but for one among objects."""
     values = series.astype(object).tolist()
     if series.dtype != object:

@@ -187,7 +187,7 @@ def test_the_schema_wants_what_a_job_wants() -> None:
 
 def test_the_page_on_testing_models_shows_a_test_that_passes() -> None:
     page = (reference_pages.DOCS / "testing.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    code, *_ = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     exec(compile(code, "testing.md", "exec"), {})  # noqa: S102  it is ours
 
 
