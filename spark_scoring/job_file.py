@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -50,6 +51,19 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+_YAML_FAULTS = {
+    r"expected ',' or '.'": "the list or mapping that begins in line {line} is not closed, or lacks a comma; noticed",
+    r"found character '\\t'": "a tab, and YAML takes spaces",
+    r"found character '.' that cannot start": "a value that begins with {mark} needs quotes",
+    r"found undefined alias": "a value that begins with * needs quotes",
+    r"mapping values are not allowed": (
+        "a colon where none can be: a space is missing behind an earlier one, or a text needs quotes"
+    ),
+    r"found unexpected end of stream": "the quotes that begin in line {line} are not closed; noticed",
+}
+"""What YAML's reader says of the faults that people make, by its beginning, and what they are told instead."""
+
+
 def _yaml_cause(error: Exception) -> str:
     """What is wrong, and where; not the line itself, which may hold a secret."""
     if isinstance(error, RecursionError):
@@ -62,7 +76,13 @@ def _yaml_cause(error: Exception) -> str:
     place = f"in line {mark.line + 1}, column {mark.column + 1}"
     if (mark.buffer or "")[: mark.pointer + 1].rstrip("\0").endswith("${"):
         return f'a value with ${{...}} needs quotes inside {{...}}, such as "${{ENV}}.gold.flights", {place}'
-    return f"{getattr(error, 'problem', None) or 'it cannot be read'}, {place}"
+    problem, begun = getattr(error, "problem", None) or "it cannot be read", getattr(error, "context_mark", None)
+    told = next((text for pattern, text in _YAML_FAULTS.items() if re.match(pattern, problem)), None)
+    if told is None:
+        return f"{problem}, {place}"
+    marks = re.findall(r"'(.)'", problem)
+    told = told.format(mark=marks[-1] if marks else "", line=(begun or mark).line + 1)
+    return f"{told} {place}" if told.endswith("noticed") else f"{told}, {place}"
 
 
 def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -115,7 +115,20 @@ def test_a_place_is_a_table_or_a_path() -> None:
     ("text", "cause"),
     [
         (": [", "it is not YAML: expected <block end>, but found ':', in line 1, column 1"),
-        ("a: 1\npassword: hunter2: x", "it is not YAML: mapping values are not allowed here, in line 2, column 18"),
+        (
+            "a: 1\npassword: hunter2: x",
+            "it is not YAML: a colon where none can be: .* needs quotes, in line 2, column 18",
+        ),
+        ("a:1\nb: 2", "a space is missing behind an earlier one"),
+        (
+            "a: 1\nb: [x,\n  y\nc: 2",
+            "the list or mapping that begins in line 2 is not closed, or lacks a comma; noticed in line 4, column 2",
+        ),
+        ("a: 1\nb: {x: [1]", "that begins in line 2 is not closed"),
+        ("a:\n\tb: 1", "a tab, and YAML takes spaces, in line 2, column 1"),
+        ("a: 1\nb: 'x\nc: 2", "the quotes that begin in line 2 are not closed"),
+        ("a: @hunter2", "a value that begins with @ needs quotes, in line 1, column 4"),
+        ("a: *hunter2", "a value that begins with [*] needs quotes, in line 1, column 4"),
         ("[" * 5000, "it is not YAML: it is nested too deeply"),
         ("model: a\nmodel: b", "it is not YAML: 'model' is there twice, in line 2, column 1"),
         ("a: \x00", "not YAML"),
@@ -126,8 +139,9 @@ def test_a_place_is_a_table_or_a_path() -> None:
 def test_a_file_that_is_no_job_is_named(tmp_path: Path, text: str, cause: str) -> None:
     file = tmp_path / "job.yml"
     file.write_text(text)
-    with pytest.raises(JobError, match=cause):
+    with pytest.raises(JobError, match=cause) as raised:
         ScoringJob.from_yaml(file)
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
