@@ -9,7 +9,8 @@ from spark_scoring.plan.planner import with_notes
 from spark_scoring.times import is_utc
 
 if TYPE_CHECKING:
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.rules import Rule
 
 _OF_INSTANTS = ("instant_micros", "instant_text")
 """Conversions of TIMESTAMP, which Spark shows, and gives to pandas, in the session's zone."""
@@ -17,7 +18,7 @@ _OF_INSTANTS = ("instant_micros", "instant_text")
 
 def with_zone_note(plan: ScoringPlan, zone: str) -> ScoringPlan:
     """The plan, which says so where the session shows times otherwise than the model is given them."""
-    names = [feature.name for feature in plan.features if feature.conversion in _OF_INSTANTS]
+    names = [feature.name for feature in plan.features if _has_instants(feature)]
     if not names or is_utc(zone):
         return plan
     note = (
@@ -25,3 +26,9 @@ def with_zone_note(plan: ScoringPlan, zone: str) -> ScoringPlan:
         "was trained on df.toPandas() saw other hours, one trained on spark_scoring.training_frame(df, ...) did not"
     )
     return with_notes(plan, [note])
+
+
+def _has_instants(converted: PlannedFeature | Rule) -> bool:
+    """Whether instants are converted, perhaps in a list, a map or an object."""
+    inside = any(_has_instants(cell.rule) for cell in converted.members)
+    return inside or converted.conversion in _OF_INSTANTS

@@ -147,6 +147,11 @@ def test_a_plan_says_when_the_session_shows_times_in_another_zone(spark: SparkSe
         spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
         days = table.selectExpr("n", "CAST(timestamp_seconds(1767225600 + n * 3600) AS timestamp_ntz) AS at")
         assert not any("Asia/Kolkata" in note for note in plan_scoring(path, days).notes)
+        signature = ModelSignature(Schema([ColSpec(Array(DataType.datetime), "all")]), Schema([ColSpec("string")]))
+        nested = str(tmp_path / "nested")
+        mlflow.pyfunc.save_model(nested, python_model=Echo(), signature=signature, pip_requirements=["mlflow"])
+        notes = plan_scoring(nested, table.selectExpr("array(at) AS all"), rehearse=False).notes
+        assert any("the times of all in UTC, and this session shows them in Asia/Kolkata" in note for note in notes)
     finally:
         spark.conf.unset("spark.sql.session.timeZone")
 
