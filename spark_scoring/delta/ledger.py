@@ -86,6 +86,8 @@ class RunFacts:
     quarantine: str | None = None
     """Where the run's bad rows are, if not in the output."""
     quarantined: int = 0
+    bad: int | None = None
+    """Rows that could not be scored; None where they were not counted before the commit."""
     feature_tables: dict[str, int | None] = field(default_factory=dict)
     """The version of each feature table that was read."""
     read_tables: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -269,6 +269,7 @@ def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Stand
     with nullcontext(frame) if _is_cheap_to_score(plan, frame) else held(frame, must=_must_hold(plan)) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
         _check_counts(plan, facts, counts)
+        facts = replace(facts, bad=counts.bad)
         plan = _at_present(plan)  # others may have changed the tables meanwhile
         if plan.quarantine is None:
             return _Outcome(_write(plan, _rows(plan, scored), facts, before), observed, counts)

@@ -52,6 +52,8 @@ class RunRecord:
     """Of a merge: those that it inserted or updated."""
     quarantined: int
     rolled_back: bool
+    bad_rows: int | None = None
+    """Rows that could not be scored; None where the run did not count them before its commit."""
     drift: float | None = None
     """The greatest PSI of a feature to training; None where it was not measured."""
 
@@ -137,6 +139,8 @@ def history_view(records: Sequence[RunRecord]) -> Table:
         rows = f"{record.rows_written:,} of {record.rows_in:,}"
         if record.quarantined:
             rows += f", {record.quarantined:,} quarantined"
+        elif record.bad_rows:
+            rows += f", {record.bad_rows:,} bad"
         mode = f"{record.mode}, rolled back" if record.rolled_back else record.mode
         seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
         cells = (record.committed[:19], record.run_id[:8], record.version, record.job, model, mode, rows, seconds)
@@ -169,6 +173,7 @@ def _record(commit: Commit, facts: RunFacts, *, rolled_back: bool) -> RunRecord:
         rows_in=facts.rows_in,
         rows_written=commit.rows,
         quarantined=facts.quarantined if facts.part == "predictions" else 0,
+        bad_rows=facts.bad,
         rolled_back=rolled_back,
         drift=None if drift is None else drift.greatest,
     )

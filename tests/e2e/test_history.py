@@ -10,8 +10,9 @@ import pytest
 from spark_scoring import roll_back, run_history
 from spark_scoring.cli import main
 from spark_scoring.delta.errors import HistoryError
+from spark_scoring.screen import as_text
 from tests.models import line_rows
-from tests.place import GOOD, ROWS
+from tests.place import BAD, GOOD, ROWS
 
 if TYPE_CHECKING:
     from tests.place import Place
@@ -44,10 +45,11 @@ def test_an_appended_run_is_removed_with_its_quarantine(place: Place, capsys: py
     with pytest.raises(SystemExit):
         main(["history", place.output, "--json"])
     shown = json.loads(capsys.readouterr().out)
-    assert [(run["rows_written"], run["quarantined"], run["rolled_back"]) for run in shown] == [
-        (1, 0, False),
-        (len(GOOD) - 4, 1, True),
-        (4, 1, False),
+    names = ("rows_written", "quarantined", "bad_rows", "rolled_back")
+    assert [tuple(run[name] for name in names) for run in shown] == [
+        (1, 0, 0, False),
+        (len(GOOD) - 4, 1, 1, True),
+        (4, 1, 1, False),
     ]
     assert (shown[1]["job"], shown[1]["rows_in"], shown[1]["user"] is not None) == ("nightly", ROWS - 5, True)
     assert 0 < shown[1]["seconds"] < 1000
@@ -59,6 +61,8 @@ def test_an_overwrite_is_undone_until_others_build_on_it(place: Place) -> None:
     over = {"mode": "overwrite"}
     first = place.run(over, source={"where": "id < 5"})
     second = place.run(over)
+    told = " ".join(as_text(run_history(place.output).view()).split())
+    assert [f"{rows} of {rows}, {bad} bad" in told for rows, bad in ((5, 1), (ROWS, len(BAD)))] == [True, True]
     place.sql("OPTIMIZE {out}")
     roll_back(place.output, second.run_id)
     assert {run for _, run in predictions(place).values()} == {first.run_id}
