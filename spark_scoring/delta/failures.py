@@ -135,8 +135,8 @@ def _files_gone(found: re.Match[str], places: _Places) -> RunError:
 def _changed(found: re.Match[str], places: _Places) -> RunError:
     cause = "rows that were scored have been updated, deleted or overwritten in it, and changes: refuse stops at that"
     fix = (
-        "changes: follow, with mode: merge and the source's change data feed, scores them again; "
-        "changes: ignore leaves their predictions as they are"
+        "incremental: {changes: follow}, with mode: merge and the source's change data feed, scores them again; "
+        "incremental: {changes: ignore} leaves their predictions as they are"
     )
     return CommitError.failed(f"source {places.source}", cause, fix)
 

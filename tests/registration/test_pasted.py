@@ -418,7 +418,7 @@ def test_a_module_is_named_and_a_secret_is_not() -> None:
     ],
 )
 def test_a_text_that_only_looks_alike_is_said_to_be_unknown(text: str) -> None:
-    with pytest.raises(RequestError, match="none that the doctor knows"):
+    with pytest.raises(RequestError, match="the doctor does not know this text"):
         recognise(text)
 
 

@@ -303,7 +303,7 @@ def test_groups_that_are_none_are_refused(
         ),
         (
             {"estimator": "lightgbm:LGBMRanker", "groups": "query", "search": {"space": {"num_leaves": [2]}}},
-            "search: a search cuts rows without regard to what LGBMRanker ranks",
+            "search: a search splits rows without regard to the groups that LGBMRanker ranks",
         ),
         (
             {"search": {"space": {"num_leaves": [2]}, "cv": "GroupKFold"}},
