@@ -52,14 +52,16 @@ _Loader.yaml_implicit_resolvers = {
 
 
 _YAML_FAULTS = {
-    r"expected ',' or '.'": "the list or mapping that begins in line {line} is not closed, or lacks a comma; noticed",
-    r"found character '\\t'": "a tab, and YAML takes spaces",
-    r"found character '.' that cannot start": "a value that begins with {mark} needs quotes",
-    r"found undefined alias": "a value that begins with * needs quotes",
-    r"mapping values are not allowed": (
-        "a colon where none can be: a space is missing behind an earlier one, or a text needs quotes"
+    r"expected ',' or '.'": (
+        "the list or mapping that begins in line {line} is not closed, or lacks a comma; noticed {place}"
     ),
-    r"found unexpected end of stream": "the quotes that begin in line {line} are not closed; noticed",
+    r"found character '\\t'": "a tab, and YAML takes spaces, {place}",
+    r"found character '.' that cannot start": "a value that begins with {mark} needs quotes, {place}",
+    r"found undefined alias": "a value that begins with * needs quotes, {place}",
+    r"mapping values are not allowed": (
+        "a colon where none can be: a space is missing behind an earlier one, or a text needs quotes, {place}"
+    ),
+    r"found unexpected end of stream": "the quotes that begin in line {line} are not closed; noticed {place}",
 }
 """What YAML's reader says of the faults that people make, by its beginning, and what they are told instead."""
 
@@ -77,12 +79,10 @@ def _yaml_cause(error: Exception) -> str:
     if (mark.buffer or "")[: mark.pointer + 1].rstrip("\0").endswith("${"):
         return f'a value with ${{...}} needs quotes inside {{...}}, such as "${{ENV}}.gold.flights", {place}'
     problem, begun = getattr(error, "problem", None) or "it cannot be read", getattr(error, "context_mark", None)
-    told = next((text for pattern, text in _YAML_FAULTS.items() if re.match(pattern, problem)), None)
-    if told is None:
-        return f"{problem}, {place}"
-    marks = re.findall(r"'(.)'", problem)
-    told = told.format(mark=marks[-1] if marks else "", line=(begun or mark).line + 1)
-    return f"{told} {place}" if told.endswith("noticed") else f"{told}, {place}"
+    told = next((text for pattern, text in _YAML_FAULTS.items() if re.match(pattern, problem)), "{problem}, {place}")
+    first = re.search(r"'(.)'", problem)
+    line = (begun or mark).line + 1
+    return told.format(problem=problem, place=place, line=line, mark=first and first[1])
 
 
 def read_fields(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

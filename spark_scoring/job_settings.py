@@ -251,5 +251,5 @@ class ExplainSettings(Fields):
     codes: dict[str, str] | str | None = Field(
         default=None, description="a mapping such as {age: R01}, or the path of a CSV file"
     )
-    """A code for each feature, which stands beside its contribution; or a CSV file with the columns ``feature`` and
+    """A code for each feature, shown beside its contribution; or a CSV file with the columns ``feature`` and
     ``code``, relative to the working directory."""

@@ -24,12 +24,16 @@ def quote(identifier: str) -> str:
     """
     if _VARIABLE.search(identifier):
         raise RequestError.variable(identifier)
-    return "`" + identifier.replace("`", "``") + "`"
+    return _in_backticks(identifier)
 
 
 def in_sql(name: str) -> str:
     """A name as a person writes it in SQL: in backticks where it needs them. Statements are made with ``quote``."""
-    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"
+    return name if _PLAIN.fullmatch(name) else _in_backticks(name)
+
+
+def _in_backticks(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def literal(text: str) -> str:

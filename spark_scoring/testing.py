@@ -7,10 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pyspark.sql import Row
 from pyspark.sql.types import LongType, StructField, StructType
 
 from spark_scoring.engine.pandas_casts import frame_schema, read_column
+from spark_scoring.errors import Gathering, PlanError
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
 from spark_scoring.scoring import score_batch
 from spark_scoring.session import get_session
@@ -36,11 +36,15 @@ def table_of(frame: pd.DataFrame, spark: SparkSession | None = None, *, schema: 
         schema: the columns with other types than those that the dtypes say, such as DECIMAL or DATE.
 
     Raises:
-        PlanError: a column's values are not of one Spark type.
+        PlanError: a column's values are not of one Spark type, or not of the schema's.
 
     """
     types = frame_schema(frame, schema, {str(name).lower() for name in frame.columns})
-    columns = [read_column(frame[field.name], field.dataType) for field in types.fields]
+    problems, columns = Gathering(), []
+    for field in types.fields:
+        with problems.attempt():
+            columns.append(read_column(frame, field))
+    problems.raise_all(PlanError)
     return (spark or get_session()).createDataFrame(list(zip(*columns, strict=True)), types)
 
 
@@ -93,16 +97,14 @@ def assert_scores_like(
     pairs = [(got, want) for (got, _), want in zip(results, wanted, strict=True)]
     if wrong := [i for i, pair in enumerate(pairs) if not _is_alike(*pair, rtol, atol)]:
         told = "; ".join(f"row {i}: {pairs[i][0]!r} and not {pairs[i][1]!r}" for i in wrong[:_SHOWN])
-        text = f"{len(wrong)} of {len(rows)} predictions are others in Spark: {told}"
+        text = f"{len(wrong)} of {len(rows)} predictions differ in Spark: {told}"
         raise AssertionError(text)
 
 
 def _plain(value: Any) -> Any:
     """A result without the wrappings of numpy, pandas and Spark; None where it is missing."""
     match value:
-        case Row():
-            return [_plain(inner) for inner in value]
-        case list() | tuple():
+        case list() | tuple():  # a struct of Spark's is a tuple, too
             return [_plain(inner) for inner in value]
         case np.generic():
             return _plain(value.item())

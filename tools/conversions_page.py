@@ -28,7 +28,7 @@ from spark_scoring.model.types import (
 )
 from spark_scoring.plan.planner import PlannedFeature, Request, make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, settle
-from spark_scoring.plan.rules import SHOWN
+from spark_scoring.plan.rules import VERDICT_WORDS
 from tools.made_tables import filled, table
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def conversions(sources: Mapping[str, T.DataType], target: ModelType) -> str:
         feature = planned(source, target)
         if isinstance(feature, PlannedFeature):
             what = (
-                SHOWN.get(feature.verdict, feature.verdict),
+                VERDICT_WORDS[feature.verdict],
                 feature.note or "the same value",
                 feature.reason or "-",
             )
@@ -194,7 +194,7 @@ def _verdict(found: PlannedFeature | Problem) -> str:
     """The verdict; with a plus where not every value fits although the verdict is not ``checked``."""
     if isinstance(found, Problem):
         return "-"
-    shown = SHOWN.get(found.verdict, found.verdict)
+    shown = VERDICT_WORDS[found.verdict]
     return shown if found.reason is None or found.verdict == "checked" else f"{shown} +"
 
 

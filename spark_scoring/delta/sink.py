@@ -430,9 +430,8 @@ def _schema_changes(
     fate = _fate(target.writing)
     if not target.writing.evolve:
         lost = [f.name for f in existing if f.name.lower() in drift.gone - filled]
-        is_ours = not existing.fields or run_column.lower() in {name.lower() for name in existing.names}
-        column = None if is_ours else run_column
-        raise OutputError.schema(target.ref.text, lines, lost, fate, can_evolve=refusal is None, lacking=column)
+        lacking = run_column if _holds_others(existing, run_column) else None
+        raise OutputError.schema(target.ref.text, lines, lost, fate, can_evolve=refusal is None, lacking=lacking)
     if refusal is not None:
         raise refusal
     added = [ColumnChange("added", f.name, _type_text(f)) for f in written.schema if f.name.lower() in drift.new]
@@ -465,7 +464,7 @@ def _why_not_evolve(
     target: Target, existing: StructType, drift: _Drift, filled: Collection[str], lines: list[str], run_column: str
 ) -> OutputError | None:
     """Why ``evolve`` does not take these columns; None: it does."""
-    if existing.fields and run_column.lower() not in {name.lower() for name in existing.names}:
+    if _holds_others(existing, run_column):
         return OutputError.not_predictions(target.ref.text, run_column)
     gone = drift.gone.difference(filled)
     partitions = {name.lower() for name in target.partitions} if target.writing.mode != "merge" else set()
@@ -476,6 +475,11 @@ def _why_not_evolve(
     if drift.changed and (not _replaces_table(target) or filled or not all(map(_is_plain, existing))):
         return OutputError.types(target.ref.text, lines)
     return None
+
+
+def _holds_others(existing: StructType, run_column: str) -> bool:
+    """Whether a table holds something else than predictions: it has columns, and none for the run's id."""
+    return bool(existing.fields) and run_column.lower() not in {name.lower() for name in existing.names}
 
 
 def _told(row: tuple[str, str, str, str], filled: Collection[str]) -> tuple[str, str, str, str]:

@@ -43,14 +43,15 @@ class OutputError(RequestError):
     ) -> OutputError:
         """``lacking``: the column by which a table is known as one of predictions, where it has none."""
         table = "\n      ".join(rows)
-        fix = "write to another table, or let the run write this one's columns (keep, names, predict)"
+        fix = (
+            "write to another table, or let the run write this one's columns (keep, names, predict)"
+            if lacking is None
+            else f"write to another table: this one has no column {lacking}, "
+            "so it holds something else than predictions"
+        )
         if can_evolve:
             stays = f"; of {listed(unwritten)}, which the run does not write, the column stays, {fate}"
             fix += f"; or let the table take the run's: output.evolve: true{stays if unwritten else ''}"
-        if lacking is not None:
-            fix = (
-                f"write to another table: this one has no column {lacking}, so it holds something else than predictions"
-            )
         return cls([Problem(f"output {text}", f"its columns differ from the run's:\n      {table}", fix)])
 
     @classmethod

@@ -25,7 +25,7 @@ from pyspark.sql.types import NullType, Row, StructField, StructType
 from spark_scoring.engine.casts import LANE_TYPES
 from spark_scoring.engine.errors import PolicyError
 from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, NUMPY_TYPES, WorkerPlan, build_input, objects
-from spark_scoring.errors import PlanError, Problem
+from spark_scoring.errors import Gathering, PlanError, Problem
 from spark_scoring.job import checked_levels, checked_policy
 from spark_scoring.model.spec import ModelSpec, signature_inputs
 from spark_scoring.model.types import ANY, INTEGER_RANGES, Category, Coded, OneOf, Tensor
@@ -260,7 +260,7 @@ def inferred_type(series: pd.Series[Any]) -> DataType | None:
 def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list[list[Any]]:
     """The values that each feature is made from; nulls where a default takes its place."""
     columns = {quote(column.name): column for column in schema.fields if column.name in frame.columns}
-    found, problems = [], []
+    found, problems = [], Gathering()
     for feature in plan.features:
         if feature.source is None:
             found.append([None] * len(frame))
@@ -268,25 +268,32 @@ def _sources(frame: pd.DataFrame, plan: ScoringPlan, schema: StructType) -> list
         column = columns.get(feature.source.removeprefix("collate(").removesuffix(", 'UTF8_BINARY')"))
         if column is None:
             cause = f"it is made of {feature.source}, which the frame does not have"
-            problems.append(Problem(f"feature {feature.name!r}", cause, "make it a column of the feature's name"))
+            fix = "make it a column of the feature's name"
+            problems.problems.append(Problem(f"feature {feature.name!r}", cause, fix))
             continue
-        try:
-            found.append(read_column(frame[column.name], column.dataType))
-        except (TypeError, ValueError, ArithmeticError):
-            cause = f"it holds values that are not {column.dataType.simpleString().upper()}"
-            fix = "give the schema of the frame's table; times of a TIMESTAMP have a zone: x.dt.tz_localize('UTC')"
-            problems.append(Problem(f"column {column.name!r}", cause, fix))
-    if problems:
-        raise PlanError(problems)
+        with problems.attempt():
+            found.append(read_column(frame, column))
+    problems.raise_all(PlanError)
     return found
 
 
-def read_column(series: pd.Series[Any], type_: DataType) -> list[Any]:
-    """A NaN is a null as pandas has it, but for one among objects."""
+def read_column(frame: pd.DataFrame, column: StructField) -> list[Any]:
+    """A column's values as Python's own. A NaN is a null as pandas has it, but for one among objects.
+
+    Raises:
+        PlanError: a value is not of the column's type.
+
+    """
+    series, type_ = frame[column.name], column.dataType
     values = series.astype(object).tolist()
     if series.dtype != object:
         values = [None if missing else value for value, missing in zip(values, series.isna(), strict=True)]
-    return [_read(value, type_) for value in values]
+    try:
+        return [_read(value, type_) for value in values]
+    except (TypeError, ValueError, ArithmeticError):
+        cause = f"it holds values that are not {type_.simpleString().upper()}"
+        fix = "give the schema of the frame's table; times of a TIMESTAMP have a zone: x.dt.tz_localize('UTC')"
+        raise PlanError([Problem(f"column {column.name!r}", cause, fix)]) from None  # its text may hold a value
 
 
 def _read(value: Any, type_: DataType) -> Any:

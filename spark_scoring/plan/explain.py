@@ -13,7 +13,7 @@ from rich.text import Text
 
 from spark_scoring.html import html_of
 from spark_scoring.plan.policy import Fill
-from spark_scoring.plan.rules import SHOWN
+from spark_scoring.plan.rules import VERDICT_WORDS
 from spark_scoring.redact import all_shown
 from spark_scoring.screen import as_text
 from spark_scoring.sql import quote
@@ -120,7 +120,7 @@ def _rendered(plan: ScoringPlan, places: Mapping[str, str], *, whole: bool) -> s
         "places": places,
         "plan": plan,
         "title": plan.model.title,
-        "shown": {verdict: SHOWN.get(verdict, verdict) for verdict in _STYLES},
+        "words": VERDICT_WORDS,
         "counts": _counts(plan),
         "features": [_shown(f) for f in plan.features],
     }
@@ -155,7 +155,7 @@ def _headlines(plan: ScoringPlan) -> list[Text]:
 
 def _headline(plan: ScoringPlan) -> Text:
     model = plan.model
-    verdicts = ", ".join(f"{n} {SHOWN.get(verdict, verdict)}" for verdict, n in _counts(plan).items())
+    verdicts = ", ".join(f"{n} {VERDICT_WORDS[verdict]}" for verdict, n in _counts(plan).items())
     ignored = f"; columns not read: {plan.ignored}" if plan.ignored else ""
     return Text.assemble(
         (model.title, "bold"),
@@ -176,7 +176,7 @@ def _feature_table(plan: ScoringPlan) -> Table:
             Text(feature.name),
             Text(_short_type(str(feature.type))),
             Text(_short_source(feature)),
-            Text(SHOWN.get(feature.verdict, feature.verdict), style=_STYLES[feature.verdict]),
+            Text(VERDICT_WORDS[feature.verdict], style=_STYLES[feature.verdict]),
             Text(_null_text(feature)),
             Text(_invalid_text(feature)),
             Text(feature.note),

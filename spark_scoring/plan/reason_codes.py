@@ -1,4 +1,4 @@
-"""Codes of reasons: what a feature is called towards the people whom a prediction concerns."""
+"""Codes of reasons: a short code for each feature, such as a bank has to give with a refusal."""
 
 from __future__ import annotations
 

@@ -31,8 +31,15 @@ if TYPE_CHECKING:
 
 Verdict = Literal["exact", "rounds", "checked", "renders", "default", "refused"]
 
-SHOWN: dict[Verdict, str] = {"rounds": "nearest", "renders": "as text"}
-"""Verdicts that people read in other words than programs do, who find the older ones in JSON."""
+VERDICT_WORDS: dict[Verdict, str] = {
+    "exact": "exact",
+    "rounds": "nearest",
+    "checked": "checked",
+    "renders": "as text",
+    "default": "default",
+    "refused": "refused",
+}
+"""What people read; JSON keeps the verdicts themselves."""
 
 Conversion = Literal[
     "same",

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
 from mlflow.models import infer_signature
-from pyspark.sql.types import DecimalType, IntegerType, StringType, StructType
+from pyspark.sql.types import DecimalType, IntegerType, LongType, StringType, StructType
 
 from spark_scoring import PlanError
 from spark_scoring.testing import assert_scores_like, table_of
@@ -67,13 +67,11 @@ def test_what_is_otherwise_in_spark_fails_and_is_told(fitted: LGBMClassifier, mo
     own = X.astype({"seats": "float64"})
     expected: list[Any] = list(fitted.predict(own))
     expected[7] = "later"
-    with pytest.raises(
-        AssertionError, match=rf"1 of {N} predictions are others in Spark: row 7: '\w+' and not 'later'"
-    ):
+    with pytest.raises(AssertionError, match=rf"1 of {N} predictions differ in Spark: row 7: '\w+' and not 'later'"):
         assert_scores_like(model, X, expected, spark=spark)
     chances = fitted.predict_proba(own)
     chances[3, 1] += 0.001
-    with pytest.raises(AssertionError, match=rf"1 of {N} predictions are others in Spark: row 3: "):
+    with pytest.raises(AssertionError, match=rf"1 of {N} predictions differ in Spark: row 3: "):
         assert_scores_like(model, X, chances, spark=spark, method="predict_proba")
     assert_scores_like(model, X, chances, spark=spark, method="predict_proba", rtol=0, atol=0.01)
     strange = X.assign(carrier=["AA", "XX", "DL"] * (N // 3))
@@ -105,6 +103,8 @@ def test_a_table_has_the_values_of_its_frame(spark: SparkSession) -> None:
         spark.conf.unset("spark.sql.session.timeZone")
     assert rows == [(2**53 + 1, 0.1, "é", "a", day, [True, None]), (None,) * 6]
     types = [field.dataType.simpleString() for field in table.schema.fields]
+    with pytest.raises(PlanError, match="column 'x': it holds values that are not BIGINT"):
+        table_of(frame[["x"]], spark, schema=StructType().add("x", LongType()))
     assert types == ["bigint", "double", "string", "string", "timestamp_ntz", "array<boolean>"]
 
 
