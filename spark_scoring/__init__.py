@@ -19,14 +19,14 @@ if TYPE_CHECKING:
         BadRowsError,
         CommitError,
         DuplicateKeyError,
-        FeatureTableError,
         HistoryError,
         RollbackFailedError,
-        SessionError,
         SourceError,
         StreamError,
         TableNameError,
     )
+    from spark_scoring.delta.feature_errors import FeatureTableError
+    from spark_scoring.delta.session_errors import SessionError
     from spark_scoring.drift.errors import DriftError, DriftRequestError
     from spark_scoring.drift.result import Drift, FeatureDrift
     from spark_scoring.engine.errors import (
@@ -88,7 +88,7 @@ _HOMES = {
     "FeatureFunction": "features.client",
     "FeatureLookup": "features.client",
     "FeaturePolicy": "plan.policy",
-    "FeatureTableError": "delta.errors",
+    "FeatureTableError": "delta.feature_errors",
     "Fill": "plan.policy",
     "Finding": "registration.findings",
     "HistoryError": "delta.errors",
@@ -118,7 +118,7 @@ _HOMES = {
     "ScoringError": "errors",
     "ScoringJob": "job",
     "ScoringPlan": "plan.planner",
-    "SessionError": "delta.errors",
+    "SessionError": "delta.session_errors",
     "SourceError": "delta.errors",
     "StreamError": "delta.errors",
     "TableNameError": "delta.errors",

@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from spark_scoring.delta.errors import SessionError
+from spark_scoring.delta.session_errors import SessionError
 from spark_scoring.errors import first_line
 from spark_scoring.model.waiting import LEFT_AFTER_SECONDS, TOLD_AFTER_SECONDS, tell_of_silence
 from spark_scoring.redact import redact

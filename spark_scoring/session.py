@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from spark_scoring import connect
 from spark_scoring.class_archive import from_archive
-from spark_scoring.delta.errors import SessionError
 from spark_scoring.delta.names import register_warehouse
+from spark_scoring.delta.session_errors import SessionError
 from spark_scoring.jars import keep_jars, known_jars
 from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, RESTRICT_SQL, is_restricted
 from spark_scoring.spark_settings import SettingError, at_launch, decides, not_harmless, spark_settings

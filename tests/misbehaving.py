@@ -33,7 +33,7 @@ from spark_scoring.engine.rehearsal import example_lanes
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import PlanError, RunError
 from spark_scoring.model.loaded import LoadedModel
-from spark_scoring.model.store import Copy, digest_of
+from spark_scoring.model.sealed import Copy, digest_of
 from spark_scoring.plan.policy import Policy
 
 if TYPE_CHECKING:

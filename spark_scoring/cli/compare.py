@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,9 +29,8 @@ from spark_scoring.cli.reading import read_job
 from spark_scoring.cli.spark import session_coming_up, show_planned, spark_coming_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from spark_scoring.compare.gate import Condition
     from spark_scoring.compare.planning import ComparePlan
     from spark_scoring.job import ScoringJob
 
@@ -45,9 +44,11 @@ Saved = Annotated[Path, typer.Argument(metavar="FILE", help="What compare --json
 
     spark-scoring compare delay.yml --with models:/main.ml.delay/4 --fail-if 'flip_rate > 0.02' --json
 
-    spark-scoring compare delay.yml --with models:/main.ml.delay/4 --set 'source.where=month = 12'"""
+    spark-scoring compare delay.yml --with models:/main.ml.delay/4 --set 'source.where=month = 12'
+
+    spark-scoring compare delay.yml --with models:/main.ml.delay/4 --labels main.ml.arrivals --key flight_id"""
 )
-def compare(
+def compare(  # noqa: PLR0913  options
     job: JobOrPlan,
     with_: Annotated[str, typer.Option("--with", metavar="MODEL", help="The challenger: models:/..., runs:/...")],
     set_: Set = None,
@@ -55,6 +56,25 @@ def compare(
     spark: Spark = None,
     remote: Remote = None,
     *,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="TABLE", help="What came true, one row a key: metrics of both.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="COLUMN", help="A column of the source and of --labels, by which they belong."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            metavar="COLUMN",
+            help="Of --labels; default: the only one beside the keys. Without --labels: of the source.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="TASK", help="regression, classification, probability; default: as found."),
+    ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option("--fail-if", metavar="'NAME > NUMBER'", help="End with exit status 3 if this holds."),
@@ -66,14 +86,16 @@ def compare(
     """Score a job's rows with its model and with another one, and show what would change. Writes nothing."""
     keep_results_apart()
     of_file, _ = read_job(job, set_, param, spark, remote, show_model_error=show_model_error)
-    planned, conditions = _planned(of_file, with_, fail_if or (), verbose=verbose)
+    asked = {"labels": labels, "key": tuple(key or ()), "label": label, "task": task}
+    planned = _planned(of_file, with_, asked, fail_if or (), verbose=verbose)
     from spark_scoring.compare.jobs import carry_out_comparison
+    from spark_scoring.compare.measures import conditions_on
 
     with progress_bar() as on_progress:
         found = carry_out_comparison(planned, on_progress)
     show(found, json_=json_)
     measures = found.measures
-    told = [condition.told(measures) for condition in conditions if condition.holds(measures)]
+    told = [c.told(measures) for c in conditions_on(fail_if or (), measures) if c.holds(measures)]
     show_failed(told)
     if told:
         raise typer.Exit(FAILED)
@@ -115,19 +137,19 @@ def promote(
 
 
 def _planned(
-    job: ScoringJob, with_model: str, fail_if: Sequence[str], *, verbose: bool
-) -> tuple[ComparePlan, tuple[Condition, ...]]:
-    """The plan of the comparison, and the conditions; what is wrong with them is told before a row is read."""
+    job: ScoringJob, with_model: str, labels: Mapping[str, Any], fail_if: Sequence[str], *, verbose: bool
+) -> ComparePlan:
+    """The plan of the comparison. What is wrong with it, or with the conditions, is told before a row is read."""
     from spark_scoring.session import require_spark
 
     require_spark()
     begin = time.perf_counter()
     with spark_coming_up("planning: both models, Spark, the source", job.warehouse, job.spark, verbose=verbose):
-        from spark_scoring.compare.gate import read_conditions
-        from spark_scoring.compare.measures import measure_names
+        from spark_scoring.compare.labelled import LabelRequest
+        from spark_scoring.compare.measures import conditions_on, measure_names
         from spark_scoring.compare.planning import plan_comparison
 
-        planned = plan_comparison(job, with_model)
-        conditions = read_conditions(fail_if, measure_names(planned.outputs))
+        planned = plan_comparison(job, with_model, labels=LabelRequest(**labels))
+        conditions_on(fail_if, measure_names(planned.outputs, planned.labels))
     show_planned(begin, planned.session)
-    return planned, conditions
+    return planned

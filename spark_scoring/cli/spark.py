@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from spark_scoring.cli.output import is_task, streams
-from spark_scoring.delta.errors import SessionError
+from spark_scoring.delta.session_errors import SessionError
 from spark_scoring.errors import Problem, RequestError
 from spark_scoring.screen import SafeConsole
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.compare.gate import read_conditions
-from spark_scoring.compare.measures import Measures, measured
+from spark_scoring.compare.measures import conditions_on, measured
 from spark_scoring.compare.view import comparison_view, headline
 from spark_scoring.screen import Shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from spark_scoring.compare.result import ComparedRows, ModelFacts, OutputResult, SourceFacts
+    from spark_scoring.compare.result import ComparedRows, LabelResult, ModelFacts, OutputResult, SourceFacts
+    from spark_scoring.report.measures import Measures
 
 FORMAT = 1
 """Of the JSON."""
@@ -37,6 +37,8 @@ class Comparison(Shown):
     """UTC, ISO 8601."""
     seconds: float
     """Wall time of scoring and measuring, without planning."""
+    labelled: LabelResult | None = None
+    """How well both do against labels, where they were asked for."""
     notes: tuple[str, ...] = ()
     """Of the source and of the two plans."""
 
@@ -46,7 +48,7 @@ class Comparison(Shown):
 
         A name without the output's is that of the first output that has it.
         """
-        return measured(self.rows, self.outputs)
+        return measured(self.rows, self.outputs, self.labelled)
 
     def failed(self, *conditions: str) -> tuple[str, ...]:
         """Those of the conditions that hold, such as ``flip_rate > 0.02``; on a measure without a value, each does.
@@ -56,11 +58,11 @@ class Comparison(Shown):
 
         """
         measures = self.measures
-        return tuple(c.text for c in read_conditions(conditions, measures) if c.holds(measures))
+        return tuple(c.text for c in conditions_on(conditions, measures) if c.holds(measures))
 
     def view(self) -> RenderableType:
         """As a rich renderable."""
-        return comparison_view(self.current, self.challenger, self.source, self.rows, self.outputs, self.notes)
+        return comparison_view(self)
 
     def __repr__(self) -> str:
         return f"<Comparison {self.current.title} with {self.challenger.title}: {headline(self.rows, self.outputs)}>"

@@ -10,8 +10,9 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.compare.frames import change, is_both_scored, pair
-from spark_scoring.compare.result import RARE, DriverResult, Level
+from spark_scoring.compare.result import DriverResult, Level
 from spark_scoring.compare.totals import DECILES
+from spark_scoring.report.measures import RARE
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:

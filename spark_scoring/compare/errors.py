@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.errors import Problem, RequestError, RunError, near_fix
+from spark_scoring.errors import Problem, RequestError, RunError, listed, near_fix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,14 +40,26 @@ class CompareError(RequestError):
         return cls([Problem("engine", cause, "set engine: auto (--set engine=auto)")])
 
     @classmethod
-    def condition(cls, text: str) -> CompareError:
-        fix = "write a measure, one of < <= > >= == !=, and a number: --fail-if 'changed_rate > 0.02'"
-        return cls([Problem(f"--fail-if {text}", "it is not a condition", fix)])
+    def key_alone(cls) -> CompareError:
+        cause = "it says how labels of another table belong to the rows, and no such table is named"
+        return cls([Problem("--key", cause, "name the table: --labels TABLE; or leave --key out")])
 
     @classmethod
-    def measure(cls, text: str, name: str, known: Iterable[str]) -> CompareError:
-        fix = near_fix(name, known, what="the measures are") or "compare models that return something"
-        return cls([Problem(f"--fail-if {text}", f"there is no measure {name}", fix)])
+    def task_alone(cls) -> CompareError:
+        cause = "it says how predictions are held against labels, and there are no labels"
+        fix = "name them: --labels TABLE --key COLUMN, or --label COLUMN for a column of the source"
+        return cls([Problem("--task", cause, fix)])
+
+    @classmethod
+    def no_prediction(cls, outputs: Iterable[str]) -> CompareError:
+        cause = f"labels are held against a single prediction for each row, and the models return {listed(outputs)}"
+        fix = "let predict: name predict, too (--set 'predict=[predict, predict_proba]'); or leave the labels out"
+        return cls([Problem("labels", cause, fix)])
+
+    @classmethod
+    def measure_of_labels(cls, text: str, name: str) -> CompareError:
+        fix = "name them: --labels TABLE --key COLUMN, or --label COLUMN for a column of the source"
+        return cls([Problem(f"--fail-if {text}", f"{name} is measured against labels, and there are none", fix)])
 
 
 class PromoteError(RequestError):

@@ -100,6 +100,15 @@ class Names:
         """An output of a model."""
         return f"{self.prefix}_output{side}_{i}"
 
+    def key(self, i: int) -> str:
+        """A column of the key by which a row and its label belong together."""
+        return f"{self.prefix}_key{i}"
+
+    @property
+    def label(self) -> str:
+        """The label."""
+        return f"{self.prefix}_label"
+
     def error(self, side: int) -> str:
         """The reason of a row that is bad under a model."""
         return f"{self.prefix}_error{side}"
@@ -108,11 +117,15 @@ class Names:
 def both_scored(plan: ComparePlan, names: Names, drivers: Sequence[Driver]) -> DataFrame:
     """Drivers, outputs and errors of both models, a row for each of the source's. Lazy: scores on its first action.
 
+    Where there are labels: their key as well, or the label itself if it is a column of the source.
+
     Each model is a stage behind the other, so that rows pass both at once. The keys of lookups have to be checked.
     """
-    frame = plan.source.frame
-    own = frame.columns
-    made: list[str] = []
+    of_labels = {} if plan.labels is None else {names.key(i): own for i, (own, _) in enumerate(plan.labels.key)}
+    if plan.labels is not None and plan.labels.table is None:
+        of_labels = {names.label: plan.labels.values.label}
+    own, made = plan.source.frame.columns, list(of_labels)
+    frame = plan.source.frame.withColumns({name: F.col(quote(column)) for name, column in of_labels.items()})
     for side, scoring in enumerate(plan.sides):
         rows = frame if scoring.lookups is None else add_features(frame, scoring.lookups, checked=True)
         values = {names.driver(i): F.expr(d.value) for i, d in enumerate(drivers) if d.side == side}

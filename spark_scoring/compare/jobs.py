@@ -12,19 +12,24 @@ from spark_scoring.compare.comparison import Comparison
 from spark_scoring.compare.drivers import associations
 from spark_scoring.compare.errors import RowsMovedError
 from spark_scoring.compare.frames import Names, both_scored, drivers_of
+from spark_scoring.compare.labelled import LabelRequest
 from spark_scoring.compare.labels import with_labels
+from spark_scoring.compare.metrics import label_result
 from spark_scoring.compare.planning import plan_comparison
 from spark_scoring.compare.result import ModelFacts, OutputResult, SourceFacts
 from spark_scoring.compare.swaps import total_effects
-from spark_scoring.compare.totals import count_totals, part_result, rate, row_counts
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.compare.totals import count_totals, part_result, row_counts
 from spark_scoring.delta.failures import explain_failure
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.source import check_as_planned
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_rows
+from spark_scoring.evaluation.errors import EvaluateError
+from spark_scoring.evaluation.joined import check_labels
 from spark_scoring.features.join import check_keys
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import ReasonCount, count_rows
+from spark_scoring.report.measures import rate
 from spark_scoring.run.held import held
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_scoring.compare.planning import ComparePlan
-    from spark_scoring.compare.result import ComparedRows, DriverResult
+    from spark_scoring.compare.result import ComparedRows, DriverResult, LabelResult
     from spark_scoring.job import ScoringJob
     from spark_scoring.parameters import Value
     from spark_scoring.plan.planner import ScoringPlan
@@ -49,6 +54,10 @@ def compare_job(
     spark: SparkSession | None = None,
     *,
     params: Mapping[str, Value] | None = None,
+    labels: str | None = None,
+    key: str | Sequence[str] = (),
+    label: str | None = None,
+    task: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Score a job's source with its model and with another one, and measure what changes. Writes nothing.
@@ -61,6 +70,11 @@ def compare_job(
         with_model: the challenger: ``models:/name@alias``, or another URI as a job's ``model``.
         spark: the session; default: the active one, else a new local one.
         params: of a YAML file: the values of ``${DAY}`` in names and ``:day`` in SQL.
+        labels: a table of what came true, by name or path, with one row for each key: both models' metrics are told.
+        key: the columns, of one name in the source and in ``labels``, by which a row and its label belong together.
+        label: the label's column in ``labels``; default: the only one beside the keys. Without ``labels``: a column
+            of the source.
+        task: of the metrics, as ``evaluate`` takes it; default: as models, types and values tell.
         on_progress: called now and then from another thread with (rows so far, all rows), as told by finished tasks.
 
     Raises:
@@ -69,7 +83,8 @@ def compare_job(
         TimeLimitError: it took longer than the job's timeout.
 
     """
-    return carry_out_comparison(plan_comparison(job, with_model, spark, params=params), on_progress)
+    asked = LabelRequest(labels, (key,) if isinstance(key, str) else tuple(key), label, task)
+    return carry_out_comparison(plan_comparison(job, with_model, spark, params=params, labels=asked), on_progress)
 
 
 def carry_out_comparison(plan: ComparePlan, on_progress: Callable[[int, int], None] | None = None) -> Comparison:
@@ -88,8 +103,10 @@ def carry_out_comparison(plan: ComparePlan, on_progress: Callable[[int, int], No
             for side in plan.sides:
                 if side.lookups is not None:
                     check_keys(plan.source.frame, side.lookups)
-            rows, outputs = _measured(plan, run_id, on_progress)
-    except FeatureTableError:  # found before the first row was scored
+            if plan.labels is not None and plan.labels.table is not None:
+                check_labels(plan.labels.table, [own for _, own in plan.labels.key], plan.labels.values.label)
+            rows, outputs, labelled = _measured(plan, run_id, on_progress)
+    except (FeatureTableError, EvaluateError):  # told as they are
         raise
     except Exception as error:
         output = plan.job.output
@@ -99,22 +116,33 @@ def carry_out_comparison(plan: ComparePlan, on_progress: Callable[[int, int], No
         raise explained from error
     current, challenger = _facts(plan.current, plan.challenger), _facts(plan.challenger, plan.current)
     seconds = time.perf_counter() - begin
-    return Comparison(current, challenger, _source(plan), rows, outputs, started.isoformat(), seconds, _notes(plan))
+    return Comparison(
+        current=current,
+        challenger=challenger,
+        source=_source(plan),
+        rows=rows,
+        outputs=outputs,
+        compared_at=started.isoformat(),
+        seconds=seconds,
+        labelled=labelled,
+        notes=_notes(plan, labelled),
+    )
 
 
-def _notes(plan: ComparePlan) -> tuple[str, ...]:
+def _notes(plan: ComparePlan, labelled: LabelResult | None) -> tuple[str, ...]:
     """Of the source, and of the two plans; what both say is told once."""
     of_source = [note for note in (plan.source.ref.note, plan.source.note) if note]
+    of_labels = () if labelled is None else labelled.notes
     current, challenger = plan.current.notes, plan.challenger.notes
     both = [note for note in current if note in challenger]
     sides = (("current", current), ("challenger", challenger))
     own = [f"{side}: {note}" for side, notes in sides for note in notes if note not in both]
-    return tuple(dict.fromkeys([*of_source, *both, *own]))
+    return tuple(dict.fromkeys([*of_source, *both, *own, *of_labels]))
 
 
 def _measured(
     plan: ComparePlan, run_id: str, on_progress: Callable[[int, int], None] | None
-) -> tuple[ComparedRows, tuple[OutputResult, ...]]:
+) -> tuple[ComparedRows, tuple[OutputResult, ...], LabelResult | None]:
     counted = plan.source.frame.count()
     names, drivers = Names.free(plan), drivers_of(plan)
     with held(both_scored(plan, names, drivers)) as scored:
@@ -129,6 +157,7 @@ def _measured(
         ]
         results = with_labels(parts, scored, plan.outputs, names) if rows.both else [tuple(of) for of in parts]
         explained = associations(scored, plan.outputs, drivers, names, totals)
+        labelled = None if plan.labels is None else label_result(plan, plan.labels, scored, names)
     is_changed = any(totals[f"changed_{i}"] for i in range(len(plan.outputs)))
     ranked = _ranked(plan, names, explained, rows.rows) if is_changed else explained
     found = [
@@ -143,7 +172,7 @@ def _measured(
         )
         for i, output in enumerate(plan.outputs)
     ]
-    return rows, tuple(found)
+    return rows, tuple(found), labelled
 
 
 def _with_reasons(rows: ComparedRows, scored: DataFrame, plan: ComparePlan, names: Names) -> ComparedRows:

@@ -10,7 +10,8 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.compare.frames import is_both_scored, label, pair
-from spark_scoring.compare.result import RARE, Flip, LabelChange, LabelShare
+from spark_scoring.compare.result import Flip, LabelChange, LabelShare
+from spark_scoring.report.measures import RARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_scoring.arguments import job_of
 from spark_scoring.compare.errors import CompareError
+from spark_scoring.compare.labelled import LabelPlan, LabelRequest, pinned_labels, plan_labels
 from spark_scoring.compare.outputs import Output, paired_outputs
 from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.limit import Deadline
@@ -40,6 +41,8 @@ class ComparePlan:
     challenger: ScoringPlan
     outputs: tuple[Output, ...]
     job: ScoringJob
+    labels: LabelPlan | None = None
+    """Where labels were asked for."""
     planned_in: float = 0.0
     """Seconds that planning took."""
 
@@ -60,13 +63,15 @@ def plan_comparison(
     spark: SparkSession | None = None,
     *,
     params: Mapping[str, Value] | None = None,
+    labels: LabelRequest | None = None,
 ) -> ComparePlan:
-    """Plan a comparison: pin both models, and the source once for both. Reads no row, looks at no output.
+    """Plan a comparison: pin both models, the source once for both, and the labels. Reads no row, looks at no output.
 
     Raises:
         RequestError: with every problem of the source and of either model that can be known at once.
 
     """
+    asked = labels or LabelRequest()
     saved = read_saved(job) if isinstance(job, str | Path) else None
     job = job_of(job, spark, params) if saved is None else saved.job
     if job.engine == "databricks":
@@ -80,11 +85,17 @@ def plan_comparison(
     spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"compare_{uuid.uuid4().hex}"):
         problems, source = Gathering(), None
+        asked.check(problems)
         with problems.attempt():
             unheeded(spark, job.spark)
         with problems.attempt():
             source = pin_source(spark, **job.source.model_dump())
+        table = pinned_labels(asked, spark, problems)
         plan = _planned(jobs, found, source, problems, deadline)
+        if asked.is_asked:
+            classes = plan.current.model.classes
+            plan = replace(plan, labels=plan_labels(asked, plan.source, table, plan.outputs, classes, problems))
+            problems.raise_all(CompareError)
     return replace(plan, planned_in=deadline.spent)
 
 

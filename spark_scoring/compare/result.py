@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spark_scoring.compare.outputs import Kind, PartKind
+    from spark_scoring.evaluation.result import TableFacts, Task
     from spark_scoring.report.bad_rows import ReasonCount
-
-RARE = 20
-"""Levels, labels and flips of fewer rows are folded together, so that a result holds no row's values."""
+    from spark_scoring.report.measures import Measures
 
 
 @dataclass(frozen=True)
@@ -156,6 +155,31 @@ class DriverResult:
     """The share of the change's variance between the feature's bins or levels, 0 to 1; see ``drivers``."""
     most: Level | None
     """Where the change is greatest; None where all of its levels are rare."""
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """How well both models do against labels, over the same rows: those that both have scored and that have a label."""
+
+    table: TableFacts | None
+    """The labels' table; None where the label is a column of the source."""
+    label: str
+    """Its column."""
+    key: tuple[str, ...]
+    task: Task
+    task_reason: str
+    """Why it is taken for this task."""
+    rows: int
+    """Scored by both models."""
+    unlabelled: int
+    """Without a label, or with a null one."""
+    not_finite: int
+    """Labelled ones in which a prediction is null, or a prediction or the label NaN or infinite."""
+    measured: int
+    current: Measures
+    """The metrics of ``evaluate`` for this task; None where one could not be measured."""
+    challenger: Measures
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

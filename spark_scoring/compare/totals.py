@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.compare.frames import change, difference, finite, has_changed, is_both_scored, number, pair
-from spark_scoring.compare.result import RARE, ComparedRows, NumberChange, PartResult
+from spark_scoring.compare.result import ComparedRows, NumberChange, PartResult
+from spark_scoring.report.measures import RARE, rate
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -115,8 +116,3 @@ def _number_change(totals: Totals, suffix: str) -> NumberChange:
         deciles_current=None if deciles[0] is None else tuple(deciles[0]),
         deciles_challenger=None if deciles[1] is None else tuple(deciles[1]),
     )
-
-
-def rate(part: int, whole: int) -> float | None:
-    """A share; None of nothing."""
-    return part / whole if whole else None

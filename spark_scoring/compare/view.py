@@ -11,14 +11,14 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spark_scoring.compare.comparison import Comparison
     from spark_scoring.compare.result import (
         ComparedRows,
         DriverResult,
         LabelChange,
-        ModelFacts,
+        LabelResult,
         OutputResult,
         PartResult,
-        SourceFacts,
     )
     from spark_scoring.report.bad_rows import ReasonCount
 
@@ -39,15 +39,9 @@ def headline(rows: ComparedRows, outputs: Sequence[OutputResult]) -> str:
     return ", ".join(f"{output.name} {_changed(output.changed, output.changed_rate)}" for output in outputs)
 
 
-def comparison_view(
-    current: ModelFacts,
-    challenger: ModelFacts,
-    source: SourceFacts,
-    rows: ComparedRows,
-    outputs: Sequence[OutputResult],
-    notes: Sequence[str],
-) -> Group:
+def comparison_view(comparison: Comparison) -> Group:
     """A comparison as a rich renderable."""
+    current, challenger, source, rows = comparison.current, comparison.challenger, comparison.source, comparison.rows
     table = Table.grid(padding=(0, 2))
     table.add_row("current", Text(current.title))
     table.add_row("challenger", Text(challenger.title))
@@ -58,10 +52,38 @@ def comparison_view(
             table.add_row("", Text(f"the {side} model alone takes {_listed(facts.only_features)}"))
     _add_rows(table, rows)
     parts: list[Text | Table] = [Text("compared; nothing was written", style="bold green"), table]
+    if comparison.labelled is not None:
+        _add_labels(table, comparison.labelled)
+        if comparison.labelled.measured:
+            parts += [Text(), _metrics(comparison.labelled)]
     if rows.both:
-        for output in outputs:
+        for output in comparison.outputs:
             parts += [Text(), *_output(output, rows.both)]
-    return Group(*parts, *(Text(f"note: {note}", style="yellow") for note in notes))
+    return Group(*parts, *(Text(f"note: {note}", style="yellow") for note in comparison.notes))
+
+
+def _add_labels(table: Table, labelled: LabelResult) -> None:
+    """Where the labels are, and how many rows have one."""
+    of = labelled.table
+    where = f"column {labelled.label} of the source" if of is None else f"{labelled.label} of {of.table} {of.state}"
+    table.add_row("labels", Text(f"{where}; {labelled.task}: {labelled.task_reason}"))
+    told = f"{labelled.measured:,} of the {labelled.rows:,} {_rows(labelled.rows)} that both have scored are measured"
+    left_out = {"without a label": labelled.unlabelled, "without a number": labelled.not_finite}
+    reasons = [f"{count:,} {reason}" for reason, count in left_out.items() if count]
+    text = "; ".join([told, *reasons])
+    table.add_row("", Text(text, style="" if labelled.measured else "yellow"))
+
+
+def _metrics(labelled: LabelResult) -> Table:
+    """The metrics side by side. Which of two is better is for the reader: errors fall, areas and shares rise."""
+    table = _table("against labels", "current", "challenger", "change")
+    for name, current in labelled.current.items():
+        challenger = labelled.challenger[name]
+        if current is not None or challenger is not None:
+            change = None if current is None or challenger is None else challenger - current
+            told = "-" if change is None else f"{change:+,.4g}"
+            table.add_row(f"  {name}", _number(current), _number(challenger), told)
+    return table
 
 
 def _add_rows(table: Table, rows: ComparedRows) -> None:

@@ -1,123 +1,13 @@
-"""Errors of tables: names, sessions, sources, streams, feature tables, keys and commits."""
+"""Errors of tables: names, sources, streams, keys and commits."""
 
 from __future__ import annotations
 
-import os
-import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import SHOWN, Problem, RequestError, RunError, listed, near_fix
-from spark_scoring.redact import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-
-class SessionError(RequestError):
-    """No usable Spark session."""
-
-    @classmethod
-    def no_pyspark(cls) -> SessionError:
-        return cls([Problem("Spark", "pyspark is not installed here", "pip install 'spark-scoring[local]'")])
-
-    @classmethod
-    def no_server_named(cls) -> SessionError:
-        cause = "only the client of Spark Connect is installed here (pyspark-client), and no server is named"
-        fix = (
-            "give --remote sc://<host>:15002, or set SPARK_REMOTE to it; "
-            "or pip install 'spark-scoring[local]' for Spark on this machine"
-        )
-        return cls([Problem("Spark", cause, fix)])
-
-    @classmethod
-    def no_server(cls, server: str, cause: str) -> SessionError:
-        fix = (
-            "check --remote or SPARK_REMOTE, whether a Spark Connect server runs there, "
-            "and what lies between (firewall, proxy)"
-        )
-        return cls([Problem(f"Spark Connect server {server}", cause, fix)])
-
-    @classmethod
-    def bad_server(cls, server: str, cause: str) -> SessionError:
-        fix = "write sc://<host>:15002, or sc://<host>:443/;use_ssl=true;token=<token>"
-        return cls([Problem(f"Spark Connect server {server}", cause, fix)])
-
-    @classmethod
-    def remote_and_master(cls) -> SessionError:
-        cause = "one says that Spark runs on a server, the other that it runs on this machine"
-        return cls([Problem("--remote and --spark master", cause, "leave one of them out")])
-
-    @classmethod
-    def remote_in_task(cls) -> SessionError:
-        cause = "a task on Databricks has the session of its own compute"
-        return cls([Problem("--remote", cause, "leave it out")])
-
-    @classmethod
-    def no_connect_client(cls, cause: str) -> SessionError:
-        fix = "pip install 'spark-scoring[connect]'; or leave out --remote and SPARK_REMOTE for Spark on this machine"
-        return cls([Problem("Spark Connect", f"its client needs more than is installed here: {cause}", fix)])
-
-    @classmethod
-    def no_delta_package(cls) -> SessionError:
-        return cls([Problem("Delta", "delta-spark is not installed here", "pip install 'spark-scoring[local]'")])
-
-    @classmethod
-    def no_java(cls, settings: Sequence[str] = ()) -> SessionError:
-        cause = "the Java process of Spark did not start"
-        fix = "install a Java 17 (or newer) runtime and set JAVA_HOME to it, or put its java on PATH"
-        home = os.environ.get("JAVA_HOME")
-        if home and not (Path(home) / "bin" / "java").is_file():
-            cause += f": JAVA_HOME is {home}, and there is no bin/java in it"
-            fix = "set JAVA_HOME to a Java 17 (or newer); or unset it: the java on PATH is taken then"
-        elif settings:
-            fix += f"; or look at the settings that it was started with (spark): {listed(settings)}"
-        return cls([Problem("Spark", cause, fix)])
-
-    @classmethod
-    def settings_fail(cls, settings: Sequence[str]) -> SessionError:
-        cause = "the session could not be made with its settings"
-        return cls([Problem("spark", cause, f"look at the values of {listed(settings)}")])
-
-    @classmethod
-    def bad_setting(cls, key: str, cause: str, fix: str) -> SessionError:
-        return cls([Problem(f"spark: {key}", cause, fix)])
-
-    @classmethod
-    def restricted_settings(cls, settings: Sequence[str], switch: str) -> SessionError:
-        cause = f"it may load code, read files or ask servers: {switch} is set, which restricts what jobs may do"
-        fix = (
-            "leave it out, or let the administrator set it in spark-defaults.conf (docs/job-file.md says what is free)"
-        )
-        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
-
-    @classmethod
-    def too_late(cls, settings: Sequence[str]) -> SessionError:
-        cause = "Spark's Java process is up already, and it can only be started with it"
-        fix = "set it before the first session of this Python process: start a new process (in a notebook, the kernel)"
-        return cls([Problem(f"spark: {key}", cause, fix) for key in settings])
-
-    @classmethod
-    def other_settings(cls, settings: Mapping[str, str]) -> SessionError:
-        cause = "the Spark session was there before the job and has another value, which could change the result"
-        problems = []
-        for key, value in settings.items():
-            told = shown(key, value)
-            fix = (
-                f"where the session is made: spark-submit --conf {shlex.quote(f'{key}={told}')}, or in a notebook "
-                f"spark.conf.set({key!r}, {told!r}); or leave it out of the job"
-            )
-            problems.append(Problem(f"spark: {key}", cause, fix))
-        return cls(problems)
-
-    @classmethod
-    def no_delta_jars(cls, spark_version: str, package: str) -> SessionError:
-        fix = (
-            f"spark-submit --packages {package} ..., "
-            "with Delta's spark.sql.extensions and spark.sql.catalog.spark_catalog settings on a cluster; "
-            "spark-defaults.conf can hold all three"
-        )
-        return cls([Problem("Delta", f"the Spark {spark_version} session was started without Delta", fix)])
+    from collections.abc import Sequence
 
 
 class TableNameError(RequestError):
@@ -339,142 +229,6 @@ class StreamError(RequestError):
         return cls([Problem("continuous", cause, "set incremental: true, or run the job without it")])
 
 
-class FeatureTableError(RequestError):
-    """A feature table, or a lookup in it, is not as it must be."""
-
-    title = "the features cannot be looked up"
-
-    @classmethod
-    def missing(cls, name: str, near: Sequence[str]) -> FeatureTableError:
-        fix = near_fix(name, near, what="tables here") or "check the name, or create it: feature_client().create_table"
-        return cls([Problem(f"feature table {name}", "no such table", fix)])
-
-    @classmethod
-    def not_delta(cls, name: str, found: str) -> FeatureTableError:
-        cause = f"it is {found}, which has no version to pin"
-        return cls([Problem(f"feature table {name}", cause, "make it a Delta table")])
-
-    @classmethod
-    def exists(cls, name: str) -> FeatureTableError:
-        return cls(
-            [Problem(f"feature table {name}", "it exists already", "write to it: write_table(name=..., df=...)")]
-        )
-
-    @classmethod
-    def failed(cls, name: str, cause: str) -> FeatureTableError:
-        return cls([Problem(f"feature table {name}", f"Spark refused it: {cause}", "correct what it names")])
-
-    @classmethod
-    def needs_mapping(cls, name: str, names: Sequence[str]) -> FeatureTableError:
-        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
-        fix = "rename them, or let the table map columns: tags={'delta.columnMapping.mode': 'name'}"
-        return cls([Problem(f"feature table {name}", cause, fix)])
-
-    @classmethod
-    def cannot_add(cls, name: str, sql: str, names: Sequence[str]) -> FeatureTableError:
-        cause = f"the table cannot hold these names as it is: {listed(map(repr, names))}"
-        fix = (
-            "rename them, or let the table map columns: "
-            f"ALTER TABLE {sql} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
-        )
-        return cls([Problem(f"feature table {name}", cause, fix)])
-
-    @classmethod
-    def no_schema(cls, name: str) -> FeatureTableError:
-        return cls([Problem(f"feature table {name}", "neither df nor schema says what columns it has", "give one")])
-
-    @classmethod
-    def no_keys(cls, name: str) -> FeatureTableError:
-        fix = "create it through create_table, or set its property spark_scoring.primary_keys to a JSON list of names"
-        return cls([Problem(f"feature table {name}", "nothing says which columns are its primary keys", fix)])
-
-    @classmethod
-    def other_keys(cls, name: str, now: str, then: str) -> FeatureTableError:
-        cause = f"its keys are now {now}; when the model was logged they were {then}"
-        return cls([Problem(f"feature table {name}", cause, "give it those keys again, or log the model again")])
-
-    @classmethod
-    def empty_key(cls, name: str) -> FeatureTableError:
-        fix = "give primary_keys, with the time among them or not"
-        return cls([Problem(f"feature table {name}", "primary_keys names no column beside the time", fix)])
-
-    @classmethod
-    def lacks_columns(cls, name: str, lacking: Sequence[str], columns: Sequence[str]) -> FeatureTableError:
-        fix = near_fix(lacking[0], columns, what="columns") or "give a DataFrame with columns"
-        return cls([Problem(f"feature table {name}", f"the rows lack its columns {listed(lacking)}", fix)])
-
-    @classmethod
-    def columns_twice(cls, name: str, columns: Sequence[str]) -> FeatureTableError:
-        cause = f"columns of the rows have one name: {listed(columns)}"
-        return cls(
-            [Problem(f"feature table {name}", cause, "rename all but one; a table does not tell upper from lower case")]
-        )
-
-    @classmethod
-    def types_differ(cls, name: str, columns: Sequence[tuple[str, str, str]]) -> FeatureTableError:
-        shown = "; ".join(f"{column}: rows have {ours}, the table {theirs}" for column, ours, theirs in columns)
-        return cls(
-            [Problem(f"feature table {name}", f"columns of another type: {shown}", "cast them in the DataFrame")]
-        )
-
-    @classmethod
-    def null_keys(cls, name: str, keys: Sequence[str], blank: Sequence[str] = ()) -> FeatureTableError:
-        empty = f", or are {_empty_in(blank)}" if blank else ""
-        cause = f"rows have a null in its keys ({listed(keys)}){empty}"
-        return cls([Problem(f"feature table {name}", cause, "leave them out: a null key is never found")])
-
-    @classmethod
-    def duplicate_keys(cls, name: str, keys: Sequence[str]) -> FeatureTableError:
-        cause = f"several rows have the same key ({listed(keys)}), so that a lookup would multiply rows"
-        return cls([Problem(f"feature table {name}", cause, "keep one row for each key; nothing was written")])
-
-    @classmethod
-    def bad_mode(cls, mode: str) -> FeatureTableError:
-        return cls([Problem(f"write_table mode {mode!r}", "no such mode", "give merge or overwrite")])
-
-    @classmethod
-    def streaming(cls, thing: str) -> FeatureTableError:
-        return cls([Problem(thing, "it is a streaming DataFrame", "give a batch DataFrame, or use foreachBatch")])
-
-    @classmethod
-    def no_column(cls, name: str, columns: Sequence[str], *, setting: str) -> FeatureTableError:
-        fix = near_fix(name, columns, what="columns") or "leave it out"
-        return cls([Problem(f"{setting}: {name}", "there is no such column", fix)])
-
-    @classmethod
-    def name_twice(cls, name: str, *, in_table: bool) -> FeatureTableError:
-        cause = (
-            "a looked-up column and one of df have this name" if in_table else "two looked-up columns have this name"
-        )
-        fix = f"rename it: rename_outputs={{<feature>: <new name>}}{', or drop it from df' if in_table else ''}"
-        return cls([Problem(f"column {name}", cause, fix)])
-
-    @classmethod
-    def not_a_lookup(cls, kind: str) -> FeatureTableError:
-        fix = "give spark_scoring.FeatureLookup and FeatureFunction"
-        return cls([Problem("feature_lookups", f"a {kind} is not a lookup", fix)])
-
-    @classmethod
-    def bad_default(cls, feature: str, type_: str) -> FeatureTableError:
-        fix = f"log the model again with a default of type {type_}"
-        return cls([Problem(f"default of feature {feature!r}", f"it does not fit {type_}", fix)])
-
-    @classmethod
-    def bad_function(cls, function: str, feature: str, cause: str) -> FeatureTableError:
-        fix = "create it in this session (CREATE FUNCTION), correct its inputs, or give the table the column itself"
-        return cls([Problem(f"feature function {function} ({feature})", f"it cannot be called: {cause}", fix)])
-
-    @classmethod
-    def no_sql_functions(cls, function: str, feature: str, spark_version: str) -> FeatureTableError:
-        cause = f"it is made of SQL, and Spark {spark_version} has no such functions"
-        fix = "score with Spark 4.0 or newer, or on Databricks; or give the table the column itself"
-        return cls([Problem(f"feature function {function} ({feature})", cause, fix)])
-
-    @classmethod
-    def bad_lookup(cls, thing: str, cause: str, fix: str) -> FeatureTableError:
-        return cls([Problem(thing, cause, fix)])
-
-
 class HistoryError(RequestError):
     """A table's runs cannot be shown, or one of them cannot be taken back; nothing was changed."""
 
@@ -536,7 +290,7 @@ class DuplicateKeyError(RunError):
         found = []
         if nulls:
             fix = "leave them out: source.where, or give another key"
-            empty = f", or {_empty_in(blank)}" if blank else ""
+            empty = f", or {empty_in(blank)}" if blank else ""
             cause = f"it is null in {nulls:,} rows{empty}; nothing was committed"
             found.append(Problem(thing, cause, fix))
         if repeated:
@@ -567,20 +321,6 @@ class BadRowsError(RunError):
         fix = "fix the rows, or set bad_rows to keep or quarantine"
         cause = f"a row cannot be scored ({reasons}), and bad_rows is fail"
         return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
-
-
-def _empty_in(blank: Sequence[str]) -> str:
-    """Of key columns in which Delta stores an empty value as null."""
-    return f"empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
-
-
-def _reasons(reasons: Sequence[tuple[str, int]]) -> str:
-    return "; ".join(f"{text} in {n:,}" for text, n in reasons[:SHOWN])
-
-
-def _untold(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems without the words that nothing was committed."""
-    return [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
 
 
 class CommitError(RunError):
@@ -639,6 +379,20 @@ class CommitError(RunError):
     @classmethod
     def failed(cls, thing: str, cause: str, fix: str) -> CommitError:
         return cls([Problem(thing, f"{cause}; nothing was committed", fix)])
+
+
+def empty_in(blank: Sequence[str]) -> str:
+    """Of key columns in which Delta stores an empty value as null."""
+    return f"empty in {listed(blank)}, a partition column, where Delta stores an empty value as null"
+
+
+def _reasons(reasons: Sequence[tuple[str, int]]) -> str:
+    return "; ".join(f"{text} in {n:,}" for text, n in reasons[:SHOWN])
+
+
+def _untold(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems without the words that nothing was committed."""
+    return [Problem(p.thing, p.cause.replace("; nothing was committed", ""), p.fix) for p in problems]
 
 
 def _kind_text(kind: str) -> str:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.filled import filled_columns
+from spark_scoring.delta.fitting import needing_mapping
 from spark_scoring.delta.names import TableRef, resolve, warehouse_path
 from spark_scoring.delta.settings import writing_settings
-from spark_scoring.delta.sink import needing_mapping
 from spark_scoring.delta.stored import (
     PADDING_SETTING,
     as_read,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from spark_scoring.delta.sink import Rows, Target
+    from spark_scoring.delta.sink import Rows
+    from spark_scoring.delta.target import Target
 
 _PAUSES = (0.5, 2.0, 8.0)
 """Seconds between the tries of a write that other writers get in the way of; each up to twice as long."""

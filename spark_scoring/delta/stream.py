@@ -15,8 +15,8 @@ from spark_scoring.delta.errors import SourceError, StreamError
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, without_file_scheme
 from spark_scoring.delta.once import rows_of_stream
-from spark_scoring.delta.sink import CHECKPOINTS
 from spark_scoring.delta.tables import describe_table, read_version
+from spark_scoring.delta.target import CHECKPOINTS
 from spark_scoring.sql import free_prefix, quote
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
     from spark_scoring.delta.ledger import Commit
-    from spark_scoring.delta.sink import Target
     from spark_scoring.delta.source import PinnedSource
+    from spark_scoring.delta.target import Target
 
 Changes = Literal["refuse", "ignore", "follow"]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.errors import AnalysisException
 
-from spark_scoring.delta.errors import SessionError, SourceError
+from spark_scoring.delta.errors import SourceError
+from spark_scoring.delta.session_errors import SessionError
 from spark_scoring.errors import first_line
 from spark_scoring.spark_versions import condition_of, delta_package, overwrites_by_name
 from spark_scoring.sql import quote

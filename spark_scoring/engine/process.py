@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spark_scoring.engine.trial import Given, Sample
-    from spark_scoring.model.store import Copy
+    from spark_scoring.model.sealed import Copy
 
 Where = Literal["apart", "here"]
 """apart: in a process of its own, which has nothing of the training script. here: in this process, which is faster."""

@@ -17,7 +17,8 @@ from spark_scoring.errors import ScoringError
 from spark_scoring.model.environment import differences_of
 from spark_scoring.model.loaded import is_loaded, loaded_model
 from spark_scoring.model.raised import kind_and_line, missing_module
-from spark_scoring.model.store import Copy, archive_of, kept_archive
+from spark_scoring.model.sealed import Copy
+from spark_scoring.model.store import archive_of, kept_archive
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -74,11 +74,9 @@ class Probability:
 
 
 @dataclass(frozen=True)
-class EvaluatedColumns:
-    """What is read of both tables."""
+class Values:
+    """A prediction and its label, and what their types say of them."""
 
-    key: tuple[tuple[str, str], ...]
-    """Of the predictions and of the labels."""
     label: str
     label_kind: Kind
     prediction: str
@@ -86,6 +84,14 @@ class EvaluatedColumns:
     is_whole: bool
     """Whether predictions are of a type of whole numbers."""
     probability: Probability | None
+
+
+@dataclass(frozen=True)
+class EvaluatedColumns(Values):
+    """What is read of both tables."""
+
+    key: tuple[tuple[str, str], ...]
+    """Of the predictions and of the labels."""
     error: str | None
     model: str | None
     version: str | None
@@ -105,9 +111,9 @@ def find_columns(
     probability = time = None
     by: list[str] = []
     before = len(problems.problems)
-    for name in _keys(request, problems):
+    for name in distinct_keys(request.key, problems):
         with problems.attempt():
-            key.append(_key(name, predictions, labels, problems))
+            key.append(key_pair(name, predictions, labels, problems))
     values = _values(request, predictions, labels, facts, problems)
     with problems.attempt():
         probability = _probability(request, predictions, facts)
@@ -122,9 +128,9 @@ def find_columns(
     return EvaluatedColumns(
         key=tuple(key),
         label=label,
-        label_kind=_kind("--label", label, labels.types[label]),
+        label_kind=kind_of("--label", label, labels.types[label]),
         prediction=prediction,
-        prediction_kind=_kind("--prediction", prediction, predictions.types[prediction]),
+        prediction_kind=kind_of("--prediction", prediction, predictions.types[prediction]),
         is_whole=isinstance(predictions.types[prediction], IntegralType),
         probability=probability,
         error=_ours(predictions, facts, ERROR_COLUMN),
@@ -143,20 +149,18 @@ def _values(
     problems: Gathering,
 ) -> tuple[str, str] | None:
     """Prediction and label, whose types go together; None, and the problems, where they do not."""
-    found = []
+    label = prediction = None
     with problems.attempt():
-        label = _label(request, labels)
-        if label is not None:
-            found.append(("--label", label, labels.types[label], _kind("--label", label, labels.types[label])))
+        name = label_column(request.label, request.key, labels)
+        label = None if name is None else Typed.of("--label", name, labels.types[name])
     with problems.attempt():
         name = _prediction(request, predictions, facts)
-        type_ = predictions.types[name]
-        found.insert(0, ("--prediction", name, type_, _kind("--prediction", name, type_)))
-    if len(found) < 2:  # noqa: PLR2004
+        prediction = Typed.of("--prediction", name, predictions.types[name])
+    if label is None or prediction is None:
         return None
     with problems.attempt():
-        _check_pair(request.task, found)
-    return found[0][1], found[1][1]
+        check_pair(request.task, prediction, label)
+    return prediction.name, label.name
 
 
 def _ours(columns: NamedColumns, facts: RunFacts | None, own: str) -> str | None:
@@ -166,17 +170,19 @@ def _ours(columns: NamedColumns, facts: RunFacts | None, own: str) -> str | None
     return next((found for name in names if (found := columns.get(name)) is not None), None)
 
 
-def _keys(request: EvaluateRequest, problems: Gathering) -> tuple[str, ...]:
+def distinct_keys(key: Sequence[str], problems: Gathering) -> tuple[str, ...]:
+    """The names of the key, each once; what is wrong with them by themselves is gathered."""
     with problems.attempt():
-        if not request.key:
+        if not key:
             raise EvaluateError.no_key()
-    for name in {name for name in request.key if request.key.count(name) > 1}:
+    for name in {name for name in key if key.count(name) > 1}:
         with problems.attempt():
             raise EvaluateError.key_twice(name)
-    return tuple(dict.fromkeys(request.key))
+    return tuple(dict.fromkeys(key))
 
 
-def _key(name: str, predictions: NamedColumns, labels: NamedColumns, problems: Gathering) -> tuple[str, str]:
+def key_pair(name: str, predictions: NamedColumns, labels: NamedColumns, problems: Gathering) -> tuple[str, str]:
+    """A column of the key in both tables, whose values can be equal without loss."""
     sides = []
     for columns in (predictions, labels):
         with problems.attempt():
@@ -206,10 +212,11 @@ def _group(type_: DataType) -> str | None:
             return None
 
 
-def _label(request: EvaluateRequest, labels: NamedColumns) -> str | None:
-    if request.label is not None:
-        return labels.named("--label", request.label)
-    keys = {labels.get(name) for name in request.key}
+def label_column(asked: str | None, key: Sequence[str], labels: NamedColumns) -> str | None:
+    """The label as asked, else the only column beside the keys; None where a key is wrong, which is told elsewhere."""
+    if asked is not None:
+        return labels.named("--label", asked)
+    keys = {labels.get(name) for name in key}
     if None in keys or not keys:  # told elsewhere: any column may be meant
         return None
     candidates = [name for name in labels.types if name not in keys]
@@ -228,7 +235,8 @@ def _prediction(request: EvaluateRequest, columns: NamedColumns, facts: RunFacts
     return found
 
 
-def _kind(option: str, name: str, type_: DataType) -> Kind:
+def kind_of(option: str, name: str, type_: DataType) -> Kind:
+    """What a prediction or label of a type is."""
     match type_:
         case StringType():
             return "text"
@@ -240,15 +248,30 @@ def _kind(option: str, name: str, type_: DataType) -> Kind:
             raise EvaluateError.value_type(option, name, type_.simpleString())
 
 
-def _check_pair(task: str | None, sides: Sequence[tuple[str, str, DataType, Kind]]) -> None:
-    """What can be known of the task by types alone: of the prediction's side, then of the label's."""
-    (_, prediction, own, own_kind), (_, label, other, other_kind) = sides
-    if (own_kind == "text") != (other_kind == "text"):
-        raise EvaluateError.text_and_number(prediction, own.simpleString(), label, other.simpleString())
+@dataclass(frozen=True)
+class Typed:
+    """A prediction or a label, as it is asked for and as its type is."""
+
+    option: str
+    name: str
+    type: str
+    """Spark's, as text."""
+    kind: Kind
+
+    @classmethod
+    def of(cls, option: str, name: str, type_: DataType) -> Typed:
+        """A column of this name and type."""
+        return cls(option, name, type_.simpleString(), kind_of(option, name, type_))
+
+
+def check_pair(task: str | None, prediction: Typed, label: Typed) -> None:
+    """What can be known of the task by types alone."""
+    if (prediction.kind == "text") != (label.kind == "text"):
+        raise EvaluateError.text_and_number(prediction.name, prediction.type, label.name, label.type)
     takes = {"regression": (("number",), ("number",)), "probability": (("number",), ("number", "flag"))}
-    for (option, name, type_, kind), taken in zip(sides, takes.get(task or "", ()), strict=False):
-        if kind not in taken:
-            raise EvaluateError.task_type(str(task), option, name, type_.simpleString())
+    for side, taken in zip((prediction, label), takes.get(task or "", ()), strict=False):
+        if side.kind not in taken:
+            raise EvaluateError.task_type(str(task), side.option, side.name, side.type)
 
 
 def _probability(request: EvaluateRequest, columns: NamedColumns, facts: RunFacts | None) -> Probability | None:

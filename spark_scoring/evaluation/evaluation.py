@@ -20,11 +20,11 @@ if TYPE_CHECKING:
         ClassResult,
         Confusion,
         EvaluatedRows,
-        Metrics,
         Split,
         TableFacts,
         Task,
     )
+    from spark_scoring.report.measures import Measures
 
 FORMAT = 1
 """Of the JSON."""
@@ -48,7 +48,7 @@ class Evaluation(Shown):
     task_reason: str
     """Why it is taken for this task."""
     rows: EvaluatedRows
-    metrics: Metrics
+    metrics: Measures
     """Of all rows that have a label: regression ``rmse``, ``mae``, ``r2``, ``bias``; classification ``accuracy``,
     ``f1`` (weighted), ``f1_macro``; of probabilities ``log_loss``, ``auc``, ``brier``, ``ece``. By scikit-learn's
     definitions; None where one could not be measured."""
@@ -74,7 +74,7 @@ class Evaluation(Shown):
     notes: tuple[str, ...] = ()
 
     @property
-    def measures(self) -> Metrics:
+    def measures(self) -> Measures:
         """The metrics, and counts of rows: what ``failed`` takes."""
         return measured(self.rows, self.metrics)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.compare.errors import CompareError
-from spark_scoring.compare.gate import Condition, read_conditions
 from spark_scoring.errors import Gathering
 from spark_scoring.evaluation.errors import EvaluateError
 from spark_scoring.evaluation.measures import KNOWN
+from spark_scoring.report.measures import Condition, read_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,10 +22,7 @@ def read(texts: Sequence[str]) -> tuple[Condition, ...]:
         EvaluateError: with every text that is not a condition, or that names a measure of no task.
 
     """
-    try:
-        return read_conditions(texts, KNOWN)
-    except CompareError as error:
-        raise EvaluateError(error.problems) from None
+    return read_conditions(texts, KNOWN, EvaluateError)
 
 
 def checked(conditions: Sequence[Condition], task: Task, known: Collection[str]) -> tuple[Condition, ...]:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import time as clock
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import TimestampType
 
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.errors import RequestError, listed
-from spark_scoring.evaluation.classes import learned_classes
-from spark_scoring.evaluation.errors import EvaluateError
 from spark_scoring.evaluation.evaluation import Evaluation
-from spark_scoring.evaluation.joined import check_labels, count_rows, good_rows, joined_rows, two_sided
-from spark_scoring.evaluation.labels import confusions, label_metrics
+from spark_scoring.evaluation.joined import check_labels, count_rows, good_rows, joined_rows
 from spark_scoring.evaluation.measures import OF_TASK
+from spark_scoring.evaluation.measuring import Found, LabelledRows, measure
 from spark_scoring.evaluation.planning import plan_evaluation
-from spark_scoring.evaluation.probabilities import is_whole_list, probability_metrics
-from spark_scoring.evaluation.regression import decile_bins, regression_metrics
 from spark_scoring.evaluation.request import EvaluateRequest
 from spark_scoring.evaluation.result import EvaluatedRows, Slice, Split, TableFacts
 from spark_scoring.evaluation.slices import EVERY, SliceKey, listed_levels, name_and_version, splits_of
-from spark_scoring.evaluation.tasks import class_text, class_texts, task_of
+from spark_scoring.evaluation.tasks import task_of
 from spark_scoring.redact import redact
 from spark_scoring.run.held import held
 from spark_scoring.session import get_session
@@ -32,17 +26,12 @@ from spark_scoring.session import get_session
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
     from spark_scoring.delta.source import PinnedSource
-    from spark_scoring.evaluation.joined import Totals
     from spark_scoring.evaluation.planning import EvaluatePlan
-    from spark_scoring.evaluation.probabilities import Probabilities
-    from spark_scoring.evaluation.result import CalibrationBin, ClassResult, Confusion, Metrics
     from spark_scoring.evaluation.slices import SplitBy
-
-_PAIR = 2
-_LEFT_OUT = "log_loss, auc, brier and calibration are left out"
+    from spark_scoring.report.measures import Measures
 
 
 def evaluate(  # noqa: PLR0913  keyword-only
@@ -111,20 +100,6 @@ def _names(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-@dataclass
-class _Found:
-    """What was measured, while it is."""
-
-    sizes: dict[SliceKey, int] = field(default_factory=dict)
-    metrics: dict[SliceKey, Metrics] = field(default_factory=dict)
-    classes: tuple[ClassResult, ...] = ()
-    other_classes: int = 0
-    confusion: tuple[Confusion, ...] = ()
-    calibration: tuple[CalibrationBin, ...] = ()
-    positive: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-
 def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
     """Make a planned evaluation.
 
@@ -135,15 +110,15 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
     """
     begin, now = clock.perf_counter(), dt.datetime.now(tz=dt.timezone.utc)
     try:
-        labels, splits = check_labels(plan), splits_of(plan)
+        labels = check_labels(plan.labels, [of_labels for _, of_labels in plan.columns.key], plan.columns.label)
+        splits = splits_of(plan)
         with held(joined_rows(plan, [split.level for split in splits])) as rows:
             counts, repeated, totals = count_rows(rows, plan, labels)
-            task, why = task_of(plan.request, plan.columns, totals)
-            good, levels = good_rows(rows), [() for _ in splits]  # type: DataFrame, list[tuple[str | None, ...]]
-            found = _Found()
+            task, why = task_of(plan.request.task, plan.columns, totals)
+            good, found = good_rows(rows), Found()
+            levels = listed_levels(good, splits)
             if counts.measured:
-                levels = listed_levels(good, splits)
-                _MEASURE[task](good, levels, plan, totals, found)
+                found = measure(task, LabelledRows(good, plan.columns, totals, levels, plan.request.classes))
     except RequestError:
         raise
     except Exception as error:
@@ -151,8 +126,7 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
         if explained is error:
             raise
         raise explained from error
-    metrics = {key: {name: own.get(name) for name in OF_TASK[task]} for key, own in found.metrics.items()}
-    columns = plan.columns
+    columns, metrics = plan.columns, found.metrics
     return Evaluation(
         table=_facts(plan.predictions),
         labels=_facts(plan.labels),
@@ -179,79 +153,11 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
     )
 
 
-def _regression(
-    good: DataFrame, levels: Sequence[Sequence[str | None]], _: EvaluatePlan, totals: Totals, found: _Found
-) -> None:
-    found.sizes, found.metrics = regression_metrics(good, levels)
-    found.calibration = decile_bins(good, totals)
-
-
-def _probability(
-    good: DataFrame, levels: Sequence[Sequence[str | None]], plan: EvaluatePlan, totals: Totals, found: _Found
-) -> None:
-    _, label = class_texts(plan.columns)
-    rows = good.withColumns({"y": label, "q": two_sided(F.col("prediction").cast("double"))})
-    of = probability_metrics(rows, levels, ("0", "1"), int(totals["measured"]))
-    found.sizes, found.metrics, found.calibration, found.positive = of.rows, of.metrics, of.calibration, "1"
-
-
-def _classification(
-    good: DataFrame, levels: Sequence[Sequence[str | None]], plan: EvaluatePlan, totals: Totals, found: _Found
-) -> None:
-    prediction, label = class_texts(plan.columns)
-    rows = good.withColumns({"p": prediction, "y": label, "q": F.col("probabilities")})
-    found.sizes, found.metrics, found.classes, found.other_classes = label_metrics(rows, levels)
-    found.confusion = confusions(rows)
-    if plan.columns.probability is not None:
-        of = _of_probabilities(rows, levels, plan, totals, found)
-        if of is not None:
-            found.calibration = of.calibration
-            found.metrics = {key: {**own, **of.metrics.get(key, {})} for key, own in found.metrics.items()}
-
-
-_MEASURE = {"regression": _regression, "probability": _probability, "classification": _classification}
-
-
-def _of_probabilities(
-    rows: DataFrame, levels: Sequence[Sequence[str | None]], plan: EvaluatePlan, totals: Totals, found: _Found
-) -> Probabilities | None:
-    """None, and a note, where the classes of the probabilities are not known."""
-    size, measured = totals["longest"], int(totals["measured"])
-    if size is None or size < _PAIR or size != totals["shortest"]:
-        found.notes.append(f"{_LEFT_OUT}: the rows do not all have the probabilities of as many classes")
-        return None
-    usable = rows.where(is_whole_list(size))
-    classes = _class_names(usable, int(size), plan)
-    if classes is None:
-        found.notes.append(f"{_LEFT_OUT}: which probability is of which class cannot be told; --classes says it")
-        return None
-    of = probability_metrics(usable, levels, classes, measured)
-    if of.unknown:
-        found.notes.append(f"{_LEFT_OUT} where a label is none of the probabilities' classes: in {of.unknown:,} rows")
-    if (rest := measured - of.rows.get(EVERY, 0)) > 0:
-        found.notes.append(f"{rest:,} rows have no probabilities from 0 to 1, and count for the other metrics alone")
-    if size == _PAIR and classes[1] in [one.label for one in found.classes]:
-        found.positive = classes[1]
-    return of
-
-
-def _class_names(usable: DataFrame, size: int, plan: EvaluatePlan) -> tuple[str, ...] | None:
-    probability, given = plan.columns.probability, plan.request.classes
-    if given:
-        names = tuple(class_text(plan.columns, name) for name in given)
-        if len(set(names)) != size or len(names) != size:
-            raise EvaluateError.classes(len(names), size)
-        return names
-    if probability is not None and probability.classes:
-        return tuple(class_text(plan.columns, name) for name in probability.classes)
-    return learned_classes(usable, size)
-
-
 def _split(
     number: int,
     split: SplitBy,
     sizes: dict[SliceKey, int],
-    metrics: dict[SliceKey, Metrics],
+    metrics: dict[SliceKey, Measures],
     levels: Sequence[str | None],
 ) -> Split:
     keys = [SliceKey(number, level, is_other=False) for level in levels]

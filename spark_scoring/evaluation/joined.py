@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column, DataFrame
 
+    from spark_scoring.delta.source import PinnedSource
+    from spark_scoring.evaluation.columns import Kind, Probability, Values
     from spark_scoring.evaluation.planning import EvaluatePlan
 
 DECILES = [n / 10 for n in range(1, 10)]
@@ -43,18 +45,17 @@ def joined_rows(plan: EvaluatePlan, splits: Sequence[Column]) -> DataFrame:
         *own,
         F.col(quote(columns.prediction)).alias("prediction"),
         error.isNotNull().alias("is_bad"),
-        _probabilities(plan).alias("probabilities"),
+        probabilities(plan.columns.probability).alias("probabilities"),
         *[level.alias(f"split{i}") for i, level in enumerate(splits)],
     )
     right = plan.labels.frame.select(*others, F.col(quote(columns.label)).alias("label"))
     rows = left.join(right, keys, "left")
-    is_good = ~F.col("is_bad") & F.col("label").isNotNull() & _is_finite(plan)
-    return rows.withColumn(_IS_GOOD, is_good)
+    is_finite = finite("prediction", columns.prediction_kind) & finite("label", columns.label_kind)
+    return rows.withColumn(_IS_GOOD, ~F.col("is_bad") & is_finite)
 
 
-def _probabilities(plan: EvaluatePlan) -> Column:
+def probabilities(found: Probability | None) -> Column:
     """An array of doubles, one for each class; a single number is the probability of the second of two classes."""
-    found = plan.columns.probability
     if found is None:
         return F.lit(None).cast("array<double>")
     if found.is_list:
@@ -68,34 +69,32 @@ def two_sided(probability: Column) -> Column:
     return F.array(F.lit(1.0) - probability, probability)
 
 
-def _is_finite(plan: EvaluatePlan) -> Column:
-    prediction, label = F.col("prediction"), F.col("label")
-    found = prediction.isNotNull()
-    for value, kind in ((prediction, plan.columns.prediction_kind), (label, plan.columns.label_kind)):
-        if kind == "number":
-            number = value.cast("double")
-            found = found & F.coalesce(~F.isnan(number) & (F.abs(number) < float("inf")), F.lit(False))  # noqa: FBT003
-    return found
+def finite(name: str, kind: Kind) -> Column:
+    """Whether there is a value, and of a number neither NaN nor an infinite one; never null."""
+    value = F.col(name)
+    if kind != "number":
+        return value.isNotNull()
+    number = value.cast("double")
+    return F.coalesce(~F.isnan(number) & (F.abs(number) < float("inf")), F.lit(False))  # noqa: FBT003
 
 
-def check_labels(plan: EvaluatePlan) -> int:
+def check_labels(labels: PinnedSource, key: Sequence[str], label: str) -> int:
     """The labels that there are. Refuses labels of which several are of one key. Runs one job.
 
     Raises:
         EvaluateError: says how many keys occur in several rows.
 
     """
-    columns = [F.col(quote(of_labels)) for _, of_labels in plan.columns.key]
+    columns = [F.col(quote(name)) for name in key]
     whole = columns[0].isNotNull()
     for column in columns[1:]:
         whole = whole & column.isNotNull()
     keys = [column.alias(f"key{i}") for i, column in enumerate(columns)]
-    label = F.count(quote(plan.columns.label)).alias("labels")
-    counted = plan.labels.frame.where(whole).groupBy(*keys).agg(F.count(F.lit(1)).alias("n"), label)
+    count = F.count(quote(label)).alias("labels")
+    counted = labels.frame.where(whole).groupBy(*keys).agg(F.count(F.lit(1)).alias("n"), count)
     found = counted.agg(F.count_if(F.col("n") > 1).alias("twice"), F.sum("labels").alias("labels")).collect()[0]
     if found["twice"]:
-        names = [of_labels for _, of_labels in plan.columns.key]
-        raise EvaluateError.keys_twice(plan.labels.ref.text, int(found["twice"]), names)
+        raise EvaluateError.keys_twice(labels.ref.text, int(found["twice"]), key)
     return int(found["labels"] or 0)
 
 
@@ -107,7 +106,7 @@ def count_rows(rows: DataFrame, plan: EvaluatePlan, labels: int) -> tuple[Evalua
         "bad": F.count_if("is_bad"),
         "unlabelled": F.count_if(~F.col("is_bad") & ~labelled),
         "measured": F.count_if(_IS_GOOD),
-        **_value_sums(plan),
+        **value_sums(plan.columns),
     }
     totals: Totals = rows.agg(*[column.alias(name) for name, column in sums.items()]).collect()[0].asDict()
     keys = [f"key{i}" for i in range(len(plan.columns.key))]
@@ -126,9 +125,10 @@ def good_rows(rows: DataFrame) -> DataFrame:
     return rows.where(_IS_GOOD)
 
 
-def _value_sums(plan: EvaluatePlan) -> dict[str, Column]:
+def value_sums(values: Values) -> dict[str, Column]:
+    """Aggregates of the values of rows that are measured: of ``Totals``, by name."""
     sums = {}
-    sides = (("", "prediction", plan.columns.prediction_kind), ("label_", "label", plan.columns.label_kind))
+    sides = (("", "prediction", values.prediction_kind), ("label_", "label", values.label_kind))
     for prefix, name, kind in sides:
         value = F.when(F.col(_IS_GOOD), F.col(name))
         sums[f"{prefix}distinct"] = F.approx_count_distinct(value)
@@ -139,10 +139,10 @@ def _value_sums(plan: EvaluatePlan) -> dict[str, Column]:
                 f"{prefix}high": F.max(number),
                 f"{prefix}whole": F.coalesce(F.bool_and(number == F.floor(number)), F.lit(True)),  # noqa: FBT003
             }
-    if plan.columns.prediction_kind == "number":
+    if values.prediction_kind == "number":
         good = F.when(F.col(_IS_GOOD), F.col("prediction").cast("double"))
         sums["deciles"] = F.percentile_approx(good, DECILES)
-    if plan.columns.probability is not None:
+    if values.probability is not None:
         size = F.when(F.col(_IS_GOOD), F.size("probabilities"))
         size = F.when(size >= 0, size)
         sums |= {"shortest": F.min(size), "longest": F.max(size)}

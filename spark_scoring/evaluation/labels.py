@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.compare.result import RARE
 from spark_scoring.evaluation.result import ClassResult, Confusion
 from spark_scoring.evaluation.slices import EVERY, KEYS, slice_of, spread
+from spark_scoring.report.measures import RARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyspark.sql import Column, DataFrame
 
-    from spark_scoring.evaluation.result import Metrics
     from spark_scoring.evaluation.slices import SliceKey
+    from spark_scoring.report.measures import Measures
 
 _MOST = 20
 """Classes, and pairs of label and prediction, that are listed."""
@@ -41,7 +41,7 @@ class ClassCounts(NamedTuple):
 
 def label_metrics(
     rows: DataFrame, levels: Sequence[Sequence[str | None]]
-) -> tuple[dict[SliceKey, int], dict[SliceKey, Metrics], tuple[ClassResult, ...], int]:
+) -> tuple[dict[SliceKey, int], dict[SliceKey, Measures], tuple[ClassResult, ...], int]:
     """Rows and metrics of each slice, the classes of all rows, and the rows of classes that are not listed.
 
     Runs one job. ``rows`` have the texts ``y`` and ``p``.
@@ -76,7 +76,7 @@ def _entry(text: Column, both: int, labelled: int, predicted: int) -> Column:
     return F.struct(text.alias("class"), *[F.lit(n).alias(name) for name, n in numbers.items()])
 
 
-def _metrics(counts: Sequence[ClassCounts], rows: int) -> Metrics:
+def _metrics(counts: Sequence[ClassCounts], rows: int) -> Measures:
     return {
         "accuracy": sum(one.both for one in counts) / rows,
         "f1": sum(one.f1 * one.labelled for one in counts) / rows,

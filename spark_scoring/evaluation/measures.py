@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spark_scoring.compare.totals import rate
 from spark_scoring.evaluation.probabilities import METRICS as OF_PROBABILITIES
+from spark_scoring.report.measures import rate
 
 if TYPE_CHECKING:
-    from spark_scoring.evaluation.result import EvaluatedRows, Metrics, Task
+    from spark_scoring.evaluation.result import EvaluatedRows, Task
+    from spark_scoring.report.measures import Measures
 
 OF_TASK: dict[Task, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "r2", "bias"),
@@ -21,7 +22,7 @@ KNOWN = (*_OF_ROWS, *dict.fromkeys(name for names in OF_TASK.values() for name i
 """Of any task; known before a row is read."""
 
 
-def measured(rows: EvaluatedRows, metrics: Metrics) -> Metrics:
+def measured(rows: EvaluatedRows, metrics: Measures) -> Measures:
     """The values, by name; None where nothing could be measured."""
     good = rows.rows - rows.bad
     return {

@@ -49,8 +49,8 @@ def plan_evaluation(request: EvaluateRequest, spark: SparkSession) -> EvaluatePl
     """
     problems = Gathering()
     request.check(problems)
-    predictions = _pinned(spark, "table", request.table, request.where, problems)
-    labels = _pinned(spark, "labels", request.labels, None, problems)
+    predictions = pinned_table(spark, "table", request.table, request.where, problems)
+    labels = pinned_table(spark, "labels", request.labels, None, problems)
     if predictions is None or labels is None:
         raise EvaluateError(problems.problems)
     facts = _newest_run(spark, predictions)
@@ -63,7 +63,10 @@ def plan_evaluation(request: EvaluateRequest, spark: SparkSession) -> EvaluatePl
     return EvaluatePlan(request, predictions, labels, columns, None if facts is None else facts.model_name)
 
 
-def _pinned(spark: SparkSession, role: str, place: str, where: str | None, problems: Gathering) -> PinnedSource | None:
+def pinned_table(
+    spark: SparkSession, role: str, place: str, where: str | None, problems: Gathering
+) -> PinnedSource | None:
+    """A table at its version; None, and the problems, where it cannot be read."""
     source = None
     with problems.attempt():
         try:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.compare.result import RARE
 from spark_scoring.evaluation.ranks import areas
 from spark_scoring.evaluation.result import CalibrationBin
 from spark_scoring.evaluation.slices import EVERY, KEYS, slice_of, spread
+from spark_scoring.report.measures import RARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyspark.sql import Column, DataFrame, Row
 
-    from spark_scoring.evaluation.result import Metrics
     from spark_scoring.evaluation.slices import SliceKey
+    from spark_scoring.report.measures import Measures
 
 BINS = 10
 _EPSILON = sys.float_info.epsilon
@@ -35,7 +35,7 @@ class Probabilities(NamedTuple):
     """What probabilities are like beside labels."""
 
     rows: dict[SliceKey, int]
-    metrics: dict[SliceKey, Metrics]
+    metrics: dict[SliceKey, Measures]
     calibration: tuple[CalibrationBin, ...]
     unknown: int
     """Rows whose label is none of the classes."""
@@ -104,7 +104,7 @@ def _binned(wide: DataFrame) -> dict[SliceKey, list[Row]]:
     return {key: sorted(of_slice, key=lambda row: int(row["place"])) for key, of_slice in found.items()}
 
 
-def _metrics(bins: Sequence[Row], area: float | None, *, is_pair: bool) -> Metrics:
+def _metrics(bins: Sequence[Row], area: float | None, *, is_pair: bool) -> Measures:
     n = sum(int(row["n"]) for row in bins)
     return {
         "log_loss": sum(row["loss"] for row in bins) / n,

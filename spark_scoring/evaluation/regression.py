@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.compare.result import RARE
 from spark_scoring.evaluation.result import CalibrationBin
 from spark_scoring.evaluation.slices import KEYS, slice_of, spread
+from spark_scoring.report.measures import RARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from spark_scoring.evaluation.joined import Totals
-    from spark_scoring.evaluation.result import Metrics
     from spark_scoring.evaluation.slices import SliceKey
+    from spark_scoring.report.measures import Measures
 
 _BINS = (10, 5, 2)
 """As many as leave 20 rows for each."""
@@ -26,7 +26,7 @@ _BINS = (10, 5, 2)
 
 def regression_metrics(
     rows: DataFrame, levels: Sequence[Sequence[str | None]]
-) -> tuple[dict[SliceKey, int], dict[SliceKey, Metrics]]:
+) -> tuple[dict[SliceKey, int], dict[SliceKey, Measures]]:
     """Rows and metrics of each slice. Runs one job."""
     values = [F.col(name).cast("double").alias(name) for name in ("prediction", "label")]
     error = F.col("prediction") - F.col("label")
@@ -43,7 +43,7 @@ def regression_metrics(
     return {slice_of(row): int(row["n"]) for row in found}, {slice_of(row): _metrics(row.asDict()) for row in found}
 
 
-def _metrics(row: Mapping[str, Any]) -> Metrics:
+def _metrics(row: Mapping[str, Any]) -> Measures:
     return {"rmse": math.sqrt(row["squared"]), "mae": row["absolute"], "r2": _r2(row), "bias": row["bias"]}
 
 

@@ -9,6 +9,8 @@ from spark_scoring.evaluation.errors import EvaluateError
 from spark_scoring.evaluation.result import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spark_scoring.errors import Gathering
 
 WINDOWS = ("day", "week", "month")
@@ -44,5 +46,15 @@ class EvaluateRequest:
                 raise EvaluateError.not_a_name(role, kind)
         for option, value, choices in (("--window", self.window, WINDOWS), ("--task", self.task, TASKS)):
             with problems.attempt():
-                if value is not None and value not in choices:
-                    raise EvaluateError.choice(option, value, choices)
+                check_choice(option, value, choices)
+
+
+def check_choice(option: str, value: str | None, choices: Sequence[str]) -> None:
+    """Refuse another value than the choices.
+
+    Raises:
+        EvaluateError: names them.
+
+    """
+    if value is not None and value not in choices:
+        raise EvaluateError.choice(option, value, choices)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from spark_scoring.report.measures import Measures
 
 Task = Literal["regression", "classification", "probability"]
-Metrics = dict[str, float | None]
-"""By name; None where it could not be measured."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Slice:
     is_other: bool
     """Whether it is what is not listed: levels of fewer than 20 rows, and those beyond the first."""
     rows: int
-    metrics: Metrics
+    metrics: Measures
     model: str | None = None
     """Of a version: the name of its model."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.compare.result import RARE
+from spark_scoring.report.measures import RARE
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from spark_scoring.evaluation.errors import EvaluateError
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
-    from spark_scoring.evaluation.columns import EvaluatedColumns
+    from spark_scoring.evaluation.columns import Values
     from spark_scoring.evaluation.joined import Totals
-    from spark_scoring.evaluation.request import EvaluateRequest
     from spark_scoring.evaluation.result import Task
 
 _MOST_CODES = 20
@@ -23,19 +22,19 @@ _ESTIMATE = 1.2
 """Spark's count of distinct values is an estimate."""
 
 
-def task_of(request: EvaluateRequest, columns: EvaluatedColumns, totals: Totals) -> tuple[Task, str]:
+def task_of(asked: str | None, values: Values, totals: Totals) -> tuple[Task, str]:
     """The task, and why it is that one.
 
     Raises:
         EvaluateError: values that no task has, or not the task that is asked for.
 
     """
-    if request.task is not None:
-        task, why = cast("Task", request.task), "as asked"
+    if asked is not None:
+        task, why = cast("Task", asked), "as asked"
     else:
-        task, why = _found(columns, totals)
+        task, why = _found(values, totals)
     if task == "probability":
-        _check_probability(columns, totals)
+        _check_probability(values, totals)
     if task == "classification":
         most = max(totals["distinct"], totals["label_distinct"])
         if most > MOST_CLASSES * _ESTIMATE:
@@ -43,33 +42,33 @@ def task_of(request: EvaluateRequest, columns: EvaluatedColumns, totals: Totals)
     return task, why
 
 
-def _found(columns: EvaluatedColumns, totals: Totals) -> tuple[Task, str]:
-    if columns.prediction_kind != "number":
+def _found(values: Values, totals: Totals) -> tuple[Task, str]:
+    if values.prediction_kind != "number":
         kinds = {"text": "texts", "flag": "flags"}
-        return "classification", f"the predictions are {kinds[columns.prediction_kind]}"
-    if columns.probability is not None:
+        return "classification", f"the predictions are {kinds[values.prediction_kind]}"
+    if values.probability is not None:
         return "classification", "the table has probabilities, too"
-    is_code = _is_flag_or_whole(columns, totals) and totals["label_distinct"] <= _MOST_CODES
-    if is_code and totals["whole"] and totals["distinct"] <= _MOST_CODES and _is_class(columns, totals):
+    is_code = _is_flag_or_whole(values, totals) and totals["label_distinct"] <= _MOST_CODES
+    if is_code and totals["whole"] and totals["distinct"] <= _MOST_CODES and _is_class(values, totals):
         return "classification", "predictions and labels are few whole numbers"
-    if _is_zero_or_one(columns, totals) and _is_between(totals):
+    if _is_zero_or_one(values, totals) and _is_between(totals):
         return "probability", "the predictions are numbers from 0 to 1, and the labels are 0 and 1"
-    if columns.label_kind == "flag":
-        raise EvaluateError.undecided(columns.prediction, columns.label)
+    if values.label_kind == "flag":
+        raise EvaluateError.undecided(values.prediction, values.label)
     return "regression", "predictions and labels are numbers"
 
 
-def _is_class(columns: EvaluatedColumns, totals: Totals) -> bool:
+def _is_class(values: Values, totals: Totals) -> bool:
     """Whole numbers; of a floating type, only 0 and 1: others are rather amounts that happen to be whole."""
-    return columns.is_whole or (totals["low"] is not None and {totals["low"], totals["high"]} <= {0.0, 1.0})
+    return values.is_whole or (totals["low"] is not None and {totals["low"], totals["high"]} <= {0.0, 1.0})
 
 
-def _is_flag_or_whole(columns: EvaluatedColumns, totals: Totals) -> bool:
-    return columns.label_kind == "flag" or bool(totals["label_whole"])
+def _is_flag_or_whole(values: Values, totals: Totals) -> bool:
+    return values.label_kind == "flag" or bool(totals["label_whole"])
 
 
-def _is_zero_or_one(columns: EvaluatedColumns, totals: Totals) -> bool:
-    if columns.label_kind == "flag":
+def _is_zero_or_one(values: Values, totals: Totals) -> bool:
+    if values.label_kind == "flag":
         return True
     low, high = totals["label_low"], totals["label_high"]
     return bool(totals["label_whole"]) and low is not None and low >= 0 and high <= 1
@@ -80,21 +79,21 @@ def _is_between(totals: Totals) -> bool:
     return low is not None and low >= 0 and high <= 1
 
 
-def _check_probability(columns: EvaluatedColumns, totals: Totals) -> None:
+def _check_probability(values: Values, totals: Totals) -> None:
     if totals["low"] is None:  # no row
         return
     if not _is_between(totals):
-        raise EvaluateError.not_a_probability(columns.prediction)
-    if not _is_zero_or_one(columns, totals):
-        raise EvaluateError.not_zero_or_one(columns.label)
+        raise EvaluateError.not_a_probability(values.prediction)
+    if not _is_zero_or_one(values, totals):
+        raise EvaluateError.not_zero_or_one(values.label)
 
 
-def class_texts(columns: EvaluatedColumns) -> tuple[Column, Column]:
+def class_texts(values: Values) -> tuple[Column, Column]:
     """Prediction and label as texts that are equal where the values are: 1, 1.00 and true, where not all are flags.
 
     A number that is not whole is the text of the double.
     """
-    kinds = columns.prediction_kind, columns.label_kind
+    kinds = values.prediction_kind, values.label_kind
     if "number" not in kinds:
         return F.col("prediction").cast("string"), F.col("label").cast("string")
     return _whole_text(F.col("prediction"), kinds[0]), _whole_text(F.col("label"), kinds[1])
@@ -108,9 +107,9 @@ def _whole_text(value: Column, kind: str) -> Column:
     return F.when(is_long, F.when(is_long, value).cast("bigint").cast("string")).otherwise(number.cast("string"))
 
 
-def class_text(columns: EvaluatedColumns, name: str) -> str:
+def class_text(values: Values, name: str) -> str:
     """A class's name, as the model or the user says it, as ``class_texts`` writes it."""
-    kinds = columns.prediction_kind, columns.label_kind
+    kinds = values.prediction_kind, values.label_kind
     if kinds == ("text", "text"):
         return name
     flags = {"true": "1", "false": "0"}

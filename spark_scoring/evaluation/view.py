@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spark_scoring.evaluation.evaluation import Evaluation
-    from spark_scoring.evaluation.result import CalibrationBin, EvaluatedRows, Metrics, Slice, Split
+    from spark_scoring.evaluation.result import CalibrationBin, EvaluatedRows, Slice, Split
+    from spark_scoring.report.measures import Measures
 
 _SHOWN_SLICES = 12
 _SHOWN_CLASSES = 6
@@ -23,7 +24,7 @@ _WIDEST_LEVEL, _INDENT = 14, 2
 _FEWEST_DIGITS, _MOST_DIGITS = 4, 15
 
 
-def headline(metrics: Metrics) -> str:
+def headline(metrics: Measures) -> str:
     """The first metrics in a line."""
     told = [f"{name} {value:.4g}" for name, value in metrics.items() if value is not None]
     return ", ".join(told[:_IN_THE_LINE]) or "nothing measured"
@@ -100,7 +101,7 @@ def _level(one: Slice, split: Split) -> str:
     return f"{name}{'null' if one.level is None else one.level}"
 
 
-def _cells(rows: int, metrics: Metrics, names: Sequence[str]) -> list[str]:
+def _cells(rows: int, metrics: Measures, names: Sequence[str]) -> list[str]:
     return [f"{rows:,}", *[_number(metrics.get(name)) for name in names]]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.engine.casts import extend, plain_columns, row_error
 from spark_scoring.errors import Gathering

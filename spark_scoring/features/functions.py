@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import ParseException
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.functions import function_exists
 from spark_scoring.delta.names import split_name
 from spark_scoring.model.feature_spec import FunctionDefinition

@@ -13,7 +13,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import StructField, StructType
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.feature_tables import read_feature_table
 from spark_scoring.errors import first_line
 from spark_scoring.features.asof import AsOfJoin, latest_rows

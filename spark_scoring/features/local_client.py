@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.feature_tables import (
     check_rows,
     create_feature_table,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.feature_tables import find_feature_table
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.errors import Gathering, listed

@@ -25,13 +25,13 @@ from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.kept_process import process_kept
 from spark_scoring.model.recorded import recorded, recorded_settings, recorded_statistics
-from spark_scoring.model.store import check_copy
+from spark_scoring.model.sealed import check_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
 
-    from spark_scoring.model.store import Copy
+    from spark_scoring.model.sealed import Copy
 
 _KEPT_MODELS = 2
 _PACKAGES = ("site-packages", "dist-packages")

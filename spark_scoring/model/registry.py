@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from spark_scoring.errors import first_line
 from spark_scoring.model.errors import ModelError
-from spark_scoring.model.store import Copy, digest_of, kept_copy, known_copy
+from spark_scoring.model.sealed import Copy, digest_of
+from spark_scoring.model.store import kept_copy, known_copy
 from spark_scoring.model.trust import Door
 from spark_scoring.model.uris import (
     LOGGED,

@@ -32,7 +32,7 @@ from spark_scoring.model.recorded import (
     recorded_ordered,
     training_statistics,
 )
-from spark_scoring.model.store import Copy
+from spark_scoring.model.sealed import Copy
 from spark_scoring.model.types import ANY, Array, Levels, Map, Member, Missing, ModelType, Object, Tensor
 
 if TYPE_CHECKING:

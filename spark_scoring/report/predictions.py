@@ -10,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, BooleanType, IntegralType, NumericType, StringType
 
 from spark_scoring.drift.measures import distance, psi_between
+from spark_scoring.report.measures import RARE
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
-RARE = 20
-"""Labels of fewer rows are folded together, and numbers of fewer rows have no quantiles."""
 _LABELS = 10
 _ELEMENTS = 10
 _FEW_NUMBERS = 20

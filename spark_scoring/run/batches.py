@@ -16,7 +16,6 @@ from pyspark.errors import StreamingQueryException
 from spark_scoring.delta.errors import StreamError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.settings import session_settings
-from spark_scoring.delta.sink import inspect_again
 from spark_scoring.delta.stream import (
     changes_rows,
     checkpoint_id,
@@ -29,6 +28,7 @@ from spark_scoring.delta.stream import (
     start_query,
     without_source,
 )
+from spark_scoring.delta.target import inspect_again
 from spark_scoring.engine.shipping import place_model
 from spark_scoring.run.execute import carry_out
 from spark_scoring.run.facts import report_of, report_of_nothing

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, cast
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError, FeatureTableError
+from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError
 from spark_scoring.delta.failures import explain_failure
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
-from spark_scoring.delta.sink import Rows, inspect_again
+from spark_scoring.delta.sink import Rows
 from spark_scoring.delta.source import check_as_planned, read_again
 from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.delta.tables import is_delta
+from spark_scoring.delta.target import inspect_again
 from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, TimeLimitError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_rows
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, Row
 
-    from spark_scoring.delta.sink import Target
+    from spark_scoring.delta.target import Target
     from spark_scoring.report.run import RunReport
     from spark_scoring.run.plan import JobPlan
 

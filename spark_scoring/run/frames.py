@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Observation
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.sink import check_target
+from spark_scoring.delta.fitting import check_target
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.stage import score_frame
 from spark_scoring.errors import Gathering
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructType
 
-    from spark_scoring.delta.sink import ColumnChange, Target
+    from spark_scoring.delta.columns import ColumnChange
+    from spark_scoring.delta.target import Target
     from spark_scoring.run.plan import JobPlan
 
 

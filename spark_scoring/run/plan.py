@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from spark_scoring.delta.sink import ColumnChange, Target
+    from spark_scoring.delta.columns import ColumnChange
     from spark_scoring.delta.source import PinnedSource
     from spark_scoring.delta.stream import Changes
+    from spark_scoring.delta.target import Target
     from spark_scoring.engine.stage import StageName
     from spark_scoring.features.delegate import Delegation
     from spark_scoring.job import ScoringJob

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.arguments import job_of
 from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.names import QUARANTINE, new_schema, with_suffix
-from spark_scoring.delta.sink import Target, Writing, inspect_target
 from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
+from spark_scoring.delta.target import Target, Writing, inspect_target
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.stage import check_kept
 from spark_scoring.errors import Gathering, Problem, RequestError

@@ -11,7 +11,8 @@ from spark_scoring import ScoringJob, plan_job, run_job
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.once import Standing, Written, standing, write_once
-from spark_scoring.delta.sink import Rows, Target, Writing, inspect_target
+from spark_scoring.delta.sink import Rows
+from spark_scoring.delta.target import Target, Writing, inspect_target
 from spark_scoring.errors import RequestError, RunError
 from tests.models import line_rows
 from tests.place import BAD, ROWS, Place

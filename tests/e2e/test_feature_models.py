@@ -23,7 +23,7 @@ from spark_scoring import (
     run_job,
     score_batch,
 )
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.errors import RequestError, RunError
 from spark_scoring.features.delegate import Delegation

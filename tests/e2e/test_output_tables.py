@@ -296,6 +296,7 @@ def test_nothing_was_committed_is_said_only_after_a_look(table: Place, monkeypat
             raise OSError(msg)
 
     monkeypatch.setattr("spark_scoring.delta.sink.register_table", fail)
+    monkeypatch.setattr("spark_scoring.delta.target.register_table", fail)
     plan = plan_job(table.job(), table.spark)
     with pytest.raises(RunError, match="predictions were committed as its version 0"):
         run_job(plan)

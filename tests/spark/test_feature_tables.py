@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from spark_scoring import FeatureFunction, FeatureLookup, LocalFeatureClient, feature_client
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.errors import RequestError
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features

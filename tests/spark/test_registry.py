@@ -21,8 +21,9 @@ import spark_scoring
 from spark_scoring.cli import main
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.registry import all_versions, resolve_model
+from spark_scoring.model.sealed import digest_of
 from spark_scoring.model.spec import read_spec
-from spark_scoring.model.store import cache_folder, digest_of
+from spark_scoring.model.store import cache_folder
 from spark_scoring.model.trust import Door
 from spark_scoring.registration.errors import RegistrationError
 from tests.models import QUICKLY, register, save_line

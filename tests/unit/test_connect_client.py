@@ -13,7 +13,7 @@ import pytest
 from spark_scoring import connect
 from spark_scoring.cli import main, output
 from spark_scoring.cli.spark import settings_of
-from spark_scoring.delta.errors import SessionError
+from spark_scoring.delta.session_errors import SessionError
 from tests.needs import IS_SPARK_4, PYTHON_PATH
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from spark_scoring.delta.errors import FeatureTableError
+from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.feature_tables import constraint_keys
 from spark_scoring.errors import PlanError
 from spark_scoring.model.errors import ModelError

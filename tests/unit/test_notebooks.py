@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from spark_scoring.delta.names import TableRef
-from spark_scoring.delta.sink import Target, Writing
 from spark_scoring.delta.source import PinnedSource
+from spark_scoring.delta.target import Target, Writing
 from spark_scoring.job import ScoringJob
 from spark_scoring.plan.explain import plan_html
 from spark_scoring.plan.planner import Request, make_plan

@@ -12,7 +12,7 @@ import pytest
 from spark_scoring import ScoringJob
 from spark_scoring.cli import main
 from spark_scoring.cli.spark import log_file
-from spark_scoring.delta.errors import SessionError
+from spark_scoring.delta.session_errors import SessionError
 from spark_scoring.job_problems import JobError
 from spark_scoring.registration.training import TrainingJob
 from spark_scoring.session import get_session, launch_early

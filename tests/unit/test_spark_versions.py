@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spark_scoring.delta.errors import SessionError
+from spark_scoring.delta.session_errors import SessionError
 from spark_scoring.spark_versions import delta_package
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from spark_scoring.model import store
+from spark_scoring.model import locks, store
 from spark_scoring.model.errors import ModelError
-from spark_scoring.model.store import Copy, cache_folder, check_copy, digest_of, kept_copy, known_copy
+from spark_scoring.model.sealed import Copy, check_copy, digest_of
+from spark_scoring.model.store import cache_folder, kept_copy, known_copy
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,11 +152,11 @@ def test_what_a_killed_download_left_is_removed_and_one_that_goes_on_is_not(
 
 
 def test_a_process_holds_only_so_many_copies_open(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MOST_HELD", 3)
-    store._held.clear()  # noqa: SLF001
+    monkeypatch.setattr(locks, "_MOST_HELD", 3)
+    locks._held.clear()  # noqa: SLF001
     made = [Artifact(str(i)).kept() for i in range(5)]
     assert known_copy(made[2].digest) == made[2]
-    held = [entry.name for entry in store._held]  # noqa: SLF001
+    held = [entry.name for entry in locks._held]  # noqa: SLF001
     assert held == [Path(made[i].folder).parent.name for i in (3, 4, 2)]
 
 
@@ -163,7 +164,7 @@ def test_a_full_disk_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def full(*_: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_sealed", full)
+    monkeypatch.setattr(store, "sealed", full)
     with pytest.raises(ModelError, match="No space left on device"):
         Artifact().kept("a")
     assert [p.name for p in cache.iterdir()] == []
@@ -201,9 +202,9 @@ def test_the_cache_drops_what_was_used_longest_ago_and_no_process_uses(
         os.utime(Path(copy.folder).parent, (i, i))
     Artifact("3", 1000).kept()
     assert known_copy(old[0].digest) == old[0]  # this process uses it
-    for number in store._held.values():  # noqa: SLF001  as when it ends
+    for number in locks._held.values():  # noqa: SLF001  as when it ends
         os.close(number)
-    store._held.clear()  # noqa: SLF001
+    locks._held.clear()  # noqa: SLF001
     process = subprocess.Popen(
         [sys.executable, "-c", _USES, old[0].digest], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -219,7 +220,8 @@ def test_the_cache_drops_what_was_used_longest_ago_and_no_process_uses(
 _FETCHES = """
 import sys
 from pathlib import Path
-from spark_scoring.model.store import Copy, check_copy, kept_copy
+from spark_scoring.model.sealed import Copy, check_copy
+from spark_scoring.model.store import kept_copy
 
 def fetch(folder: Path) -> Path:
     model = folder / "model"

@@ -1,4 +1,4 @@
-"""Conditions on what a comparison has measured: a name, an operator, a number."""
+"""Measures by name, which of them tell too much of few rows, and conditions on them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_scoring.compare.errors import CompareError
-from spark_scoring.errors import Gathering
+from spark_scoring.errors import Gathering, Problem, RequestError, near_fix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+RARE = 20
+"""Levels, labels and groups of fewer rows are folded together, so that a result holds no row's values."""
+
+Measures = dict[str, float | None]
+"""By name; None where one could not be measured."""
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -47,31 +52,42 @@ class Condition:
         return f"--fail-if {self.text}: it holds; {self.name} {found}"
 
 
-def read_conditions(texts: Sequence[str], known: Collection[str]) -> tuple[Condition, ...]:
+def rate(part: int, whole: int) -> float | None:
+    """The share; None of no rows."""
+    return part / whole if whole else None
+
+
+def name_in(text: str) -> str | None:
+    """The name of the measure in a condition; None where it is not one."""
+    parts = _FORM.fullmatch(text)
+    return None if parts is None else parts["name"]
+
+
+def read_conditions(texts: Sequence[str], known: Collection[str], kind: type[RequestError]) -> tuple[Condition, ...]:
     """The conditions of these texts, on measures of these names.
 
     Raises:
-        CompareError: with every text that is not a condition, or that names no measure.
+        RequestError: of the kind given, with every text that is not a condition, or that names no measure.
 
     """
     problems, found = Gathering(), []
     for text in texts:
         with problems.attempt():
             found.append(_read(text, known))
-    problems.raise_all(CompareError)
+    problems.raise_all(kind)
     return tuple(found)
 
 
 def _read(text: str, known: Collection[str]) -> Condition:
     parts = _FORM.fullmatch(text)
-    if parts is None:
-        raise CompareError.condition(text)
     try:
-        number = float(parts["number"])
+        number = float(parts["number"]) if parts is not None else math.nan
     except ValueError:
-        raise CompareError.condition(text) from None
-    if not math.isfinite(number):
-        raise CompareError.condition(text)
+        number = math.nan
+    if parts is None or not math.isfinite(number):
+        fix = "write a measure, one of < <= > >= == !=, and a number: --fail-if 'changed_rate > 0.02'"
+        raise RequestError([Problem(f"--fail-if {text}", "it is not a condition", fix)])
     if parts["name"] not in known:
-        raise CompareError.measure(text, parts["name"], known)
+        fix = near_fix(parts["name"], known, what="the measures are") or "compare models that return something"
+        raise RequestError([Problem(f"--fail-if {text}", f"there is no measure {parts['name']}", fix)])
     return Condition(text, parts["name"], parts["operator"], number)
