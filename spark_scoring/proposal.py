@@ -184,6 +184,7 @@ def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, fil
         *_place(fields["output"]),
         _line("  mode: append", "adds the rows; overwrite replaces the table's, merge updates them by a key:"),
         f"  # key: {key}",
+        "# incremental: true  # scores what is new in a Delta table since the last run; decide before the first one",
         _line(f"  keep: {keep[0] if len(keep) == 1 else _listed(keep)}", "columns beside the predictions"),
         *_columns(proposal),
         _line("policy: strict", "lenient: nulls and missing columns become 0"),

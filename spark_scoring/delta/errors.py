@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import SHOWN, Problem, RequestError, RunError, listed, near_fix
@@ -156,6 +157,13 @@ class StreamError(RequestError):
         )
         fix = "bring the checkpoint back, or replace those rows: force: true; mode: merge needs neither"
         return cls([Problem(f"checkpoint {folder}", cause, fix)])
+
+    @classmethod
+    def would_repeat(cls, output: str, version: int, rows: int, run_id: str) -> StreamError:
+        cause = f"its version {version} has {rows:,} rows of this job, and a first incremental run would add them again"
+        undo = f"spark-scoring rollback {shlex.quote(output)} {run_id[:8]}"
+        fix = f"take that run back: {undo}; or score into another output; or, to add them again, force: true"
+        return cls([Problem(f"output {output}", cause, fix)])
 
     @staticmethod
     def _harm(*, adds: bool) -> str:

@@ -39,7 +39,7 @@ def facts_of(plan: JobPlan, run_id: str, started: float) -> RunFacts:
         run_id=run_id,
         idempotency_key=checkpoint_key(increments) if increments else _idempotency_key(plan),
         generation=1,
-        job=_job_text(plan),
+        job=plan.title,
         mode=plan.target.writing.mode,
         run_column=plan.added["run_id"],
         model_uri=model.uri,
@@ -177,7 +177,7 @@ def report_of_nothing(plan: JobPlan) -> RunReport:
     return RunReport(
         run_id=None,
         skipped=True,
-        job=_job_text(plan),
+        job=plan.title,
         model=model.name or model.uri,
         model_version=model.version,
         plan_hash=plan.scoring.hash,
@@ -206,11 +206,6 @@ def _location(plan: JobPlan) -> str:
     if path is None:
         path = str((describe_table(plan.session, plan.target.ref) or {}).get("location") or "")
     return redact(without_file_scheme(path))
-
-
-def _job_text(plan: JobPlan) -> str:
-    model = plan.scoring.model
-    return plan.name or f"{model.name or model.uri} on {plan.source.ref.text}"
 
 
 def _changes(commit: Commit, facts: RunFacts) -> MergeChanges | None:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from spark_scoring.delta.errors import StreamError
+from spark_scoring.delta.ledger import kept_runs, read_commits
 from spark_scoring.delta.stream import (
     alters_columns,
     check_change_feed,
@@ -22,6 +23,7 @@ from spark_scoring.delta.stream import (
     rows_passed_over,
     streams_beside,
 )
+from spark_scoring.redact import redact
 from spark_scoring.run.plan import Increments
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def plan_increments(plan: JobPlan) -> Increments | None:
     doubles = begun is None and not plan.force and plan.target.writing.mode == "append"
     if doubles and has_rows(spark, plan.target, plan.added["run_id"], stream):
         raise StreamError.would_double(plan.target.ref.text, checkpoint)
+    if doubles:
+        _check_no_whole_run(plan)
     return Increments(
         stream=stream,
         checkpoint=checkpoint,
@@ -68,6 +72,25 @@ def plan_increments(plan: JobPlan) -> Increments | None:
         files_per_batch=settings.files_per_batch,
         interval=settings.interval,
     )
+
+
+def _check_no_whole_run(plan: JobPlan) -> None:
+    """Refuse to begin beside rows of a run that was not incremental: they would be added a second time.
+
+    Raises:
+        StreamError: such a run of this source, of the same job and ``where``, is in the output.
+
+    """
+    source, target = plan.source, plan.target
+    if target.schema is None:
+        return
+    for commit, facts in kept_runs(read_commits(plan.session, target.ref)):
+        is_whole = facts.part == "predictions" and facts.stream is None and facts.source_id == source.table_id
+        where = source.where and redact(source.where)
+        if is_whole and facts.where == where and facts.job == redact(plan.title):
+            raise StreamError.would_repeat(target.ref.text, commit.version, facts.rows_in, facts.run_id)
+        if facts.mode == "overwrite" and facts.replace_where is None:
+            return  # what was before it is gone
 
 
 def _find_stream(plan: JobPlan, settings: IncrementalSettings, root: str) -> tuple[str, Checkpoint | None]:

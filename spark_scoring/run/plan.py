@@ -117,6 +117,12 @@ class JobPlan(Shown):
         return self.source.frame.sparkSession
 
     @property
+    def title(self) -> str:
+        """What people and the ledger call the job: its name, else what it scores."""
+        model = self.scoring.model
+        return self.name or f"{model.name or model.uri} on {self.source.ref.text}"
+
+    @property
     def added(self) -> dict[str, str]:
         """Names under which added columns are written, by their own names."""
         own = [*(output.name for output in self.scoring.outputs), *LINEAGE]

@@ -207,7 +207,8 @@ def _notes_on_output(spark: SparkSession, job: ScoringJob, target: Target) -> li
     repeats = target.writing.mode == "append" and job.increments is None and job.source.where is None
     if not repeats:
         return []
-    return ["once the source has changed, a run appends all its rows again; incremental: true adds what is new"]
+    again = "once the source has changed, a run appends all its rows again, also those that are scored already"
+    return [f"{again}; to score only what is new, set incremental: true before the first run, or mode: merge"]
 
 
 def _hints(source: PinnedSource) -> Sequence[Problem]:

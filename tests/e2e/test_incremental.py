@@ -18,6 +18,7 @@ import pytest
 from mlflow import MlflowClient
 
 from spark_scoring import ScoringJob, plan_job, run_job
+from spark_scoring.cli import main
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.errors import RequestError, RunError
@@ -222,6 +223,22 @@ def test_a_lost_checkpoint_is_no_reason_to_add_rows_twice(place: Place) -> None:
     assert again.rows_in == ROWS + 2
     assert place.ids() == sorted([*range(ROWS), *range(ROWS), 20, 21])  # the other job's are still there
     assert place.run(incremental=True).batches == 0
+
+
+def test_rows_that_a_whole_run_has_added_are_not_added_again(place: Place) -> None:
+    first = place.run()
+    assert first.run_id is not None
+    with pytest.raises(RequestError, match=rf"version 0 has {ROWS} rows of this job") as raised:
+        place.run(incremental=True)
+    command = f"spark-scoring rollback {place.output} {first.run_id[:8]}"
+    assert command in str(raised.value)
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split()[1:]])
+    assert ended.value.code == 0
+    assert place.run(incremental=True).rows_in == ROWS
+    add(place, range(20, 22))
+    assert place.run(incremental=True).rows_in == 2
+    assert place.ids() == [*range(ROWS), 20, 21]
 
 
 @pytest.mark.long
