@@ -56,8 +56,7 @@ def doctor(
     if (model is None) == (error is None):
         raise RequestError([Problem("doctor", "give either a model's URI or --error TEXT", "see --help")])
     if model is not None and " " in model and not Path(model).exists():
-        fix = 'spark-scoring doctor --error "..." says what an error text means'
-        raise RequestError([Problem("doctor", "what is given is a text, and not a model's URI or folder", fix)])
+        model, error = None, model  # a text, and not a model's URI or folder
     if error is not None:
         from spark_scoring.registration.findings import Diagnosis
         from spark_scoring.registration.pasted import recognise

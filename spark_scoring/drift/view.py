@@ -17,10 +17,10 @@ _STYLES = {"ok": "", "warn": "yellow", "fail": "red", "few rows": "dim"}
 
 def drift_view(drift: Drift) -> Group:
     """Drift as a rich renderable: the features furthest from training first."""
-    head = Text(f"{drift.rows:,} rows beside {drift.training_rows:,} of training: {headline(drift)}")
     notes = [Text(f"note: {note}", style="yellow") for note in drift.notes]
     if not drift.features:
-        return Group(head, *notes)
+        return Group(Text(headline(drift), style="yellow"), *notes)
+    head = Text(f"{drift.rows:,} rows beside {drift.training_rows:,} of training: {headline(drift)}")
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("feature", overflow="fold")
     for name in ("PSI", "chance", "JS", "run before", "nulls", "in training", "out of range", "unknown", ""):

@@ -322,7 +322,9 @@ def _time(request: EvaluateRequest, columns: NamedColumns, facts: RunFacts | Non
 
 
 def _by(name: str, columns: NamedColumns) -> str:
-    found = columns.named("--by", name)
+    found = columns.get(name)
+    if found is None:
+        raise EvaluateError.no_split(name, columns.table, columns.types)
     type_ = columns.types[found]
     if not isinstance(type_, AtomicType) or isinstance(type_, BinaryType):
         raise EvaluateError.not_a_split(found, type_.simpleString())

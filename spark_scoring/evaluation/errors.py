@@ -111,6 +111,13 @@ class EvaluateError(RequestError):
         return cls([Problem(f"--by {name}", f"it is {kind}, which has no levels", "give a column of single values")])
 
     @classmethod
+    def no_split(cls, name: str, table: str, columns: Iterable[str]) -> EvaluateError:
+        fix = near_fix(name, columns, what="its columns") or "give one that is there"
+        if "did you mean" not in fix:
+            fix = f"{fix}; to have one of the source's there, name it in output.keep of the job, and score again"
+        return cls([Problem(f"--by {name}", f"{table} has no such column", fix)])
+
+    @classmethod
     def no_time(cls, table: str, candidates: Sequence[str]) -> EvaluateError:
         fix = f"give --time, one of {listed(candidates)}" if candidates else "leave --window out"
         return cls([Problem("--window", f"{table} has no column that says when a row was scored", fix)])

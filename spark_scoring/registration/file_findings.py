@@ -200,8 +200,8 @@ def _object_findings(example: pd.DataFrame) -> Iterator[Finding]:
 
 def _name_findings(pinned: PinnedModel) -> Iterator[Finding]:
     if pinned.name is not None and len(pinned.name.split(".")) != 3:  # noqa: PLR2004
-        fix = f"register it as catalog.schema.{pinned.name.rsplit('.', maxsplit=1)[-1]}"
-        cause = "Unity Catalog takes names of three levels only; one name then serves laptop and Databricks"
+        fix = f"where it is to go there, register it as catalog.schema.{pinned.name.rsplit('.', maxsplit=1)[-1]}"
+        cause = "Unity Catalog on Databricks takes names of three levels only; here it is fine"
         yield Finding("name-levels", f"name {pinned.name}", cause, fix)
 
 

@@ -31,7 +31,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "foreign-input": ("error", "the signature has inputs that the model was not trained on, such as lookup keys"),
     "missing-input": ("error", "the model was trained on features that the signature lacks"),
     "input-order": ("error", "the signature has the features in another order than the model"),
-    "name-levels": ("warning", "the name has not three levels, as Unity Catalog wants"),
+    "name-levels": ("note", "the name has not three levels, as Unity Catalog wants"),
     "unpinned": ("warning", "a requirement names no version"),
     "environment": ("warning", "a requirement is not met here"),
     "own-library": ("error", "the model's own library is missing here or of another major version"),
@@ -57,6 +57,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "memory": ("error", "a process had too little memory"),
     "access": ("error", "the registry or the catalog does not let the user do it"),
     "not-found": ("error", "the registry that was asked has no such model, version or run"),
+    "table": ("error", "Delta or Spark does not take the names or values of columns"),
 }
 """Every code with its severity and meaning, the source of ``docs/errors.md``."""
 

@@ -351,8 +351,29 @@ KNOWN: tuple[KnownError, ...] = (
             "not-loadable",
             "types that skops does not know",
             "skops holds what is known to be harmless, and the model has a function or a class besides that",
-            "where you trust them: log_model(..., skops_trusted_types=skops.io.get_untrusted_types("
+            "where you trust them: import skops.io; log_model(..., skops_trusted_types=skops.io.get_untrusted_types("
             "data=skops.io.dumps(model))); register_model takes cloudpickle for such a model by itself",
+        ),
+    ),
+    KnownError(
+        ("[DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES] Found invalid character(s) among ' ,;{}()' in the column names.",),
+        r"DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES|invalid character\(s\) among",
+        Finding(
+            "table",
+            "names of columns",
+            "Parquet files hold no such names (spaces, commas, brackets), unless Delta writes other ones",
+            "df.write.option('delta.columnMapping.mode', 'name'); of a table that exists: ALTER TABLE ... SET"
+            " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')",
+        ),
+    ),
+    KnownError(
+        ('[CAST_OVERFLOW] The value NaN of the type "DOUBLE" cannot be cast to "INT" due to an overflow.',),
+        r"CAST_OVERFLOW\b",
+        Finding(
+            "table",
+            "a cast in Spark",
+            "a value does not fit the type: often a NaN, which pandas puts where an integer column has nulls",
+            "make NaN a null before the cast: nullif(column, double('NaN')); or give the column to the model as double",
         ),
     ),
     KnownError(

@@ -294,7 +294,10 @@ def test_a_name_of_one_level_is_named(registry: str) -> None:
         line(), name="m", signature=signed(X, Y.to_numpy()), pip_requirements=PINS, registered_model_name="doctored"
     )
     [finding] = check_model("models:/doctored/latest").findings
-    assert (finding.code, finding.fix) == ("name-levels", "register it as catalog.schema.doctored")
+    assert (finding.code, finding.fix) == (
+        "name-levels",
+        "where it is to go there, register it as catalog.schema.doctored",
+    )
 
 
 HEALTHY: dict[str, tuple[Callable[[], Any], pd.DataFrame, str]] = {

@@ -239,6 +239,12 @@ RECORDED = {
     "PyObject": ("libraries", "pip install 'numpy<2'"),
     # raised on this machine in 2026-11: Python 3.11 without setuptools; the fix was tried
     "ModuleNotFoundError: No module named 'pkg_resources'": ("libraries", "pip install 'setuptools<81'"),
+    # raised on this machine in 2026-11: a table of a pandas frame with nulls among integers; the fix was tried
+    'org.apache.spark.SparkArithmeticException: [CAST_OVERFLOW] The value NaN of the type "DOUBLE" cannot be cast to '
+    '"INT" due to an overflow.': ("table", "nullif(column, double('NaN'))"),
+    # raised on this machine in 2026-11: Delta 4.4, a column 'customer id'; the fixes were tried
+    "[DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES] Found invalid character(s) among ' ,;{}()\\n\\t=' in the column names "
+    "of your schema.": ("table", "delta.columnMapping.mode"),
     # pyspark 4.1's error-conditions.json; and the text of Spark 3
     "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11": (
         "session",
