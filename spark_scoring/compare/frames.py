@@ -125,7 +125,7 @@ def both_scored(plan: ComparePlan, names: Names, drivers: Sequence[Driver]) -> D
     if plan.labels is not None and plan.labels.table is None:
         of_labels = {names.label: plan.labels.values.label}
     own, made = plan.source.frame.columns, list(of_labels)
-    frame = plan.source.frame.withColumns({name: F.col(quote(column)) for name, column in of_labels.items()})
+    frame = plan.source.frame.select("*", *[F.col(quote(column)).alias(name) for name, column in of_labels.items()])
     for side, scoring in enumerate(plan.sides):
         rows = frame if scoring.lookups is None else add_features(frame, scoring.lookups, checked=True)
         values = {names.driver(i): F.expr(d.value) for i, d in enumerate(drivers) if d.side == side}

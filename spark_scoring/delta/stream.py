@@ -17,7 +17,7 @@ from spark_scoring.delta.names import resolve, without_file_scheme
 from spark_scoring.delta.once import rows_of_stream
 from spark_scoring.delta.tables import describe_table, read_version
 from spark_scoring.delta.target import CHECKPOINTS
-from spark_scoring.sql import free_prefix, quote
+from spark_scoring.sql import free_prefix, literal, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,6 +198,13 @@ def has_rows(spark: SparkSession, target: Target, run_column: str, stream: str) 
     if target.schema is None or run_column.lower() not in {name.lower() for name in target.schema.names}:
         return False
     return not spark.table(target.ref.sql).where(rows_of_stream(run_column, stream)).isEmpty()
+
+
+def has_rows_of_run(spark: SparkSession, target: Target, run_column: str, run_id: str) -> bool:
+    """Whether rows of a run are still there: a restored table's history has runs whose rows are gone."""
+    if target.schema is None or run_column.lower() not in {name.lower() for name in target.schema.names}:
+        return False
+    return not spark.table(target.ref.sql).where(f"{quote(run_column)} = {literal(run_id)}").isEmpty()
 
 
 def commits_of_stream(spark: SparkSession, target: Target, stream: str) -> list[Commit]:

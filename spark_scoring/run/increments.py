@@ -15,6 +15,7 @@ from spark_scoring.delta.stream import (
     commits_of_source,
     has_change_feed,
     has_rows,
+    has_rows_of_run,
     holds_batches,
     newest_checkpoint,
     next_checkpoint,
@@ -87,7 +88,8 @@ def _check_no_whole_run(plan: JobPlan) -> None:
     for commit, facts in kept_runs(read_commits(plan.session, target.ref)):
         is_whole = facts.part == "predictions" and facts.stream is None and facts.source_id == source.table_id
         where = source.where and redact(source.where)
-        if is_whole and facts.where == where and facts.job == redact(plan.title):
+        is_own = is_whole and facts.where == where and facts.job == redact(plan.title)
+        if is_own and has_rows_of_run(plan.session, target, facts.run_column, facts.run_id):
             raise StreamError.would_repeat(target.ref.text, commit.version, facts.rows_in, facts.run_id)
         if facts.mode == "overwrite" and facts.replace_where is None:
             return  # what was before it is gone

@@ -241,6 +241,13 @@ def test_rows_that_a_whole_run_has_added_are_not_added_again(place: Place) -> No
     assert place.ids() == [*range(ROWS), 20, 21]
 
 
+def test_rows_of_a_whole_run_that_are_gone_do_not_matter(place: Place) -> None:
+    place.run()
+    place.sql("DELETE FROM {out}")
+    assert place.run(incremental=True).rows_in == ROWS
+    assert place.ids() == list(range(ROWS))
+
+
 @pytest.mark.long
 def test_to_a_merge_a_lost_checkpoint_does_no_harm(place: Place) -> None:
     place.run(MERGE, incremental=True)
