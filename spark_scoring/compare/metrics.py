@@ -9,11 +9,12 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.compare.frames import cell, is_both_scored
 from spark_scoring.compare.result import LabelResult
-from spark_scoring.evaluation.joined import Totals, finite, probabilities, value_sums
+from spark_scoring.evaluation.joined import finite, probabilities, value_sums
 from spark_scoring.evaluation.measures import OF_TASK
-from spark_scoring.evaluation.measuring import LabelledRows, measure
+from spark_scoring.evaluation.measuring import Found, LabelledRows, measure
+from spark_scoring.evaluation.probabilities import METRICS as OF_PROBABILITIES
 from spark_scoring.evaluation.result import TableFacts
-from spark_scoring.evaluation.slices import EVERY
+from spark_scoring.evaluation.slices import SliceKey
 from spark_scoring.evaluation.tasks import task_of
 from spark_scoring.redact import redact
 from spark_scoring.run.held import held
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
     from spark_scoring.compare.frames import Names
     from spark_scoring.compare.labelled import LabelPlan
     from spark_scoring.compare.planning import ComparePlan
-    from spark_scoring.evaluation.columns import Values
+    from spark_scoring.report.measures import Measures
 
 _SIDES = ("current", "challenger")
-_EXTREMES = {"low": min, "high": max, "label_low": min, "label_high": max, "whole": min, "label_whole": min}
-_EXTREMES |= {"distinct": max, "label_distinct": max}
+_WIDEST = {"text": "string", "flag": "boolean", "number": "double"}
+"""Types that hold the predictions of both models."""
 
 
 def label_result(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names: Names) -> LabelResult:
     """The metrics of both models over the same rows: those that both have scored, with a label, and all finite.
 
-    Runs about ten jobs over a few columns.
+    Each model's rows are a slice of one evaluation. Runs about six jobs over a few columns.
 
     Args:
         plan: the comparison's.
@@ -47,25 +48,25 @@ def label_result(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names:
         EvaluateError: values that do not fit the task.
 
     """
+    values = labels.values
     with held(_joined(plan, labels, scored, names)) as rows:
         counts = rows.agg(F.count(F.lit(1)), F.count("label"), F.count_if("is_good")).collect()[0]
         both, labelled, measured = (int(count) for count in counts)
-        sides = [_side(rows, side) for side in (0, 1)]
-        totals = [_totals(frame, labels.values, measured) for frame in sides]
-        task, why = task_of(labels.task, labels.values, _together(*totals))
+        frame = _a_row_for_each_model(rows)
+        sums = [column.alias(name) for name, column in value_sums(values).items()]
+        totals = {**frame.agg(*sums).collect()[0].asDict(), "measured": measured * len(_SIDES)}
+        task, why = task_of(labels.task, values, totals)
         if labels.task == "classification":
             why = "the models tell classes"
-        found = [
-            measure(task, LabelledRows(frame.where("is_good"), labels.values, of_side)) if measured else None
-            for frame, of_side in zip(sides, totals, strict=True)
-        ]
+        good = LabelledRows(frame.where("is_good"), values, totals, levels=[_SIDES])
+        found = measure(task, good) if measured else Found()
     none = dict.fromkeys(OF_TASK[task])
-    metrics = [none if of is None else of.metrics.get(EVERY, none) for of in found]
-    notes = [[f"{side}: {note}" for note in of.notes] for side, of in zip(_SIDES, found, strict=True) if of is not None]
+    current, challenger = (found.metrics.get(SliceKey(0, side, is_other=False), none) for side in _SIDES)
     table = labels.table
+    facts = None if table is None else TableFacts(redact(table.ref.text), table.table_id, table.version, table.state)
     return LabelResult(
-        table=None if table is None else TableFacts(redact(table.ref.text), table.table_id, table.version, table.state),
-        label=labels.values.label,
+        table=facts,
+        label=values.label,
         key=tuple(of_source for of_source, _ in labels.key),
         task=task,
         task_reason=why,
@@ -73,10 +74,20 @@ def label_result(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names:
         unlabelled=both - labelled,
         not_finite=labelled - measured,
         measured=measured,
-        current=metrics[0],
-        challenger=metrics[1],
-        notes=tuple(note for of_side in notes for note in of_side),
+        current=current,
+        challenger=challenger,
+        notes=_notes(labels, current, challenger) if measured else (),
     )
+
+
+def _notes(labels: LabelPlan, *metrics: Measures) -> tuple[str, ...]:
+    """Why metrics of probabilities have no value, where that is not of their own nature."""
+    names = [name for name in OF_PROBABILITIES if all(name in of and of[name] is None for of in metrics)]
+    if "log_loss" not in names:
+        return ()
+    if labels.values.probability is None:
+        return (f"{', '.join(names)} need probabilities: let predict name predict_proba, too",)
+    return (f"{', '.join(names)} are left out: labels and probabilities are not of the same classes",)
 
 
 def _joined(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names: Names) -> DataFrame:
@@ -86,15 +97,13 @@ def _joined(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names: Name
         keys = [F.col(quote(of_labels)).alias(names.key(i)) for i, (_, of_labels) in enumerate(labels.key)]
         right = labels.table.frame.select(*keys, F.col(quote(labels.values.label)).alias(names.label))
         rows = rows.join(right, [names.key(i) for i in range(len(keys))], "left")
-    values = [F.col(names.label).alias("label")]
-    for side in (0, 1):
-        part = plan.outputs[labels.prediction].parts[0]
-        values.append(cell(part, names.output(side, labels.prediction)).alias(f"prediction{side}"))
-        values.append(_probabilities(labels, side, names).alias(f"probabilities{side}"))
-    kinds = labels.values
-    is_good = finite("label", kinds.label_kind)
-    for side in (0, 1):
-        is_good = is_good & finite(f"prediction{side}", kinds.prediction_kind)
+    kinds, part = labels.values, plan.outputs[labels.prediction].parts[0]
+    type_ = "bigint" if kinds.is_whole else _WIDEST[kinds.prediction_kind]
+    values, is_good = [F.col(names.label).alias("label")], finite("label", kinds.label_kind)
+    for i, side in enumerate(_SIDES):
+        prediction = cell(part, names.output(i, labels.prediction)).cast(type_)
+        values += [prediction.alias(side), _probabilities(labels, i, names).alias(f"{side}_probabilities")]
+        is_good = is_good & finite(side, kinds.prediction_kind)
     return rows.select(*values).withColumn("is_good", is_good)
 
 
@@ -104,20 +113,16 @@ def _probabilities(labels: LabelPlan, side: int, names: Names) -> Column:
     return probabilities(None if found is None else replace(found, columns=columns))
 
 
-def _side(rows: DataFrame, side: int) -> DataFrame:
-    own = [F.col(f"{name}{side}").alias(name) for name in ("prediction", "probabilities")]
-    return rows.select("label", "is_good", *own)
-
-
-def _totals(frame: DataFrame, values: Values, measured: int) -> Totals:
-    sums = [column.alias(name) for name, column in value_sums(values).items()]
-    return {**frame.agg(*sums).collect()[0].asDict(), "measured": measured}
-
-
-def _together(current: Totals, challenger: Totals) -> Totals:
-    """What the predictions of both are like, so that one task is told of both."""
-    both = {}
-    for name, extreme in _EXTREMES.items():
-        known = [of[name] for of in (current, challenger) if of.get(name) is not None]
-        both[name] = extreme(known) if known else None
-    return both
+def _a_row_for_each_model(rows: DataFrame) -> DataFrame:
+    """Each row twice, with the model in ``split0``."""
+    sides = [
+        F.struct(
+            F.lit(side).alias("split0"),
+            F.col(side).alias("prediction"),
+            F.col(f"{side}_probabilities").alias("probabilities"),
+        )
+        for side in _SIDES
+    ]
+    return rows.select("label", "is_good", F.explode(F.array(*sides)).alias("side")).select(
+        "label", "is_good", "side.*"
+    )

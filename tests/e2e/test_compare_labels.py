@@ -160,7 +160,7 @@ def test_metrics_decide_on_the_exit_status(orders: Orders, tmp_path: Path, capsy
     command = ["compare", str(file), "--with", "models:/main.held.returns/2"]
     labels = ["--labels", "main.held.returns", "--key", "id"]
     for arguments, status, told in (
-        ([*labels, "--fail-if", "accuracy_change > 0.5"], 0, "  accuracy"),
+        ([*labels, "--fail-if", "accuracy_change > 0.5"], 0, "need probabilities: let predict name predict_proba, too"),
         ([*labels, "--fail-if", "accuracy_change < 0.5"], 3, "--fail-if accuracy_change < 0.5: it holds"),
         ([*labels, "--fail-if", "rmse_change > 0"], 2, "there is no measure rmse_change"),
         (["--fail-if", "accuracy_change < 0"], 2, "measured against labels, and there are none"),
