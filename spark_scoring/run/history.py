@@ -133,7 +133,7 @@ def history_view(records: Sequence[RunRecord]) -> Table:
     """Runs as a rich renderable, one a line."""
     table = Table(box=None)
     for head in ("when (UTC)", "run", "table version", "job", "model", "mode", "rows", "seconds", "by"):
-        table.add_column(head, no_wrap=head in ("when (UTC)", "run"), overflow="fold")  # rollback takes a run by these
+        table.add_column(head, no_wrap=head == "run", overflow="fold")  # rollback takes eight characters of a run
     for record in records:
         model = record.model if record.model_version is None else f"{record.model} {record.model_version}"
         rows = f"{record.rows_written:,} of {record.rows_in:,}"
