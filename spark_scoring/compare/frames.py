@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from spark_scoring.compare.planning import ComparePlan
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
 
+SIDES = ("current", "challenger")
+"""The two models, in the order of a plan's."""
 Scale = Literal["number", "date", "time", "level"]
 _NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
 _LEVELED = (Category, Coded, OneOf)

@@ -26,6 +26,7 @@ from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_rows
 from spark_scoring.evaluation.errors import EvaluateError
 from spark_scoring.evaluation.joined import check_labels
+from spark_scoring.evaluation.request import as_names
 from spark_scoring.features.join import check_keys
 from spark_scoring.redact import redact
 from spark_scoring.report.bad_rows import ReasonCount, count_rows
@@ -83,7 +84,7 @@ def compare_job(
         TimeLimitError: it took longer than the job's timeout.
 
     """
-    asked = LabelRequest(labels, (key,) if isinstance(key, str) else tuple(key), label, task)
+    asked = LabelRequest(labels, as_names(key), label, task)
     return carry_out_comparison(plan_comparison(job, with_model, spark, params=params, labels=asked), on_progress)
 
 

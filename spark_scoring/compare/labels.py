@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.compare.frames import is_both_scored, label, pair
+from spark_scoring.compare.frames import SIDES, is_both_scored, label, pair
 from spark_scoring.compare.result import Flip, LabelChange, LabelShare
 from spark_scoring.report.measures import RARE
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from spark_scoring.compare.outputs import Output
     from spark_scoring.compare.result import PartResult
 
-SIDES = "current", "challenger"
 _MOST = 20
 """Flips, and labels of each model, that are listed."""
 

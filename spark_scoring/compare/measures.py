@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.compare.errors import CompareError
 from spark_scoring.errors import Gathering
-from spark_scoring.evaluation.measures import OF_TASK
+from spark_scoring.evaluation.measures import OF_ANY_TASK
 from spark_scoring.report.measures import name_in, rate, read_conditions
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 _OF_ROWS = ("rows", "bad_both_rate", "bad_current_only_rate", "bad_challenger_only_rate")
 _OF_NUMBERS = ("mean_diff", "mean_abs_diff", "max_abs_diff", "p50_abs_diff", "p90_abs_diff", "p99_abs_diff")
 
-_OF_ANY_TASK = tuple(dict.fromkeys(name for names in OF_TASK.values() for name in names))
-
 
 def measure_names(outputs: Sequence[Output], labels: LabelPlan | None = None) -> tuple[str, ...]:
     """The measures that a comparison of these outputs, and of these labels, has; known before a row is read."""
     own = [f"{of}.{name}" for output in outputs for of, names in _of_output(output) for name in names]
-    of_labels = () if labels is None else _of_labels(_OF_ANY_TASK)
+    of_labels = () if labels is None else _of_labels(OF_ANY_TASK)
     return (*_OF_ROWS, *dict.fromkeys(name.rpartition(".")[2] for name in own), *own, *of_labels)
 
 
@@ -39,7 +37,7 @@ def conditions_on(texts: Sequence[str], known: Collection[str]) -> tuple[Conditi
     """
     problems = Gathering()
     found: list[Condition] = []
-    of_labels = set(_of_labels(_OF_ANY_TASK))
+    of_labels = set(_of_labels(OF_ANY_TASK))
     for text in texts:
         with problems.attempt():
             name = name_in(text)
@@ -101,10 +99,9 @@ def measured(rows: ComparedRows, outputs: Sequence[OutputResult], labelled: Labe
 
 def _label_measures(labelled: LabelResult) -> Measures:
     found: Measures = {}
-    for metric, current in labelled.current.items():
-        challenger = labelled.challenger[metric]
-        change = None if current is None or challenger is None else challenger - current
-        found |= dict(zip(_of_labels([metric]), (current, challenger, change), strict=True))
+    for metric, change in labelled.changes.items():
+        values = labelled.current[metric], labelled.challenger[metric], change
+        found |= dict(zip(_of_labels([metric]), values, strict=True))
     return found
 
 

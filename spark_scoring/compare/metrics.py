@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.compare.frames import cell, is_both_scored
+from spark_scoring.compare.frames import SIDES, cell, is_both_scored
 from spark_scoring.compare.result import LabelResult
-from spark_scoring.evaluation.joined import finite, probabilities, value_sums
+from spark_scoring.evaluation.joined import IS_GOOD, finite, probabilities, value_sums
 from spark_scoring.evaluation.measures import OF_TASK
 from spark_scoring.evaluation.measuring import Found, LabelledRows, measure
 from spark_scoring.evaluation.probabilities import METRICS as OF_PROBABILITIES
 from spark_scoring.evaluation.result import TableFacts
 from spark_scoring.evaluation.slices import SliceKey
 from spark_scoring.evaluation.tasks import task_of
-from spark_scoring.redact import redact
 from spark_scoring.run.held import held
 from spark_scoring.sql import quote
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from spark_scoring.compare.planning import ComparePlan
     from spark_scoring.report.measures import Measures
 
-_SIDES = ("current", "challenger")
 _WIDEST = {"text": "string", "flag": "boolean", "number": "double"}
 """Types that hold the predictions of both models."""
 
@@ -50,22 +48,20 @@ def label_result(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names:
     """
     values = labels.values
     with held(_joined(plan, labels, scored, names)) as rows:
-        counts = rows.agg(F.count(F.lit(1)), F.count("label"), F.count_if("is_good")).collect()[0]
+        counts = rows.agg(F.count(F.lit(1)), F.count("label"), F.count_if(IS_GOOD)).collect()[0]
         both, labelled, measured = (int(count) for count in counts)
         frame = _a_row_for_each_model(rows)
         sums = [column.alias(name) for name, column in value_sums(values).items()]
-        totals = {**frame.agg(*sums).collect()[0].asDict(), "measured": measured * len(_SIDES)}
+        totals = {**frame.agg(*sums).collect()[0].asDict(), "measured": measured * len(SIDES)}
         task, why = task_of(labels.task, values, totals)
         if labels.task == "classification":
             why = "the models tell classes"
-        good = LabelledRows(frame.where("is_good"), values, totals, levels=[_SIDES])
+        good = LabelledRows(frame.where(IS_GOOD), values, totals, levels=[SIDES])
         found = measure(task, good) if measured else Found()
     none = dict.fromkeys(OF_TASK[task])
-    current, challenger = (found.metrics.get(SliceKey(0, side, is_other=False), none) for side in _SIDES)
-    table = labels.table
-    facts = None if table is None else TableFacts(redact(table.ref.text), table.table_id, table.version, table.state)
+    current, challenger = (found.metrics.get(SliceKey(0, side, is_other=False), none) for side in SIDES)
     return LabelResult(
-        table=facts,
+        table=None if labels.table is None else TableFacts.of(labels.table),
         label=values.label,
         key=tuple(of_source for of_source, _ in labels.key),
         task=task,
@@ -100,11 +96,11 @@ def _joined(plan: ComparePlan, labels: LabelPlan, scored: DataFrame, names: Name
     kinds, part = labels.values, plan.outputs[labels.prediction].parts[0]
     type_ = "bigint" if kinds.is_whole else _WIDEST[kinds.prediction_kind]
     values, is_good = [F.col(names.label).alias("label")], finite("label", kinds.label_kind)
-    for i, side in enumerate(_SIDES):
+    for i, side in enumerate(SIDES):
         prediction = cell(part, names.output(i, labels.prediction)).cast(type_)
         values += [prediction.alias(side), _probabilities(labels, i, names).alias(f"{side}_probabilities")]
         is_good = is_good & finite(side, kinds.prediction_kind)
-    return rows.select(*values).withColumn("is_good", is_good)
+    return rows.select(*values).withColumn(IS_GOOD, is_good)
 
 
 def _probabilities(labels: LabelPlan, side: int, names: Names) -> Column:
@@ -121,8 +117,6 @@ def _a_row_for_each_model(rows: DataFrame) -> DataFrame:
             F.col(side).alias("prediction"),
             F.col(f"{side}_probabilities").alias("probabilities"),
         )
-        for side in _SIDES
+        for side in SIDES
     ]
-    return rows.select("label", "is_good", F.explode(F.array(*sides)).alias("side")).select(
-        "label", "is_good", "side.*"
-    )
+    return rows.select("label", IS_GOOD, F.explode(F.array(*sides)).alias("side")).select("label", IS_GOOD, "side.*")

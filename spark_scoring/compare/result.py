@@ -181,6 +181,12 @@ class LabelResult:
     challenger: Measures
     notes: tuple[str, ...] = ()
 
+    @property
+    def changes(self) -> Measures:
+        """The challenger's metrics minus the current one's; None where either has no value."""
+        both = ((name, current, self.challenger[name]) for name, current in self.current.items())
+        return {name: None if a is None or b is None else b - a for name, a, b in both}
+
 
 @dataclass(frozen=True)
 class OutputResult:

@@ -77,10 +77,9 @@ def _add_labels(table: Table, labelled: LabelResult) -> None:
 def _metrics(labelled: LabelResult) -> Table:
     """The metrics side by side. Which of two is better is for the reader: errors fall, areas and shares rise."""
     table = _table("against labels", "current", "challenger", "change")
-    for name, current in labelled.current.items():
-        challenger = labelled.challenger[name]
+    for name, change in labelled.changes.items():
+        current, challenger = labelled.current[name], labelled.challenger[name]
         if current is not None or challenger is not None:
-            change = None if current is None or challenger is None else challenger - current
             told = "-" if change is None else f"{change:+,.4g}"
             table.add_row(f"  {name}", _number(current), _number(challenger), told)
     return table

@@ -195,16 +195,19 @@ def _texts(spark: SparkSession, folder: str, pattern: str) -> dict[str, str]:
 
 def has_rows(spark: SparkSession, target: Target, run_column: str, stream: str) -> bool:
     """Whether a stream has written rows that are still there. Reads the output's run ids."""
-    if target.schema is None or run_column.lower() not in {name.lower() for name in target.schema.names}:
-        return False
-    return not spark.table(target.ref.sql).where(rows_of_stream(run_column, stream)).isEmpty()
+    return _has(spark, target, run_column, rows_of_stream(run_column, stream))
 
 
 def has_rows_of_run(spark: SparkSession, target: Target, run_column: str, run_id: str) -> bool:
     """Whether rows of a run are still there: a restored table's history has runs whose rows are gone."""
+    return _has(spark, target, run_column, f"{quote(run_column)} = {literal(run_id)}")
+
+
+def _has(spark: SparkSession, target: Target, run_column: str, condition: str) -> bool:
+    """Whether rows of a condition on the run's column are in the output; False where it has no such column."""
     if target.schema is None or run_column.lower() not in {name.lower() for name in target.schema.names}:
         return False
-    return not spark.table(target.ref.sql).where(f"{quote(run_column)} = {literal(run_id)}").isEmpty()
+    return not spark.table(target.ref.sql).where(condition).isEmpty()
 
 
 def commits_of_stream(spark: SparkSession, target: Target, stream: str) -> list[Commit]:

@@ -15,7 +15,7 @@ from spark_scoring.evaluation.joined import check_labels, count_rows, good_rows,
 from spark_scoring.evaluation.measures import OF_TASK
 from spark_scoring.evaluation.measuring import Found, LabelledRows, measure
 from spark_scoring.evaluation.planning import plan_evaluation
-from spark_scoring.evaluation.request import EvaluateRequest
+from spark_scoring.evaluation.request import EvaluateRequest, as_names
 from spark_scoring.evaluation.result import EvaluatedRows, Slice, Split, TableFacts
 from spark_scoring.evaluation.slices import EVERY, SliceKey, listed_levels, name_and_version, splits_of
 from spark_scoring.evaluation.tasks import task_of
@@ -24,11 +24,10 @@ from spark_scoring.run.held import held
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from pyspark.sql import SparkSession
 
-    from spark_scoring.delta.source import PinnedSource
     from spark_scoring.evaluation.planning import EvaluatePlan
     from spark_scoring.evaluation.slices import SplitBy
     from spark_scoring.report.measures import Measures
@@ -82,22 +81,18 @@ def evaluate(  # noqa: PLR0913  keyword-only
     request = EvaluateRequest(
         table=table,
         labels=labels,
-        key=_names(key),
+        key=as_names(key),
         label=label,
         where=where,
-        by=_names(by),
+        by=as_names(by),
         window=window,
         time=time,
         task=task,
         prediction=prediction,
-        probability=_names(probability),
+        probability=as_names(probability),
         classes=tuple(str(name) for name in classes),
     )
     return carry_out_evaluation(plan_evaluation(request, spark or get_session(warehouse)))
-
-
-def _names(names: str | Iterable[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
@@ -128,8 +123,8 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
         raise explained from error
     columns, metrics = plan.columns, found.metrics
     return Evaluation(
-        table=_facts(plan.predictions),
-        labels=_facts(plan.labels),
+        table=TableFacts.of(plan.predictions),
+        labels=TableFacts.of(plan.labels),
         key=tuple(name for name, _ in columns.key),
         where=None if plan.request.where is None else redact(plan.request.where),
         label=columns.label,
@@ -172,10 +167,6 @@ def _split(
                 model, level = name_and_version(level)
             slices.append(Slice(level, key.is_other, sizes[key], metrics[key], model or None))
     return Split(split.by, split.kind, split.window, tuple(slices))
-
-
-def _facts(source: PinnedSource) -> TableFacts:
-    return TableFacts(redact(source.ref.text), source.table_id, source.version, source.state)
 
 
 def _notes(plan: EvaluatePlan, counts: EvaluatedRows, repeated: int) -> list[str]:

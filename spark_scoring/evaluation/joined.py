@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from spark_scoring.evaluation.planning import EvaluatePlan
 
 DECILES = [n / 10 for n in range(1, 10)]
-_IS_GOOD = "is_good"
+IS_GOOD = "is_good"
+"""Column: whether a row is measured."""
 
 Totals = dict[str, Any]
 """Of the rows that are measured: ``distinct``, ``label_distinct``, and where they are numbers ``low``, ``high``,
@@ -51,7 +52,7 @@ def joined_rows(plan: EvaluatePlan, splits: Sequence[Column]) -> DataFrame:
     right = plan.labels.frame.select(*others, F.col(quote(columns.label)).alias("label"))
     rows = left.join(right, keys, "left")
     is_finite = finite("prediction", columns.prediction_kind) & finite("label", columns.label_kind)
-    return rows.withColumn(_IS_GOOD, ~F.col("is_bad") & is_finite)
+    return rows.withColumn(IS_GOOD, ~F.col("is_bad") & is_finite)
 
 
 def probabilities(found: Probability | None) -> Column:
@@ -105,7 +106,7 @@ def count_rows(rows: DataFrame, plan: EvaluatePlan, labels: int) -> tuple[Evalua
         "rows": F.count(F.lit(1)),
         "bad": F.count_if("is_bad"),
         "unlabelled": F.count_if(~F.col("is_bad") & ~labelled),
-        "measured": F.count_if(_IS_GOOD),
+        "measured": F.count_if(IS_GOOD),
         **value_sums(plan.columns),
     }
     totals: Totals = rows.agg(*[column.alias(name) for name, column in sums.items()]).collect()[0].asDict()
@@ -122,7 +123,7 @@ def count_rows(rows: DataFrame, plan: EvaluatePlan, labels: int) -> tuple[Evalua
 
 def good_rows(rows: DataFrame) -> DataFrame:
     """Those that are measured."""
-    return rows.where(_IS_GOOD)
+    return rows.where(IS_GOOD)
 
 
 def value_sums(values: Values) -> dict[str, Column]:
@@ -130,7 +131,7 @@ def value_sums(values: Values) -> dict[str, Column]:
     sums = {}
     sides = (("", "prediction", values.prediction_kind), ("label_", "label", values.label_kind))
     for prefix, name, kind in sides:
-        value = F.when(F.col(_IS_GOOD), F.col(name))
+        value = F.when(F.col(IS_GOOD), F.col(name))
         sums[f"{prefix}distinct"] = F.approx_count_distinct(value)
         if kind == "number":
             number = value.cast("double")
@@ -140,10 +141,10 @@ def value_sums(values: Values) -> dict[str, Column]:
                 f"{prefix}whole": F.coalesce(F.bool_and(number == F.floor(number)), F.lit(True)),  # noqa: FBT003
             }
     if values.prediction_kind == "number":
-        good = F.when(F.col(_IS_GOOD), F.col("prediction").cast("double"))
+        good = F.when(F.col(IS_GOOD), F.col("prediction").cast("double"))
         sums["deciles"] = F.percentile_approx(good, DECILES)
     if values.probability is not None:
-        size = F.when(F.col(_IS_GOOD), F.size("probabilities"))
+        size = F.when(F.col(IS_GOOD), F.size("probabilities"))
         size = F.when(size >= 0, size)
         sums |= {"shortest": F.min(size), "longest": F.max(size)}
     return sums

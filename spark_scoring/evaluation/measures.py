@@ -18,7 +18,8 @@ OF_TASK: dict[Task, tuple[str, ...]] = {
 }
 _OF_ROWS = ("rows", "measured", "bad_rate", "labelled_rate")
 
-KNOWN = (*_OF_ROWS, *dict.fromkeys(name for names in OF_TASK.values() for name in names))
+OF_ANY_TASK = tuple(dict.fromkeys(name for names in OF_TASK.values() for name in names))
+KNOWN = (*_OF_ROWS, *OF_ANY_TASK)
 """Of any task; known before a row is read."""
 
 

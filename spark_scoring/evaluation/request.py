@@ -9,7 +9,7 @@ from spark_scoring.evaluation.errors import EvaluateError
 from spark_scoring.evaluation.result import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from spark_scoring.errors import Gathering
 
@@ -47,6 +47,11 @@ class EvaluateRequest:
         for option, value, choices in (("--window", self.window, WINDOWS), ("--task", self.task, TASKS)):
             with problems.attempt():
                 check_choice(option, value, choices)
+
+
+def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names, of which one alone may be given as it is."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def check_choice(option: str, value: str | None, choices: Sequence[str]) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from spark_scoring.redact import redact
+
 if TYPE_CHECKING:
+    from spark_scoring.delta.source import PinnedSource
     from spark_scoring.report.measures import Measures
 
 Task = Literal["regression", "classification", "probability"]
@@ -21,6 +24,11 @@ class TableFacts:
     version: int | None
     state: str
     """For people: ``at version 3``."""
+
+    @classmethod
+    def of(cls, source: PinnedSource) -> TableFacts:
+        """What a pinned table is told as, without secrets of its place."""
+        return cls(redact(source.ref.text), source.table_id, source.version, source.state)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from spark_scoring.model.raised import kind_and_place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_READ_AT_ONCE = 2**20
+READ_AT_ONCE = 2**20
 _NO_PATHS = ("config", "model_code_path", "model_config", "source_model_name", "uri")
 """Entries of an MLmodel's flavors that say where something came from, or are the model's own; MLflow opens no such
 path."""
@@ -85,7 +85,7 @@ def _digest(root: Path) -> str:
     for file in _model_files(root):
         content = hashlib.sha256()
         with file.open("rb") as stream:
-            while part := stream.read(_READ_AT_ONCE):
+            while part := stream.read(READ_AT_ONCE):
                 content.update(part)
         name = file.relative_to(root).as_posix().encode("utf-8", "surrogateescape")
         total.update(b"%s\0%s\n" % (name, content.hexdigest().encode()))

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.locks import changing, hold, locked, own_user, unused
-from spark_scoring.model.sealed import Copy, check_copy, in_our_words, places_in, remove, sealed
+from spark_scoring.model.sealed import READ_AT_ONCE, Copy, check_copy, in_our_words, places_in, remove, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_READ_AT_ONCE = 2**20
 _MOST_MODELS = 16
 _MOST_BYTES = 20 * 2**30
 """What the copies may take that no process uses."""
@@ -137,7 +136,7 @@ def _add(archive: zipfile.ZipFile, place: Path, name: str) -> None:
     info.compress_type = zipfile.ZIP_DEFLATED
     info.file_size = place.stat().st_size
     with place.open("rb") as source, archive.open(info, "w") as target:
-        shutil.copyfileobj(source, target, _READ_AT_ONCE)
+        shutil.copyfileobj(source, target, READ_AT_ONCE)
 
 
 def private_folder() -> Path:

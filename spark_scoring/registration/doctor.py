@@ -11,9 +11,7 @@ from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.file_findings import file_findings, read_files
 from spark_scoring.registration.findings import Diagnosis, Finding, gravest_first
 from spark_scoring.registration.loaded_findings import loaded_findings
-from spark_scoring.registration.tasks import (
-    likely_task,
-)
+from spark_scoring.registration.tasks import likely_task
 
 if TYPE_CHECKING:
     from types import ModuleType

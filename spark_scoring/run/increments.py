@@ -85,11 +85,11 @@ def _check_no_whole_run(plan: JobPlan) -> None:
     source, target = plan.source, plan.target
     if target.schema is None:
         return
+    own = source.table_id, source.where and redact(source.where), redact(plan.title)
     for commit, facts in kept_runs(read_commits(plan.session, target.ref)):
-        is_whole = facts.part == "predictions" and facts.stream is None and facts.source_id == source.table_id
-        where = source.where and redact(source.where)
-        is_own = is_whole and facts.where == where and facts.job == redact(plan.title)
-        if is_own and has_rows_of_run(plan.session, target, facts.run_column, facts.run_id):
+        is_whole = facts.part == "predictions" and facts.stream is None
+        is_own = (facts.source_id, facts.where, facts.job) == own
+        if is_whole and is_own and has_rows_of_run(plan.session, target, facts.run_column, facts.run_id):
             raise StreamError.would_repeat(target.ref.text, commit.version, facts.rows_in, facts.run_id)
         if facts.mode == "overwrite" and facts.replace_where is None:
             return  # what was before it is gone
