@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PolicyError,
         TimeLimitError,
     )
+    from spark_scoring.engine.isolated.errors import IsolationError, ModelProcessError
     from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
     from spark_scoring.evaluation.errors import EvaluateError, EvaluationLogError
@@ -92,6 +93,7 @@ _HOMES = {
     "Fill": "plan.policy",
     "Finding": "registration.findings",
     "HistoryError": "delta.errors",
+    "IsolationError": "engine.isolated.errors",
     "JobError": "job_problems",
     "JobPlan": "run.plan",
     "LocalFeatureClient": "features.local_client",
@@ -99,6 +101,7 @@ _HOMES = {
     "ModelFailedError": "engine.errors",
     "ModelLoadError": "engine.errors",
     "ModelOutputError": "engine.errors",
+    "ModelProcessError": "engine.isolated.errors",
     "OutputError": "engine.errors",
     "PlanError": "errors",
     "PlanMovedError": "run.saved",
@@ -170,6 +173,7 @@ __all__ = [
     "Fill",
     "Finding",
     "HistoryError",
+    "IsolationError",
     "JobError",
     "JobPlan",
     "LocalFeatureClient",
@@ -177,6 +181,7 @@ __all__ = [
     "ModelFailedError",
     "ModelLoadError",
     "ModelOutputError",
+    "ModelProcessError",
     "OutputError",
     "PlanError",
     "PlanMovedError",

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from spark_scoring.errors import Gathering, Problem
+from spark_scoring.errors import Gathering, Problem, near_fix
 from spark_scoring.job_file import read_fields
 from spark_scoring.job_problems import JobError, problems_of, refuse
 from spark_scoring.job_settings import (
@@ -35,6 +35,7 @@ from spark_scoring.job_settings import (
     SparkSettings,
 )
 from spark_scoring.model.categories import given_levels
+from spark_scoring.model.environment import PACK, Packages
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
@@ -200,6 +201,11 @@ class ScoringJob(Job):
     workers. ``native``: Spark's expressions or an error. ``python``: Python workers. ``databricks``: the feature
     client's own ``score_batch``, for models logged with a training set. ``spark_scoring`` is an older name of
     ``auto``."""
+    environment: str = Field(default="session", description=f"{', '.join(get_args(Packages))}, or a pack (*{PACK})")
+    """The packages with which the model runs. ``session``: those that are installed for Spark. ``isolated``: what the
+    model's requirements.txt lists, installed once and run in a process of its own, on the driver and for each worker
+    (docs/environments.md). ``auto``: the latter where the session lacks one of them, or has the model's library in
+    another version. A path such as ``packs/delay.zip``: the latter, from a file that ``spark-scoring pack`` made."""
     tracking_uri: str | None = None
     """MLflow's tracking server; default: MLflow's own setting."""
     registry_uri: str | None = None
@@ -261,6 +267,15 @@ class ScoringJob(Job):
             refuse("the name of the experiment is empty", "write track: true, or the name of an experiment")
         return value
 
+    @field_validator("environment")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        choices = get_args(Packages)
+        if value not in choices and not value.endswith(PACK):
+            near = near_fix(value, choices, what="choices")
+            refuse("it is neither a choice nor a pack", f"{near}; or the path of a pack, such as packs/delay{PACK}")
+        return value
+
     @field_validator("explain")
     @classmethod
     def _some_features(cls, value: bool | int | ExplainSettings) -> bool | int | ExplainSettings:  # noqa: FBT001
@@ -299,6 +314,8 @@ class ScoringJob(Job):
             yield "drift", "it stops a run before it warns: fail is below warn", "give a fail that is not below warn"
         if self.explain is not False and is_client:
             yield "explain", "a feature client scores, and it tells no contributions", "leave explain or engine out"
+        if self.environment != "session" and is_client:
+            yield "environment", "a feature client scores, with the packages that it finds", "leave it or engine out"
         if settings is not None and is_client:
             yield "drift", "a feature client looks features up, and they are not seen here", "leave drift out"
 

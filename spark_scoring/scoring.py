@@ -14,10 +14,10 @@ from spark_scoring.errors import Gathering
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
-from spark_scoring.model.spec import read_spec
 from spark_scoring.plan.planner import ScoringPlan, make_plan
 from spark_scoring.plan.zone import with_zone_note
 from spark_scoring.run.columns import check_columns, check_names, frame_of, renamed, request_of, typed_expressions
+from spark_scoring.run.model_plan import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +45,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
     batch_dependent: bool = False,
     show_model_error: bool = False,
     engine: Engine = "auto",
+    environment: str = "session",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> ScoringPlan:
@@ -74,11 +75,16 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         engine: ``auto``: Spark's own expressions where they are proven to give what the model gives (linear models of
             scikit-learn and statsmodels with the usual steps in front; numbers within 1e-12, the same labels), else
             Python workers; ``native``: the former or an error; ``python``: the latter.
+        environment: the packages with which the model runs: those of the ``session``; ``isolated``: what its
+            requirements.txt lists, installed once and run in a process of its own (docs/environments.md); ``auto``: the
+            latter where the session lacks one of them, or has the model's library in another version; or the path of a
+            pack of them.
         tracking_uri, registry_uri: MLflow's; default: MLflow's own settings.
 
     Raises:
         RequestError: an argument is wrong; it is checked as a job file's field is.
         ModelError: the model cannot be found, read or loaded.
+        IsolationError: its own packages cannot be installed, or it does not load with them.
         PlanError: with everything that keeps it from scoring this table; or that it would score wrong, by the
             rehearsal (under ``lenient`` a note).
 
@@ -98,6 +104,7 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
         batch_dependent=batch_dependent,
         show_model_error=show_model_error,
         engine=engine,
+        environment=environment,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )
@@ -106,7 +113,8 @@ def plan_scoring(  # noqa: PLR0913  keyword-only
 
 def _plan_of_choices(choices: ScoringJob, table: StructType | DataFrame) -> ScoringPlan:
     """The plan of a table with what a job says of the model and the features."""
-    spec = read_spec(resolve_model(choices.model, tracking_uri=choices.tracking_uri, registry_uri=choices.registry_uri))
+    pinned = resolve_model(choices.model, tracking_uri=choices.tracking_uri, registry_uri=choices.registry_uri)
+    spec = model_of(choices, pinned)
     schema = table if isinstance(table, StructType) else table.schema
     problems = Gathering()
     expressions = {}
@@ -151,6 +159,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
     batch_dependent: bool = False,
     show_model_error: bool = False,
     engine: Engine = "auto",
+    environment: str = "session",
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> DataFrame:
@@ -188,6 +197,7 @@ def score_batch(  # noqa: PLR0913  keyword-only
         batch_dependent=batch_dependent,
         show_model_error=show_model_error,
         engine=engine,
+        environment=environment,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spark_scoring.delta.names import split_name
 from spark_scoring.errors import Problem, RequestError
+from spark_scoring.model.environment import PACK
 from spark_scoring.model.uris import LOGGED, REGISTERED, scheme_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _SERVERS = {"tracking_uri": "databricks", "registry_uri": "databricks-uc"}
 """What a job may name there, besides nothing."""
 
 
+_VOLUMES = "/Volumes/"
 _SET, _SET_TRAINING = "--set", "--train-set"
 
 
@@ -35,11 +37,14 @@ def scoring_problems(job: ScoringJob) -> Iterator[Problem]:
     if increments is not None and increments.checkpoint is not None and not _is_there(increments.checkpoint):
         fix = "let the bundle give it a folder in the volume: --set incremental.checkpoint=null"
         yield Problem(f"incremental.checkpoint {increments.checkpoint}", _NOT_THERE, fix)
-    if job.report is not None and not job.report.startswith("/Volumes/"):
-        fix = f"{_SET} report=/Volumes/CATALOG/SCHEMA/VOLUME/FOLDER"
+    if job.report is not None and not job.report.startswith(_VOLUMES):
+        fix = f"{_SET} report={_VOLUMES}CATALOG/SCHEMA/VOLUME/FOLDER"
         yield Problem(
             f"report {job.report}", "pages are written as files: a job there keeps them in a volume alone", fix
         )
+    if job.environment.endswith(PACK) and not job.environment.startswith(_VOLUMES):
+        fix = f"{_SET} environment={_VOLUMES}CATALOG/SCHEMA/VOLUME/FILE{PACK}"
+        yield Problem(f"environment {job.environment}", "a job there finds a pack in a volume", fix)
     if job.track is True:
         cause = "a job on Databricks has no experiment of its own"
         yield Problem("track true", cause, f"name one: {_SET} track=/Shared/scoring")

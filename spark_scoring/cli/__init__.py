@@ -5,8 +5,21 @@ Exit status: 0 done, 1 the run failed, 2 the request is wrong, 3 a ``--fail-if``
 error. So does whatever a model, a library or Spark's own process prints.
 """
 
-from spark_scoring.cli import jobs, compare, drift, evaluate, shipped, bundle, models, tables, prepare  # noqa: I001  in this order --help lists them
+from spark_scoring.cli import jobs, compare, drift, evaluate, shipped, bundle, models, tables, prepare, pack  # noqa: I001  in this order --help lists them
 from spark_scoring.cli.options import app
 from spark_scoring.cli.process import main
 
-__all__ = ["app", "bundle", "compare", "drift", "evaluate", "jobs", "main", "models", "prepare", "shipped", "tables"]
+__all__ = [
+    "app",
+    "bundle",
+    "compare",
+    "drift",
+    "evaluate",
+    "jobs",
+    "main",
+    "models",
+    "pack",
+    "prepare",
+    "shipped",
+    "tables",
+]

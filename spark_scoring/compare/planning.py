@@ -15,8 +15,8 @@ from spark_scoring.compare.outputs import Output, paired_outputs
 from spark_scoring.delta.source import PinnedSource, pin_source
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.errors import Gathering, RequestError
-from spark_scoring.model.spec import ModelSpec, read_spec
-from spark_scoring.run.model_plan import frame_for, pinned_model, plan_model
+from spark_scoring.model.spec import ModelSpec
+from spark_scoring.run.model_plan import frame_for, model_of, plan_model
 from spark_scoring.run.saved import read_saved
 from spark_scoring.session import get_session, launch_early, unheeded
 
@@ -106,7 +106,7 @@ def _spec(job: ScoringJob, deadline: Deadline) -> _Found:
     """The spec of a job's model, or its problems."""
     problems, spec = Gathering(), None
     with problems.attempt():
-        spec = deadline.of_model(partial(read_spec, pinned_model(job)))
+        spec = deadline.of_model(partial(model_of, job))
     return spec, problems.problems
 
 

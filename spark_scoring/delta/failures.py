@@ -15,6 +15,7 @@ from spark_scoring.engine.errors import (
     ModelOutputError,
     TimeLimitError,
 )
+from spark_scoring.engine.isolated.errors import ModelProcessError
 from spark_scoring.errors import Problem, RequestError, RunError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _FROM_WORKER: dict[str, type[RunError]] = {
     "ModelOutputError": ModelOutputError,
     "ModelFailedError": ModelFailedError,
     "ModelLoadError": ModelLoadError,
+    "ModelProcessError": ModelProcessError,
     "BadRowsError": BadRowsError,
     "ManyBadRowsError": ManyBadRowsError,
     "CommitError": CommitError,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.contributions import NoContributionsError, check_contributions
+from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.errors import PlanError, Problem, listed
 from spark_scoring.model.estimators import library
 from spark_scoring.model.lineage import UnknownLineageError, last_estimator, names_behind
@@ -36,10 +37,13 @@ def with_contributions(plan: ScoringPlan, asked: ExplainSettings) -> ScoringPlan
         asked: what is to be told.
 
     Raises:
+        IsolationError: the model runs with packages of its own.
         PlanError: the model's contributions cannot be had, the condition is not one on the plan's outputs, or the
             codes are not those of the model's features.
 
     """
+    if plan.model.environment is not None:
+        raise IsolationError.no_reasons(plan.model.title)
     only_if = None if asked.only_if is None else _condition(plan, asked.only_if)
     model = loaded_model(plan.model.copy)
     try:

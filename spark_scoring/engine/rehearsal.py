@@ -20,14 +20,15 @@ from pyspark.sql.types import StructField, StructType
 from spark_scoring.engine.casts import LANE_TYPES
 from spark_scoring.engine.explaining import with_contributions
 from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
+from spark_scoring.engine.isolated.planned import rehearse_model
 from spark_scoring.engine.native.choice import with_engine
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.stage import log_model_error, spark_type_of
-from spark_scoring.engine.trial import Given, Rows, rehearse
+from spark_scoring.engine.trial import Given, Rows
 from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.errors import repair_command
-from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.recorded import recorded_quantiles
+from spark_scoring.model.saved import SavedModel
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, make_plan, with_notes
 from spark_scoring.plan.policy import Policy
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from spark_scoring.engine.pandas_casts import FrameColumns
     from spark_scoring.job_settings import ExplainSettings
-    from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType
     from spark_scoring.plan.planner import Engine, PlannedFeature, ScoringPlan
@@ -124,14 +124,15 @@ def rehearse_plan(
         show_model_error: whether a traceback of the model, which may hold values, goes to the log.
 
     """
-    model = loaded_model(plan.model.copy)
-    given = rehearsal_rows(plan, model, model.input_example if example is None else example, policy)
-    return rehearse(model, given, log_model_error if show_model_error else None)
+    given = rehearsal_rows(plan, example, policy)
+    return rehearse_model(plan.model, given, log_model_error if show_model_error else None)
 
 
-def rehearsal_rows(plan: ScoringPlan, model: LoadedModel, example: Any, policy: Policy | None = None) -> Given:
-    """What the plan's model is rehearsed on: rows of the example, and rows made up."""
-    found = (_example_rows(plan, policy or Policy(), example), _made_rows(plan, model))
+def rehearsal_rows(plan: ScoringPlan, example: Any = None, policy: Policy | None = None) -> Given:
+    """What the plan's model is rehearsed on: rows of an example, by default of the saved one, and rows made up."""
+    saved = SavedModel(plan.model.path)
+    example = saved.input_example if example is None else example
+    found = (_example_rows(plan, policy or Policy(), example), _made_rows(plan, saved.statistics))
     keeps = tuple(f.name for f in plan.features if f.handling.nulls == "keep")
     return Given(tuple(rows for rows in found if rows is not None), keeps)
 
@@ -282,9 +283,8 @@ def _groups(single: WorkerPlan) -> list[tuple[str, list[int], bool]]:
 # Made-up rows.
 
 
-def _made_rows(plan: ScoringPlan, model: LoadedModel) -> Rows | None:
+def _made_rows(plan: ScoringPlan, statistics: Mapping[str, Mapping[str, Any]]) -> Rows | None:
     """Rows of plausible values, in no column sorted; None where a feature has no type to make them of."""
-    statistics = model.statistics
     try:
         values = [_values(feature, statistics.get(feature.name) or {}) for feature in plan.features]
     except LookupError:

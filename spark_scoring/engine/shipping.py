@@ -8,11 +8,15 @@ import os
 import platform
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_scoring.engine.errors import ModelLoadError
+from spark_scoring.engine.isolated.building import PACKAGES, archive_of_environment
+from spark_scoring.engine.isolated.errors import ModelProcessError
+from spark_scoring.engine.isolated.process import IsolatedScorer
+from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import ScoringError
 from spark_scoring.model.environment import differences_of
 from spark_scoring.model.loaded import is_loaded, loaded_model
@@ -21,8 +25,12 @@ from spark_scoring.model.sealed import Copy
 from spark_scoring.model.store import archive_of, kept_archive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyspark.sql import SparkSession
 
+    from spark_scoring.engine.inputs import WorkerPlan
+    from spark_scoring.model.environment import Environment
     from spark_scoring.model.loaded import LoadedModel
 
 _PACKAGE = Path(__file__).parents[1]
@@ -34,18 +42,36 @@ class ModelPlace:
 
     copy: Copy
     archive: str | None = None
+    environment: Environment | None = None
+    """The packages with which it runs, in a process of its own; None: those of the worker."""
 
     def in_worker(self) -> Copy:
         """The copy, as a worker finds it."""
-        if self.archive is None:
-            return self.copy
-        from pyspark import SparkFiles
-
-        return Copy(str(Path(SparkFiles.getRootDirectory(), self.archive)), self.copy.digest)
+        return self.copy if self.archive is None else Copy(_unpacked(self.archive), self.copy.digest)
 
     def is_loaded(self) -> bool:
         """Whether this process, a worker's, has the model."""
         return is_loaded(self.in_worker())
+
+    def scorer(
+        self, flavor: str, known: tuple[str, ...], plan: WorkerPlan, tell: Callable[[str], None] | None
+    ) -> Scorer | IsolatedScorer:
+        """What scores the batches of one task, in a worker; see ``loaded``.
+
+        Raises:
+            ModelLoadError: the model does not load.
+            ModelProcessError: it does not load in its environment, whose Python may not be there.
+
+        """
+        if self.environment is None:
+            return Scorer(self.loaded(flavor, known), plan, tell)
+        here = ".".join(platform.python_version_tuple()[:2])
+        if not self.environment.interpreter and here != self.environment.python:
+            raise ModelProcessError.other_python(_here(), self.environment.python, here)
+        environment = self.environment
+        if self.archive is not None:
+            environment = replace(environment, folder=str(Path(_unpacked(_archive_of_packages(environment)), PACKAGES)))
+        return IsolatedScorer(self.in_worker(), environment, plan, tell)
 
     def loaded(self, flavor: str, known: tuple[str, ...]) -> LoadedModel:
         """The model, in a worker.
@@ -74,26 +100,45 @@ class ModelPlace:
             raise ModelLoadError.in_worker(_here(), cause, differences_of(copy.folder, flavor)) from error
 
 
+def _unpacked(archive: str) -> str:
+    from pyspark import SparkFiles
+
+    return str(Path(SparkFiles.getRootDirectory(), archive))
+
+
+def _archive_of_packages(environment: Environment) -> str:
+    return f"spark_scoring_environment_{environment.key}"
+
+
 def _here() -> str:
     return f"{socket.gethostname()}, Python {platform.python_version()}"
 
 
-def place_model(spark: SparkSession, copy: Copy) -> ModelPlace:
+def place_model(spark: SparkSession, copy: Copy, environment: Environment | None = None) -> ModelPlace:
     """Make the copy readable for workers: as it is where they are this user on this machine, else as an archive.
+
+    So are the packages of its environment.
 
     The archive lives as long as the copy: executors fetch it when their first task starts. A copy without a folder
     has been sent to the session's executors before, by the process that planned the run.
     """
     if _is_this_process(spark):
-        return ModelPlace(copy)
+        return ModelPlace(copy, environment=environment)
     name = f"spark_scoring_{copy.digest}"
     if copy.folder:
         _send_package(spark)
-        if not hasattr(spark, "_sc"):  # Spark Connect
-            spark.addArtifacts(f"{archive_of(copy)}#{name}", archive=True)
-        elif not any(known.endswith(f"#{name}") for known in spark.sparkContext.listArchives):
-            spark.sparkContext.addArchive(f"{archive_of(copy)}#{name}")
-    return ModelPlace(copy, archive=name)
+        _send_archive(spark, name, lambda: archive_of(copy))
+        if environment is not None:
+            _send_archive(spark, _archive_of_packages(environment), lambda: archive_of_environment(environment))
+    return ModelPlace(copy, archive=name, environment=environment)
+
+
+def _send_archive(spark: SparkSession, name: str, archive: Callable[[], Path]) -> None:
+    """Let the executors have an archive, unpacked in a folder of this name."""
+    if not hasattr(spark, "_sc"):  # Spark Connect
+        spark.addArtifacts(f"{archive()}#{name}", archive=True)
+    elif not any(known.endswith(f"#{name}") for known in spark.sparkContext.listArchives):
+        spark.sparkContext.addArchive(f"{archive()}#{name}")
 
 
 def _is_this_process(spark: SparkSession) -> bool:

@@ -48,7 +48,6 @@ from spark_scoring.engine.native.frame import native_columns
 from spark_scoring.engine.native.proof import RAISED
 from spark_scoring.engine.results import arrow_type
 from spark_scoring.engine.shipping import ModelPlace, place_model
-from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import Gathering
 from spark_scoring.model.types import Array, Map, ModelType, Object, Tensor
 from spark_scoring.plan.outputs import BASE_SCORE
@@ -63,7 +62,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from spark_scoring.engine.casts import Lane, Prepared
-    from spark_scoring.engine.worker import Scored
+    from spark_scoring.engine.isolated.process import IsolatedScorer
+    from spark_scoring.engine.worker import Scored, Scorer
     from spark_scoring.plan.outputs import OutputColumn, Returned
     from spark_scoring.plan.planner import ScoringPlan
 
@@ -310,12 +310,13 @@ class _WorkerJob:
     told: Accumulator[str] | None = None
     """Takes the model's first traceback to the driver; None where there is no way for it."""
 
-    def scorer(self) -> Scorer:
+    def scorer(self) -> Scorer | IsolatedScorer:
         """For the batches of one task."""
         is_new = not self.place.is_loaded()
-        model = self.place.loaded(self.flavor, self.differences)
-        _ease_next_task(is_new=is_new)
-        return Scorer(model, self.plan, self._tell if self.show_model_error else None)
+        tell = self._tell if self.show_model_error else None
+        scorer = self.place.scorer(self.flavor, self.differences, self.plan, tell)
+        _ease_next_task(is_new=is_new and self.place.is_loaded())
+        return scorer
 
     def _tell(self, text: str) -> None:
         if self.told is not None:
@@ -392,7 +393,7 @@ def _through_expressions(
 def _worker_job(
     spark: SparkSession, plan: ScoringPlan, lanes: Sequence[Lane], most_bad: float | None, *, show_model_error: bool
 ) -> _WorkerJob:
-    place = place_model(spark, plan.model.copy)
+    place = place_model(spark, plan.model.copy, plan.model.environment)
     told = _told_texts(spark) if show_model_error else None
     known = replace(worker_plan(plan, lanes), most_bad=most_bad)
     accepted = tuple(str(difference) for difference in plan.model.differences)

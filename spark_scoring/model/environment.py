@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Packages = Literal["session", "isolated", "auto"]
+"""Which packages a model runs with: those of the session; its own; its own where they differ in what matters."""
+PACK = ".zip"
+"""How the name of a file ends that holds a model's packages."""
 
 _PACKAGES = {
     "sklearn": ("scikit-learn",),
@@ -41,6 +47,25 @@ class Difference:
         return f"requires {self.package}{self.required}, installed: {self.installed or 'none'}"
 
 
+@dataclass(frozen=True)
+class Environment:
+    """A model's requirements, installed into a folder beside the packages of this process."""
+
+    key: str
+    """Names the requirements, the Python and the platform that they were installed for."""
+    python: str
+    """The minor version of its Python, such as ``3.11``."""
+    folder: str = field(compare=False)
+    """Where its packages lie for this process."""
+    interpreter: str = field(default="", compare=False)
+    """The program that is its Python; empty: the one that runs this process."""
+    library: str = field(default="", compare=False)
+    """The model's own library there, with its version; empty where it has none."""
+
+    def __str__(self) -> str:
+        return f"Python {self.python}{f', {self.library}' if self.library else ''}"
+
+
 def differences_of(folder: str, flavor: str, *, own_only: bool = False) -> tuple[Difference, ...]:
     """The requirements of a model in a folder that differ here; if so asked, those of its own library alone."""
     return environment_differences(model_requirements(folder), flavor, own_only=own_only)
@@ -52,6 +77,21 @@ def model_requirements(folder: str) -> tuple[str, ...]:
     if not file.is_file():
         return ()
     return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def library_in(packages: str, flavor: str) -> str:
+    """The library of a flavor in a folder of packages, with its version; empty where there is none."""
+    for name in _PACKAGES.get(flavor, (flavor,)):
+        for found in distributions(name=name, path=[packages]):
+            return f"{name} {found.version}"
+    return ""
+
+
+def model_python(folder: str) -> str | None:
+    """The version of Python that logged the model; None where its MLmodel does not say."""
+    fields = yaml.safe_load(Path(folder, "MLmodel").read_text(encoding="utf-8"))
+    version = fields.get("flavors", {}).get("python_function", {}).get("python_version")
+    return None if version is None else str(version)
 
 
 def environment_differences(

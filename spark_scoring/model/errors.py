@@ -205,8 +205,10 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod
-    def not_loadable(cls, uri: str, cause: str) -> ModelError:
-        fix = "install what the model's requirements.txt lists, in the versions it lists"
+    def not_loadable(cls, uri: str, cause: str, *, own_packages: bool = False) -> ModelError:
+        fix = "install what its requirements.txt lists, or let the job do so for this model: environment: isolated"
+        if own_packages:
+            fix = "log it again with what is missing: pip_requirements=[...] for a package, code_paths=[...] for a file"
         if "__main__" in cause:  # of the script or notebook that trained it
             fix = "move what is missing to a file, import it from there, and log both again: code_paths=['own_code.py']"
         return cls([Problem(f"model {uri!r}", f"it does not load in this environment: {cause}", fix)])

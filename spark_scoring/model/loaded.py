@@ -24,7 +24,7 @@ import pandas as pd
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.kept_process import process_kept
-from spark_scoring.model.recorded import recorded, recorded_settings, recorded_statistics
+from spark_scoring.model.recorded import recorded, recorded_settings
 from spark_scoring.model.sealed import check_copy
 
 if TYPE_CHECKING:
@@ -200,23 +200,10 @@ class LoadedModel:
         return self._raw
 
     @property
-    def input_example(self) -> Any | None:
-        """The example that was saved with it; None where there is none, or it cannot be read."""
-        return self._pyfunc.input_example
-
-    @property
     def metadata(self) -> Mapping[str, Any] | None:
         """The MLmodel's metadata."""
         found: Mapping[str, Any] | None = self._pyfunc.metadata.metadata
         return found
-
-    @property
-    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
-        """What its registration recorded of each feature; empty where that is nothing, or cannot be read."""
-        try:
-            return recorded_statistics(recorded(self.metadata))
-        except Exception:  # noqa: BLE001  what cannot be read is as not recorded
-            return {}
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

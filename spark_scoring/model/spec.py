@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering
 from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
-from spark_scoring.model.environment import Difference, differences_of
+from spark_scoring.model.environment import Difference, Environment, differences_of
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
 from spark_scoring.model.feature_spec import (
@@ -147,6 +147,8 @@ class ModelSpec:
     """sha256 of the files in ``path``, where that is a part of the artifact."""
     statistics: TrainingStatistics | None = field(default=None, repr=False)
     """What registration recorded of the training rows; None where it recorded nothing of them."""
+    environment: Environment | None = None
+    """The packages with which it runs, in a process of its own; None: those of the session."""
 
     @property
     def title(self) -> str:
@@ -159,14 +161,18 @@ class ModelSpec:
         return Copy(self.path, self.part_digest or self.digest)
 
 
-def read_spec(pinned: PinnedModel) -> ModelSpec:
-    """The spec of a pinned model. Loads the model once on the driver, which runs its code.
+def read_spec(pinned: PinnedModel, *, own_packages: bool = False) -> ModelSpec:
+    """The spec of a pinned model. Loads the model once in this process, which runs its code.
+
+    Args:
+        pinned: the model.
+        own_packages: whether this process has what the model's requirements.txt lists.
 
     Raises:
         ModelError: no signature, no outputs and no example to infer them from, or a model that does not load.
 
     """
-    features, part, outer = _raw_part(pinned)
+    features, part, outer = raw_part(pinned)
     pinned = replace(pinned, path=part.folder)
     mlmodel = _mlmodel(pinned)
     signature = mlmodel.signature
@@ -176,7 +182,7 @@ def read_spec(pinned: PinnedModel) -> ModelSpec:
     if features is None and (signature is None or signature.inputs is None):
         raise ModelError.no_signature(pinned.uri)
     known_levels = _recorded(pinned, mlmodel)
-    model = load_part(pinned, part)
+    model = load_part(pinned, part, own_packages=own_packages)
     raw = model.raw
     notes: tuple[str, ...] = ()
     outputs = None if signature is None else signature.outputs
@@ -264,7 +270,14 @@ def _selects(raw: Any) -> bool:
     return any(attribute(e, "transformers_") is not None for e in whole) and not any(library(e) for e in whole)
 
 
-def _raw_part(pinned: PinnedModel) -> tuple[FeatureSpec | None, Copy, Model | None]:
+def lacks_much(pinned: PinnedModel) -> bool:
+    """Whether the session lacks a package that the model needs, or has its library in another version."""
+    _, part, _ = raw_part(pinned)
+    flavor = native_flavor(_mlmodel(replace(pinned, path=part.folder)))
+    return any(difference.own or difference.major for difference in differences_of(part.folder, flavor))
+
+
+def raw_part(pinned: PinnedModel) -> tuple[FeatureSpec | None, Copy, Model | None]:
     """A feature model's spec, its raw model in the place of the whole, and the whole's MLmodel; else the model."""
     folder = feature_folder(pinned.path)
     if folder is None:
@@ -314,7 +327,7 @@ def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
         raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {kind_of(error)}") from error
 
 
-def load_part(pinned: PinnedModel, part: Copy) -> LoadedModel:
+def load_part(pinned: PinnedModel, part: Copy, *, own_packages: bool = False) -> LoadedModel:
     """A model of the artifact, loaded, which runs its code.
 
     Raises:
@@ -328,7 +341,7 @@ def load_part(pinned: PinnedModel, part: Copy) -> LoadedModel:
     except ProcessEndError as error:
         raise ModelError.ends_process(pinned.uri) from error
     except Exception as error:
-        raise ModelError.not_loadable(pinned.uri, kind_and_text(error)) from error
+        raise ModelError.not_loadable(pinned.uri, kind_and_text(error), own_packages=own_packages) from error
 
 
 def _missing_outputs(

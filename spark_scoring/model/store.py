@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _MOST_MODELS = 16
 _MOST_BYTES = 20 * 2**30
 """What the copies may take that no process uses."""
+_MOST_FOLDERS = 6
+"""Folders of one kind that are kept beside the copies, such as environments."""
 _YOUNG_SECONDS = 60
 """A folder so young may not be locked yet."""
 _FETCHED, _GONE = ".fetch-", ".gone-"
@@ -105,6 +107,53 @@ def kept_archive(name: str, root: Path, files: Sequence[Path]) -> Path:
     place = private_folder()
     target = place / name
     return target if target.is_file() else _zipped(files, root, target, place)
+
+
+def kept_folder(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of this name in the private folder, filled by ``make`` where there is none; it is not checked again.
+
+    It is in use until this process ends. Of folders that begin alike, up to their first dot, some are kept.
+    """
+    place = private_folder()
+    entry = place / name
+    _sweep(place)
+    if not _held(entry):
+        with _fresh_folder(place) as fresh:
+            (fresh / "made").mkdir(mode=0o700)
+            make(fresh / "made")
+            with changing(place):
+                if not _held(entry):
+                    (fresh / "made").rename(entry)
+                    hold(entry)
+                _drop(sorted(place.glob(f"{name.partition('.')[0]}.*"), key=_last_used), entry)
+    os.utime(entry)
+    return entry
+
+
+def _held(entry: Path) -> bool:
+    try:
+        hold(entry)
+    except OSError:
+        return False
+    return True
+
+
+def _drop(entries: Sequence[Path], newest: Path) -> None:
+    """Remove the first ones, while there are too many; none that a process uses."""
+    for entry in [entry for entry in entries if entry != newest][: 1 - _MOST_FOLDERS]:
+        with unused(entry, 0) as free:
+            if free:
+                _set_aside(entry)
+
+
+def _last_used(entry: Path) -> float:
+    return entry.stat().st_mtime
+
+
+def archive_in(folder: Path) -> Path:
+    """A kept folder as a zip in it: it lives as long as the folder does."""
+    target = folder / "whole.zip"
+    return target if target.is_file() else _zipped(sorted(folder.rglob("*")), folder, target, private_folder())
 
 
 def keep_text(name: str, text: str) -> None:

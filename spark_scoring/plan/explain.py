@@ -21,6 +21,7 @@ from spark_scoring.sql import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from spark_scoring.model.environment import Environment
     from spark_scoring.plan.lookups import LookupPlan
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
     from spark_scoring.plan.rules import Verdict
@@ -85,6 +86,7 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
             "flavor": model.flavor,
             "classes": list(model.classes),
             "differences": [asdict(difference) for difference in model.differences],
+            "environment": None if model.environment is None else _environment_dict(model.environment),
         },
         "features": [_feature_dict(feature) for feature in plan.features],
         "outputs": [{"name": o.name, "type": o.type, "note": o.note} for o in plan.outputs],
@@ -96,6 +98,10 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
         "engine": {"name": plan.engine, "why": plan.engine_note},
         "rehearsal": None if plan.rehearsal is None else plan.rehearsal.to_dict(),
     }
+
+
+def _environment_dict(environment: Environment) -> dict[str, Any]:
+    return {"key": environment.key, "python": environment.python, "library": environment.library}
 
 
 def plan_html(plan: ScoringPlan, places: Mapping[str, str] | None = None) -> str:
@@ -150,7 +156,9 @@ def _feature_dict(feature: PlannedFeature) -> dict[str, Any]:
 def _headlines(plan: ScoringPlan) -> list[Text]:
     """The model, what is done with its features, and who scores where it is not a Python worker."""
     native = [Text(f"scored by Spark's own expressions: {plan.engine_note}")] if plan.engine == "native" else []
-    return [_headline(plan), *native]
+    own = plan.model.environment
+    isolated = [] if own is None else [Text(f"the model runs with packages of its own: {own}")]
+    return [_headline(plan), *native, *isolated]
 
 
 def _headline(plan: ScoringPlan) -> Text:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
-from spark_scoring.errors import PlanError, Problem, listed, near_fix
+from spark_scoring.errors import PlanError, Problem, near_fix
 from spark_scoring.model.types import (
     ANY,
     DATA_TYPES,
@@ -129,6 +129,7 @@ class ScoringPlan:
             "outputs": [(o.name, o.type) for o in self.outputs],
             **({"lookups": self.lookups.decisive} if self.lookups is not None else {}),
             **({"engine": self.engine} if self.engine != "python" else {}),
+            **({"environment": self.model.environment.key} if self.model.environment is not None else {}),
             **({"explained": told} if (told := [repr(r.reasons) for r in self.returns if r.reasons]) else {}),
             **({"codes": codes} if (codes := [o.codes for o in self.outputs if o.codes]) else {}),
         }
@@ -417,7 +418,9 @@ def _fill_problem(thing: str, feature: Feature, handling: Handling, *, nullable:
         if isinstance(action, Fill) and not _fits(action.value, feature.type, nullable=nullable):
             cause = f"policy {when}: the value {json.dumps(action.value)} does not fit {feature.type}"
             levels = getattr(feature.type, "levels", None)
-            wanted = f"a value of type {feature.type}" if levels is None else listed(map(str, levels.values))
+            wanted = (
+                f"a value of type {feature.type}" if levels is None else "one of the values that it had in training"
+            )
             return Problem(thing, cause, f"give {wanted}")
     return None
 
@@ -457,7 +460,10 @@ def _model_problems(model: ModelSpec, inputs: Sequence[Feature], *, strict: bool
     problems = input_problems(model, inputs)
     for difference in model.differences:
         if strict and difference.own and difference.major:
-            fix = f"install {difference.package}{difference.required} on driver and workers, or take policy: lenient"
+            fix = (
+                f"install {difference.package}{difference.required} on driver and workers, or let the job do so for "
+                "this model: environment: isolated; policy: lenient scores with what is installed"
+            )
             problems.append(Problem(thing, f"it {difference}", fix))
     return problems
 

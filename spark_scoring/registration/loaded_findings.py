@@ -23,7 +23,7 @@ from spark_scoring.errors import Problem, RequestError, ScoringError, listed
 from spark_scoring.model.categories import own_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder
-from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.raised import kind_and_line, kind_and_text
 from spark_scoring.model.recorded import recorded_nulls
 from spark_scoring.model.spec import (
@@ -161,9 +161,7 @@ def _made_up_findings(files: ModelFiles, where: Where) -> Iterator[Finding]:
 
 def _tried(plan: ScoringPlan, example: Any, where: Where) -> Iterator[Finding]:
     """What shows when the model is loaded without what this process has, and rehearsed."""
-    model = loaded_model(plan.model.copy)
-    given = rehearsal_rows(plan, model, model.input_example if example is None else example)
-    outcome = tried(Task(plan.model.copy, given), where)
+    outcome = tried(Task(plan.model.copy, rehearsal_rows(plan, example)), where)
     if outcome.missing_module:
         problem = module_problem(outcome.missing_module)
         yield Finding("needs-module", "artifact", problem.cause, problem.fix)

@@ -19,7 +19,7 @@ from spark_scoring.engine.rehearsal import cast_example, example_frame, packed_l
 from spark_scoring.engine.results import normalise
 from spark_scoring.engine.trial import Rows, Sample
 from spark_scoring.errors import Problem, RequestError, RunError, listed
-from spark_scoring.model.loaded import LoadedModel, loaded_model
+from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.raised import kind_of
 from spark_scoring.model.sealed import Copy, digest_of
 from spark_scoring.model.spec import read_spec
@@ -95,7 +95,7 @@ def verified(
         held = _sample(plan, frame, predictions)
     except (RequestError, RunError) as error:
         raise VerificationError.not_scorable(error.problems) from error
-    given = rehearsal_rows(plan, loaded_model(spec.copy), example)
+    given = rehearsal_rows(plan, example)
     outcome = tried(Task(spec.copy, given, held), where)
     _judge(outcome, frame, batch_dependent=batch_dependent)
     return Proof(len(sample), outcome.seconds, where)

@@ -154,7 +154,7 @@ def _score_by_server(plan: JobPlan, increments: Increments) -> list[RunReport]:
     """
     spark, scoring = plan.session, plan.scoring
     if plan.client is None:
-        place_model(spark, scoring.model.copy)
+        place_model(spark, scoring.model.copy, scoring.model.environment)
     sent = replace(scoring, model=replace(scoring.model, path=""))
     job = plan.job.model_copy(update={"force": False})
 

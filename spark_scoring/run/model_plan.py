@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from spark_scoring.delta.settings import is_case_sensitive
+from spark_scoring.engine.isolated.planned import read_model
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
@@ -34,6 +35,11 @@ def pinned_model(job: ScoringJob) -> PinnedModel:
         allow_models=job.allow_models,
         expect_digest=job.expect_digest,
     )
+
+
+def model_of(job: ScoringJob, pinned: PinnedModel | None = None) -> ModelSpec:
+    """What a job's model is; it is loaded with the packages that the job says, which runs its code."""
+    return read_model(pinned or pinned_model(job), job.environment)
 
 
 def frame_for(rows: DataFrame, spec: ModelSpec) -> tuple[DataFrame, LookupPlan | None]:

@@ -17,13 +17,12 @@ from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.stage import check_kept
 from spark_scoring.errors import Gathering, Problem, RequestError
 from spark_scoring.features.delegate import Delegation, check_delegation
-from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.plan.planner import ScoringPlan, with_notes
 from spark_scoring.run.columns import check_names, kept_columns, renamed
 from spark_scoring.run.frames import check_output, written_schema
 from spark_scoring.run.identity import Identity, find_identity
 from spark_scoring.run.increments import plan_increments
-from spark_scoring.run.model_plan import frame_for, pinned_model, plan_model
+from spark_scoring.run.model_plan import frame_for, model_of, pinned_model, plan_model
 from spark_scoring.run.plan import LINEAGE, JobPlan
 from spark_scoring.run.saved import SavedPlan, read_saved
 from spark_scoring.session import get_session, launch_early, unheeded
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.pinning import PinnedSql
     from spark_scoring.job import ScoringJob
+    from spark_scoring.model.spec import ModelSpec
     from spark_scoring.parameters import Value
 
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
@@ -71,7 +71,7 @@ def plan_job(
     problems = Gathering()
     spec = None
     with problems.attempt():
-        spec = deadline.of_model(partial(read_spec, pinned_model(job)))
+        spec = deadline.of_model(partial(model_of, job))
     spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"plan_{uuid.uuid4().hex}"):
         plan = _planned(job, spark, spec, problems, deadline)
@@ -125,7 +125,7 @@ def at_present(plan: JobPlan, *, model_too: bool) -> JobPlan:
     if model_too:
         model = pinned_model(plan.job)
         if (model.name, model.version, model.digest) != (spec.name, spec.version, spec.digest):
-            spec = deadline.of_model(partial(read_spec, model))
+            spec = deadline.of_model(partial(model_of, plan.job, model))
     if spec is plan.scoring.model and plan.scoring.lookups is None and not plan.identity.tables:
         return plan
     before = plan.scoring if spec is plan.scoring.model else None

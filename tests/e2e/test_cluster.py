@@ -29,16 +29,17 @@ import spark_scoring as ss
 from pyspark.sql import SparkSession
 from spark_scoring.delta.failures import explain_failure
 
-line, forest, cluster, absent, other = sys.argv[1:]
+line, forest, own, cluster, absent, other = sys.argv[1:]
 builder = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false")
 spark = builder.config("spark.task.maxFailures", "1").getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
 table = spark.createDataFrame([(i, float(i)) for i in range(40)], "id int, x double").repartition(2)
 
-def score(python, model, stage="udf"):
+def score(python, model, stage="udf", environment="session"):
     spark.sparkContext.pythonExec = python
     try:
-        rows = ss.score_batch(table, model, stage=stage, engine="python").orderBy("id").collect()
+        scored = ss.score_batch(table, model, stage=stage, engine="python", environment=environment)
+        rows = scored.orderBy("id").collect()
     except Exception as error:
         [problem] = explain_failure(error, "out", "in").problems
         return f"{problem.thing}: {problem.cause} | {problem.fix}"
@@ -48,6 +49,8 @@ path = list(sys.path)
 for stage in ("udf", "map"):  # the second time the archive is there already
     print("RESULT", stage, *score(cluster, line, stage))
 assert sys.path == path
+for _ in range(2):
+    print("RESULT own", *score(cluster, own, environment="isolated"))
 for python, model in ((absent, line), (other, line), (other, forest)):
     print("RESULT", score(python, model))
 """
@@ -87,18 +90,22 @@ def test_a_model_reaches_the_executors_of_a_cluster(tmp_path: Path, cluster_pyth
     mlflow.sklearn.save_model(line, tmp_path / "line", signature=signature, **{**QUICKLY, "pip_requirements": required})
     forest = LGBMRegressor(n_estimators=2, verbose=-1).fit(_FRAME, _FRAME["x"])
     mlflow.lightgbm.save_model(forest, tmp_path / "forest", signature=signature, pip_requirements=["lightgbm==4.0.0"])
+    own = {**QUICKLY, "pip_requirements": ["scikit-learn", "cloudpickle", "mlflow-skinny"]}
+    mlflow.sklearn.save_model(line, tmp_path / "own", signature=signature, **own)
     (tmp_path / "use.py").write_text(_USE)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "SPARK"))}
     environment |= {"PYTHONPATH": PYTHON_PATH, "PYSPARK_PYTHON": sys.executable, "TMPDIR": str(tmp_path)}
     environment["SPARK_SCORING_CACHE"] = str(tmp_path / "cache")
     pythons = (cluster_python, "/no/such/python3", _other_python(tmp_path / "other"))
-    command = [sys.executable, "use.py", str(tmp_path / "line"), str(tmp_path / "forest"), *pythons]
+    models = [str(tmp_path / name) for name in ("line", "forest", "own")]
+    command = [sys.executable, "use.py", *models, *pythons]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     shown = [line.partition("RESULT ")[2] for line in done.stdout.splitlines() if "RESULT " in line]
     assert shown[:2] == ["udf 40 True", "map 40 True"]
+    assert [shown.pop(2) for _ in range(2)] == ["own 40 True"] * 2  # with packages that the driver has sent
     assert shown[2].startswith("Python worker: the executors cannot run /no/such/python3 as their Python; nothing was")
     assert "it requires scikit-learn==1.5.2, installed: 0.24.2" in shown[3]
     assert shown[3].endswith("| install it on the executors: pip install 'scikit-learn==1.5.2'")

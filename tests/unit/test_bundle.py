@@ -49,6 +49,7 @@ source: {path: data/flights}
 output: {table: ml.delay_scored}
 incremental: {checkpoint: /tmp/checkpoints}
 report: pages
+environment: packs/delay.zip
 track: true
 """
 TRAINING = """\
@@ -215,6 +216,7 @@ def test_all_that_cannot_work_there_is_told_at_once(folder: Path) -> None:
         "registry_uri sqlite:///mlflow.db",
         "incremental.checkpoint /tmp/checkpoints",
         "report pages",
+        "environment packs/delay.zip",
         "track true",
         "name delay",
         "source.table flights",

@@ -48,6 +48,9 @@ def with_engine(plan: ScoringPlan, wanted: Engine, made: MadeRows) -> ScoringPla
 
 def _check_plan(plan: ScoringPlan) -> None:
     """What the proof does not see."""
+    if plan.model.environment is not None:
+        cause = "it runs with packages of its own"
+        raise NotLinearError(cause)
     if plan.model.flavor not in _FLAVORS:
         cause = f"its flavor is {plan.model.flavor}"
         raise NotLinearError(cause)

@@ -1,0 +1,155 @@
+"""A model's environment: what its requirements.txt lists, installed into a folder by uv or pip, once per machine.
+
+Or brought along as a pack: the same folder as a zip, made elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from spark_scoring.engine.isolated.errors import IsolationError
+from spark_scoring.model.environment import Environment, model_python, model_requirements
+from spark_scoring.model.store import archive_in, kept_folder
+from spark_scoring.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spark_scoring.model.sealed import Copy
+
+PACKAGES = "site-packages"
+"""The folder of the packages in that of an environment: errors in them are not of the model's own code."""
+_MADE_FOR = "environment.json"
+_NEEDED = ("pandas", "pyarrow")
+"""What the model's process needs beside MLflow, and a model may not list."""
+_MLFLOW = ("mlflow", "mlflow-skinny")
+_LAYOUT = 1
+"""To be raised where the same requirements are to be installed in another way."""
+_WORDS = 400
+"""Characters of an installer's last words."""
+
+
+def environment_of(title: str, copy: Copy, pack: str | None = None) -> Environment:
+    """The environment of a model, installed where it is not there yet: minutes, and some hundred megabytes.
+
+    Its Python is of the minor version that the model was logged with where this machine has one, else this process's.
+    Installing runs code of the packages that the model lists.
+
+    Args:
+        title: what errors call the model.
+        copy: the model that predicts, without lookups around it.
+        pack: a zip that ``write_pack`` made, from which the packages are taken.
+
+    Raises:
+        IsolationError: the model lists no requirements, they cannot be installed, or the pack is of others.
+
+    """
+    lines = _requirements(copy, title)
+    interpreter, python = _python(copy)
+    made_for = {"python": python, "platform": sysconfig.get_platform(), "requirements": lines}
+    key = hashlib.sha256(json.dumps([_LAYOUT, made_for]).encode()).hexdigest()[:32]
+
+    def make(folder: Path) -> None:
+        if pack is None:
+            (folder / _MADE_FOR).write_text(json.dumps(made_for), encoding="utf-8")
+            _install(title, lines, interpreter or sys.executable, Path(copy.folder), folder)
+        else:
+            _unpack(pack, made_for, folder)
+
+    folder = kept_folder(f"environment.{key}", make)
+    return Environment(key, python, str(folder / PACKAGES), interpreter)
+
+
+def archive_of_environment(environment: Environment) -> Path:
+    """The environment's folder as a zip in it."""
+    return archive_in(Path(environment.folder).parent)
+
+
+def _requirements(copy: Copy, title: str) -> list[str]:
+    """The lines of a requirements.txt: the model's own, and what its process needs."""
+    lines = list(model_requirements(copy.folder))
+    named = {name for line in lines if (name := _name(line))}
+    if not named:
+        raise IsolationError.no_requirements(title)
+    lines += [name for name in _NEEDED if name not in named]
+    if not named & {*_MLFLOW}:
+        lines.append(_MLFLOW[1])
+    return lines
+
+
+def _name(line: str) -> str | None:
+    try:
+        return canonicalize_name(Requirement(line.split(" #", maxsplit=1)[0].strip()).name)
+    except InvalidRequirement:
+        return None
+
+
+def _python(copy: Copy) -> tuple[str, str]:
+    """The program of the model's Python, empty for this process's, and its minor version."""
+    here = _minor(platform.python_version())
+    wanted = _minor(model_python(copy.folder) or here)
+    found = None if wanted == here else shutil.which(f"python{wanted}")
+    return ("", here) if found is None else (found, wanted)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _install(title: str, lines: list[str], python: str, model: Path, folder: Path) -> None:
+    """By uv where it is there; by pip where it is not, or fails: only pip heeds pip's own settings."""
+    listed = folder / "requirements.txt"
+    listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    tools = {"pip": [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install"]}
+    if uv := _uv():
+        tools = {"uv": [uv, "pip", "install", "--python", python], **tools}
+    for tool, command in tools.items():
+        shutil.rmtree(folder / PACKAGES, ignore_errors=True)
+        done = subprocess.run(  # noqa: S603  an installer, given files
+            [*command, "--quiet", "--target", str(folder / PACKAGES), "--requirement", str(listed)],
+            cwd=model,  # a line may name a file beside the model's own
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            shutil.rmtree(folder / PACKAGES / "bin", ignore_errors=True)
+            return
+        if tool == "pip":
+            raise IsolationError.not_built(title, tool, _last_words(done.stderr))
+
+
+def _uv() -> str | None:
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.is_file() else shutil.which("uv")
+
+
+def _last_words(text: str) -> str:
+    """The end of what an installer says, on one line, without secrets of an index."""
+    return redact(" ".join(text.split())[-_WORDS:])
+
+
+def _unpack(pack: str, made_for: Mapping[str, object], folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(pack) as archive:
+            found = json.loads(archive.read(_MADE_FOR))
+            others = [name for name, value in made_for.items() if found.get(name) != value]
+            if others:
+                raise IsolationError.other_pack(pack, others)
+            archive.extractall(folder)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a pack"
+        raise IsolationError.no_pack(pack, cause) from error

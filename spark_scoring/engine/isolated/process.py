@@ -1,0 +1,240 @@
+"""The model's process as seen from the one that asks it: on the driver for a plan, in a worker for its rows.
+
+It begins with nothing but Python's own modules, the environment's packages and this package. It ends with this
+process: a pipe closes, and where the system can do it, Linux ends it at once. Imports no pyspark.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spark_scoring.engine.isolated.errors import ModelProcessError
+from spark_scoring.engine.isolated.messages import EndedError, packed, receive, send, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from spark_scoring.engine.inputs import WorkerPlan
+    from spark_scoring.engine.worker import Columns, Scored
+    from spark_scoring.model.environment import Environment
+    from spark_scoring.model.sealed import Copy
+
+_LONGEST = 900.0
+"""Seconds after which loading is given up; scoring has no limit but the job's."""
+_MOST = 2
+"""Models whose processes are kept."""
+_KEPT_BYTES = 2**16
+_LAST_WORDS_SECONDS = 2.0
+_BOOT = """
+import json, os, sys
+package, folder, parent = json.loads(sys.argv[1])
+if parent:
+    try:
+        import ctypes
+        ctypes.CDLL(None).prctl(1, 9)
+    except Exception:
+        pass
+    if os.getppid() != parent:
+        os._exit(1)
+requests, replies = os.dup(0), os.dup(1)
+os.dup2(2, 1)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+import importlib.util, site
+site.addsitedir(folder)
+if package.endswith("__init__.py"):
+    spec = importlib.util.spec_from_file_location("spark_scoring", package)
+    sys.modules["spark_scoring"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["spark_scoring"])
+else:
+    sys.path.append(package)
+from spark_scoring.engine.isolated.serving import serve
+serve(requests, replies)
+"""
+"""Finds this very package wherever it lies, and the environment's packages. What the model prints is no answer."""
+
+
+class ModelProcess:
+    """A process with the packages of an environment, which answers one question at a time.
+
+    Args:
+        environment: whose packages; its folder is one that this process can read.
+
+    Raises:
+        ModelProcessError: it does not start.
+
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._lock = threading.Lock()
+        own = Path(__file__).parents[2]
+        package = str(own / "__init__.py") if own.is_dir() else str(own.parent)  # of a zip the zip itself
+        # Linux ends it with the thread that has started it, so a thread that ends before the process is no parent.
+        parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
+        python = environment.interpreter or sys.executable
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  this interpreter or the plan's, our own code
+                [python, "-I", "-S", "-c", _BOOT, json.dumps([package, environment.folder, parent])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            raise ModelProcessError.no_interpreter(
+                python, socket.gethostname(), error.strerror or str(error)
+            ) from error
+        self._printed = _Printed(self._process)
+        self._has_answered = self._is_late = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+    def ask(self, name: str, *arguments: Any, limit: float | None = None) -> tuple[Any, str]:
+        """What it answers, and the traceback of the model's first error, whose text may hold values.
+
+        A question that is not answered to its end, whatever the reason, ends the process: nobody reads the answer.
+
+        Raises:
+            ScoringError: what this package says there.
+            ModelProcessError: it raises something else, ends, or takes longer than the limit in seconds.
+
+        """
+        with self._lock, self._within(limit):
+            try:
+                send(self._pipe("stdin"), packed((name, arguments)))
+                how, result, told = unpacked(receive(self._pipe("stdout")))
+            except EndedError:
+                raise self._ended(limit) from None
+            except BaseException:
+                self.end()
+                raise
+        self._has_answered = True
+        if how == "refused":
+            raise result
+        if how == "failed":
+            raise ModelProcessError.raised(result)
+        return result, told
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+
+    def _pipe(self, name: str) -> int:
+        return int(getattr(self._process, name).fileno())
+
+    @contextlib.contextmanager
+    def _within(self, limit: float | None) -> Iterator[None]:
+        if limit is None:
+            yield
+            return
+        timer = threading.Timer(limit, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._process.kill()
+
+    def _ended(self, limit: float | None) -> ModelProcessError:
+        """Why it does not answer. What it printed before any row was sent holds no value of one."""
+        status = self._process.wait()
+        if self._is_late and limit is not None:
+            return ModelProcessError.silent(limit)
+        how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        return (
+            ModelProcessError.ended(how)
+            if self._has_answered
+            else ModelProcessError.not_started(how, self._printed.last_line())
+        )
+
+
+class _Printed:
+    """What a process prints goes on to this one's standard error; its end is kept."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._end = b""
+        self._stream = process.stderr
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def last_line(self) -> str:
+        """Once the process is over: its last line, as Python writes an error."""
+        self._reader.join(_LAST_WORDS_SECONDS)
+        lines = self._end.decode("utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def _read(self) -> None:
+        assert self._stream is not None  # noqa: S101  it is a pipe
+        with self._stream as stream:
+            while part := os.read(stream.fileno(), _KEPT_BYTES):
+                self._end = (self._end + part)[-_KEPT_BYTES:]
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.write(part.decode("utf-8", errors="replace"))
+
+
+_processes: OrderedDict[tuple[Copy, str], ModelProcess] = OrderedDict()
+
+
+def process_of(copy: Copy, environment: Environment) -> ModelProcess:
+    """The process of a model, started on first use in this process and kept for the next plan or task."""
+    key = (copy, environment.key)
+    found = _processes.pop(key, None)
+    if found is None or not found.is_alive:
+        found = ModelProcess(environment)
+    _processes[key] = found
+    while len(_processes) > _MOST:
+        _processes.popitem(last=False)[1].end()
+    return found
+
+
+class IsolatedScorer:
+    """Scores the batches of one task as ``Scorer`` does, in the model's process.
+
+    Args:
+        copy: the model, where this process finds it.
+        environment: whose folder this process can read.
+        plan: what the columns are and what the model's results are cut into.
+        tell: called with the traceback of the first error of the model, whose text may hold values.
+
+    """
+
+    def __init__(
+        self, copy: Copy, environment: Environment, plan: WorkerPlan, tell: Callable[[str], None] | None = None
+    ) -> None:
+        self._process = process_of(copy, environment)
+        self._tell = tell
+        self._ask("begin", copy, plan, limit=_LONGEST)
+
+    def score(self, columns: Columns, ok: NDArray[Any]) -> Scored:
+        """As ``Scorer.score``."""
+        scored: Scored = self._ask("score", packed(list(columns())), ok)
+        return scored
+
+    def finish(self) -> None:
+        """As ``Scorer.finish``."""
+        self._ask("finish")
+
+    def _ask(self, name: str, *arguments: Any, limit: float | None = None) -> Any:
+        result, told = self._process.ask(name, *arguments, limit=limit)
+        if told and self._tell is not None:
+            tell, self._tell = self._tell, None
+            tell(told)
+        return result
