@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,7 @@ def test_a_pack_brings_the_packages_along(
 def test_a_pack_of_another_model_or_of_nothing_is_refused(spark: SparkSession, old: Path, tmp_path: Path) -> None:
     table, _ = _table(spark, old)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        archive.writestr("environment.json", json.dumps({"python": "3.1", "platform": "moon", "requirements": ["x"]}))
+        archive.writestr("environment.json", json.dumps({"python": "3.1", "platform": "moon", "constraints": []}))
     (tmp_path / "text.zip").write_text("no zip")
     cases = {
         "other.zip": "made for another model or machine: python and platform and requirements differ",
@@ -164,6 +165,21 @@ def test_a_pack_of_another_model_or_of_nothing_is_refused(spark: SparkSession, o
                 ss.plan_scoring(str(old / "model"), table, environment=str(tmp_path / name))
     finally:
         os.environ["SPARK_SCORING_CACHE"] = before
+
+
+@pytest.mark.long
+def test_constraints_hold_and_another_set_of_them_is_another_environment(spark: SparkSession, tmp_path: Path) -> None:
+    table = spark.createDataFrame([(1.0,)], "x double")
+    keys = set()
+    for numpy in ("2.2.6", "2.2.5"):
+        (file := tmp_path / "constraints.txt").write_text(f"numpy=={numpy}\n")
+        wanted = ["numpy", "pandas", "cloudpickle", "mlflow-skinny", f"-c {file}"]
+        plan = ss.plan_scoring(_save(tmp_path / numpy, wanted), table, environment="isolated")
+        found = plan.model.environment
+        assert found is not None
+        assert [p.version for p in distributions(name="numpy", path=[found.folder])] == [numpy]
+        keys.add(found.key)
+    assert len(keys) == 2
 
 
 def test_what_cannot_be_installed_is_told_in_the_installers_words(spark: SparkSession, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from spark_scoring.model.store import archive_in, kept_folder
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from spark_scoring.model.sealed import Copy
 
@@ -56,15 +56,21 @@ def environment_of(title: str, copy: Copy, pack: str | None = None) -> Environme
         IsolationError: the model lists no requirements, they cannot be installed, or the pack is of others.
 
     """
-    lines = _requirements(copy, title)
+    lines = model_requirements(copy.folder)
+    more = _needed_beside(lines, title)
     interpreter, python = _python(copy)
-    made_for = {"python": python, "platform": sysconfig.get_platform(), "requirements": lines}
+    made_for = {
+        "python": python,
+        "platform": sysconfig.get_platform(),
+        "requirements": [*lines, *more],
+        "constraints": _constraints(copy.folder),
+    }
     key = hashlib.sha256(json.dumps([_LAYOUT, made_for]).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         if pack is None:
             (folder / _MADE_FOR).write_text(json.dumps(made_for), encoding="utf-8")
-            _install(title, lines, interpreter or sys.executable, Path(copy.folder), folder)
+            _install(title, more, interpreter or sys.executable, Path(copy.folder), folder)
         else:
             _unpack(pack, made_for, folder)
 
@@ -77,16 +83,19 @@ def archive_of_environment(environment: Environment) -> Path:
     return archive_in(Path(environment.folder).parent)
 
 
-def _requirements(copy: Copy, title: str) -> list[str]:
-    """The lines of a requirements.txt: the model's own, and what its process needs."""
-    lines = list(model_requirements(copy.folder))
+def _needed_beside(lines: Sequence[str], title: str) -> list[str]:
+    """What the model's process needs and the model's requirements do not name."""
     named = {name for line in lines if (name := _name(line))}
     if not named:
         raise IsolationError.no_requirements(title)
-    lines += [name for name in _NEEDED if name not in named]
-    if not named & {*_MLFLOW}:
-        lines.append(_MLFLOW[1])
-    return lines
+    more = [name for name in _NEEDED if name not in named]
+    return more if named & {*_MLFLOW} else [*more, _MLFLOW[1]]
+
+
+def _constraints(folder: str) -> list[str]:
+    """The lines of a constraints.txt, which MLflow keeps where a requirement names it: ``-c constraints.txt``."""
+    file = Path(folder, "constraints.txt")
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def _name(line: str) -> str | None:
@@ -108,18 +117,20 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _install(title: str, lines: list[str], python: str, model: Path, folder: Path) -> None:
-    """By uv where it is there; by pip where it is not, or fails: only pip heeds pip's own settings."""
-    listed = folder / "requirements.txt"
-    listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _install(title: str, more: Sequence[str], python: str, model: Path, folder: Path) -> None:
+    """By uv where it is there; by pip where it is not, or fails: only pip heeds pip's own settings.
+
+    The model's file stays where it is, as it may name others beside it.
+    """
+    listed = ["--requirement", str(model / "requirements.txt")]
     tools = {"pip": [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install"]}
     if uv := _uv():
         tools = {"uv": [uv, "pip", "install", "--python", python], **tools}
     for tool, command in tools.items():
         shutil.rmtree(folder / PACKAGES, ignore_errors=True)
         done = subprocess.run(  # noqa: S603  an installer, given files
-            [*command, "--quiet", "--target", str(folder / PACKAGES), "--requirement", str(listed)],
-            cwd=model,  # a line may name a file beside the model's own
+            [*command, "--quiet", "--target", str(folder / PACKAGES), *listed, *more],
+            cwd=model,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
