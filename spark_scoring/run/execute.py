@@ -87,10 +87,8 @@ def _carried_out(
     if drift is not None:
         check_drift(plan, drift)
         facts = replace(facts, drift=drift.for_ledger())
-    begin = time.perf_counter()
     with watch_rows(plan.session, run_id, facts.rows_in, on_progress):
         outcome = _scored(plan, facts, started, before)
-    seconds = time.perf_counter() - begin
     if outcome.written.is_earlier:
         return earlier_report(plan, outcome.written.commit)
     _check_rows(plan, facts, outcome)
@@ -98,7 +96,7 @@ def _carried_out(
     counts = outcome.counts or counts_in(plan, facts, plan.target.ref, commit.version)
     if outcome.counts is None:
         _check_committed(plan, facts, counts, commit)
-    report = report_on(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
+    report = report_on(plan, commit, facts, counts, outcome.observed.counts())
     return replace(report, drift=drift)
 
 

@@ -154,15 +154,12 @@ def record_dict(record: RunRecord) -> dict[str, Any]:
 
 
 def _record(commit: Commit, facts: RunFacts, *, rolled_back: bool) -> RunRecord:
-    seconds = None
-    if facts.started:
-        seconds = round(commit.committed - dt.datetime.fromisoformat(facts.started).timestamp(), 3)
     drift = Drift.of_ledger(facts.drift)
     return RunRecord(
         run_id=facts.run_id,
         version=commit.version,
         committed=dt.datetime.fromtimestamp(commit.committed, tz=dt.timezone.utc).isoformat(),
-        seconds=seconds,
+        seconds=commit.seconds,
         user=facts.user,
         job=facts.job,
         mode=facts.mode,
