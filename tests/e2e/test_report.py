@@ -87,6 +87,7 @@ def test_a_page_tells_what_the_rows_are(place: Place, tmp_path: Path, capsys: py
     assert earlier["predictions"][0]["deciles"] == []  # of so few rows
     assert earlier["model"]["digest"] == page.model.digest
     _is_safe(written[".html"])
+    assert "Quantiles are approximate." in page.to_html()
     (with_plan,) = (tmp_path / "pages" / "new").glob("*.html")
     text = with_plan.read_text(encoding="utf-8")
     _is_safe(text)
