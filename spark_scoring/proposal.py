@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
 
+from spark_scoring.delta.csv_types import all_texts, fitting_types
 from spark_scoring.delta.formats import format_of
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, with_suffix
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from spark_scoring.delta.source import PinnedSource
     from spark_scoring.model.spec import Feature, ModelSpec
 
     Ask = Callable[[str, str], str]
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _NEAR = 0.75
 """How alike two names are at least, so that one is proposed for the other."""
+_OF_SCHEMA = "source.schema: the types that all values of the file have now; one that does not fit stops a run"
 _URI = re.compile(r"[a-z]+:[\w/.@-]+")
 """Which YAML's writer would put in quotes."""
 
@@ -274,6 +277,10 @@ def propose_job(
         source = pin_source(spark, **place)
     if source is None or spec is None:
         raise RequestError(problems.problems)
+    if place.get("format") == "csv" and (types := _csv_types(spark, source, spec, place)):
+        source = pin_source(spark, **place, ddl=types)
+        place["schema"] = types
+        told.append(_OF_SCHEMA)
     columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
     proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
     places = {
@@ -283,6 +290,20 @@ def propose_job(
     if file is None:
         file = Path(_word(spec.name or place.get("table") or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
+
+
+def _csv_types(spark: SparkSession, source: PinnedSource, spec: ModelSpec, place: Mapping[str, Any]) -> str | None:
+    """A schema for a CSV file, in which what the model takes as text is text; None where its names are not the file's.
+
+    Spark names a column that has no name, or that of another one. A schema has to have the names of the file. Reads
+    all rows.
+    """
+    texts = {feature.name for feature in spec.inputs if feature.type == "string"}
+    try:
+        frame = pin_source(spark, **place, ddl=all_texts(source.frame.columns)).frame
+        return fitting_types(frame, texts)
+    except Exception:  # noqa: BLE001  of a header that does not fit Spark raises what Java does
+        return None
 
 
 def _free_output(spark: SparkSession, spec: ModelSpec, place: Mapping[str, Any]) -> dict[str, str | None]:
