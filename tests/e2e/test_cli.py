@@ -112,7 +112,11 @@ def test_preview_shows_what_score_would_write_and_writes_nothing(
     rows = json.loads(capsys.readouterr().out)
     assert not spark.catalog.tableExists("cli.previewed")
     assert run("preview", job_file, *other, "--limit", "2") == 0
-    assert "2 rows; nothing was written" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 rows; nothing was written" in shown
+    assert shown.split()[:2] == ["id", "price"]  # and what else there is room for
+    assert run("preview", job_file, *other, "--set", "columns={price: price + 1, ratio: total}") == 0
+    assert capsys.readouterr().out.split()[:2] == ["id", "total"]  # no column has what the expression makes
     assert run("score", job_file, *other) == 0
     written = spark.table("cli.previewed").select("id", "prediction").collect()
     assert sorted((r["id"], r["prediction"]) for r in written) == sorted((r["id"], r["prediction"]) for r in rows)

@@ -224,6 +224,15 @@ def test_no_form_of_a_plan_gives_a_terminal_commands() -> None:
     assert r"a\x1b[31m" in plan.explain()
 
 
+def test_a_preview_shows_as_many_features_as_fit() -> None:
+    row = Row(id=1, amount=310.0, items=7, express=True, prediction="kept")
+    features = {"amount": "amount", "n": "items", "express": "express", "day": None}
+    for width, shown, more in ((80, ["amount", "items", "express"], 1), (32, ["amount", "items"], 2), (10, [], 4)):
+        [names, _, count] = as_text(preview_view([row], ["id"], features, width)).splitlines()
+        assert names.split() == ["id", *shown, "prediction"]
+        assert count.endswith(f"; {more} of the model's 4 features {'is' if more == 1 else 'are'} not shown")
+
+
 def test_a_preview_shows_what_is_inside_of_lists_and_structs() -> None:
     row = Row(id=1, told=[Row(feature="late", contribution=-0.5)], shares={"a": 1.0}, none=None, text="x" * 60)
     [names, values, _] = as_text(preview_view([row])).splitlines()
