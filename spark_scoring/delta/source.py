@@ -181,9 +181,10 @@ def _other_format(spark: SparkSession, kind: str, path: str | None, ddl: str | N
 def _not_there(spark: SparkSession, ref: TableRef) -> SourceError:
     """What a name or a path does not lead to."""
     if ref.path is None:
-        if Path(ref.text).is_file() and (kind := format_of(ref.text)):
+        kind = format_of(ref.text)
+        if kind and Path(ref.text).is_file():
             return SourceError.file_as_name(ref.text, kind)
-        return SourceError.missing(ref.text, tables_near(spark, ref))
+        return SourceError.missing(ref.text, tables_near(spark, ref), is_like_file=bool(kind))
     found = format_at(spark, ref.path)
     return SourceError.no_path(ref.text) if found is None else SourceError.needs_format(ref.text, found)
 
