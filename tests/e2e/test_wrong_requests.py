@@ -55,7 +55,7 @@ def message(job: dict[str, Any], **changes: Any) -> str:
         ({"path": "/no/such/table"}, "source /no/such/table: there is no such file or folder"),
         (
             {"path": "no/orders.csv", "format": "csv"},
-            "source no/orders.csv: there is no such file or folder\n   fix: check the path, which begins in the working",
+            "source no/orders.csv: there is no such file or folder\n   fix: check the path, which begins in ",
         ),
         ({"table": "orders.csv"}, "source orders.csv: no such file in the working directory, and no such table"),
         (
