@@ -17,6 +17,7 @@ from spark_scoring.delta.rollback import roll_back as take_back
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.drift.result import Drift
 from spark_scoring.job_file import place_of
+from spark_scoring.redact import printable
 from spark_scoring.screen import Shown
 from spark_scoring.session import get_session
 
@@ -159,7 +160,7 @@ def _what(record: RunRecord) -> str:
     job = None if record.job == f"{record.model} on {record.source}" else record.job
     by = None if record.user is None else f"by {record.user}"
     told = (model, record.mode, "rolled back" if record.rolled_back else None, job, by)
-    return ", ".join(part for part in told if part)
+    return printable(", ".join(part for part in told if part))
 
 
 def record_dict(record: RunRecord) -> dict[str, Any]:
