@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Names at most in one text."""
+_MOST_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,18 @@ def near_fix(name: str, others: Iterable[str], *, what: str, shown: Callable[[st
     if not all(other.lower().startswith(schema) for other in known):
         schema = ""  # else it is shared by all, and says nothing of what was meant
     folded = {other.lower().removeprefix(schema): other for other in known}
-    near = difflib.get_close_matches(name.lower().removeprefix(schema), folded, n=3, cutoff=0.7)
+    wanted = name.lower().removeprefix(schema)
+    near = difflib.get_close_matches(wanted, folded, n=_MOST_NEAR, cutoff=0.7)
+    alike = [other for other in folded if _words(wanted) <= _words(other) or _words(other) <= _words(wanted)]
+    near = near or (alike if len(alike) <= _MOST_NEAR else [])
     if near:
         return "did you mean " + " or ".join(shown(folded[n]) for n in near) + "?"
     return f"{what}: {listed(map(shown, known))}" if known else None
+
+
+def _words(name: str) -> set[str]:
+    """The word of ``items`` is one of ``item_count``'s. A name without any has itself."""
+    return {word.removesuffix("s") for word in re.findall(r"[^\W_]+", name)} or {name}
 
 
 def listed(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
 
+from spark_scoring.delta.csv_types import all_texts, fitting_types
 from spark_scoring.delta.formats import format_of
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, with_suffix
@@ -26,6 +27,7 @@ from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.redact import printable
+from spark_scoring.run.planning import tell_before_session
 from spark_scoring.session import get_session, unheeded
 from spark_scoring.sql import in_sql, quote
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
+    from spark_scoring.delta.source import PinnedSource
     from spark_scoring.model.spec import Feature, ModelSpec
 
     Ask = Callable[[str, str], str]
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 _NEAR = 0.75
 """How alike two names are at least, so that one is proposed for the other."""
+_OF_SCHEMA = "source.schema: the types that all values of the file have now; one that does not fit stops a run"
 _URI = re.compile(r"[a-z]+:[\w/.@-]+")
 """Which YAML's writer would put in quotes."""
 
@@ -267,13 +271,18 @@ def propose_job(
     source = spec = None
     with problems.attempt():
         spec = read_spec(resolve_model(model, **uris))
+    place = source_of(table)
+    tell_before_session(place["path"], place.get("format"), of_spark, problems)
     spark = get_session(given.get("warehouse"), of_spark)
     told = unheeded(spark, of_spark)
-    place = source_of(table)
     with problems.attempt():
         source = pin_source(spark, **place)
     if source is None or spec is None:
         raise RequestError(problems.problems)
+    if place.get("format") == "csv" and (types := _csv_types(spark, source, spec, place)):
+        source = pin_source(spark, **place, ddl=types)
+        place["schema"] = types
+        told.append(_OF_SCHEMA)
     columns = source.frame.schema if spec.features is None else plan_features(source.frame, spec.features)[1]
     proposal = propose(spec, columns, source.frame.schema.fields, table, ask)
     places = {
@@ -283,6 +292,20 @@ def propose_job(
     if file is None:
         file = Path(_word(spec.name or place.get("table") or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
+
+
+def _csv_types(spark: SparkSession, source: PinnedSource, spec: ModelSpec, place: Mapping[str, Any]) -> str | None:
+    """A schema for a CSV file, in which what the model takes as text is text; None where its names are not the file's.
+
+    Spark names a column that has no name, or that of another one. A schema has to have the names of the file. Reads
+    all rows.
+    """
+    texts = {feature.name for feature in spec.inputs if feature.type == "string"}
+    try:
+        frame = pin_source(spark, **place, ddl=all_texts(source.frame.columns)).frame
+        return fitting_types(frame, texts)
+    except Exception:  # noqa: BLE001  of a header that does not fit Spark raises what Java does
+        return None
 
 
 def _free_output(spark: SparkSession, spec: ModelSpec, place: Mapping[str, Any]) -> dict[str, str | None]:

@@ -158,16 +158,20 @@ def preview(
     json_: Json = False,
     show_model_error: ShowModelError = False,
 ) -> None:
-    """Score a few rows of the source and show them. Writes nothing. The rows are those that Spark finds first."""
+    """Score a few rows of the source and show them, with the first features. Writes nothing.
+
+    The rows are those that Spark finds first. JSON has what score would write.
+    """
     planned = _planned(job, set_, param, spark, remote, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
-    from spark_scoring.run.execute import preview_rows
+    from spark_scoring.run.execute import preview_rows, with_features
 
-    rows = preview_rows(planned, limit)
     if json_:
-        echo(preview_text(rows))
-    else:
-        result_console().print(preview_view(rows))
+        echo(preview_text(preview_rows(planned, limit)))
+        return
+    seen, features = with_features(planned)
+    console, rows = result_console(), preview_rows(seen, limit)
+    console.print(preview_view(rows, planned.keep, features, console.width))
 
 
 @app.command(

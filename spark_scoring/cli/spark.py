@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from spark_scoring.cli.output import is_task, streams
 from spark_scoring.delta.session_errors import SessionError
-from spark_scoring.errors import Problem, RequestError
+from spark_scoring.errors import Problem, RequestError, ScoringError
 from spark_scoring.screen import SafeConsole
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ _AJob = TypeVar("_AJob", "ScoringJob", "TrainingJob")
 
 _REMOTE = "SPARK_REMOTE"
 _LOG_NAME = "spark-scoring-"
-_LOG_KEPT = 14 * 24 * 3600
-"""Seconds."""
+_LOGS_KEPT = 50
 
 
 def with_spark(job: _AJob, texts: Sequence[str] | None, remote: str | None) -> _AJob:
@@ -140,12 +139,18 @@ def show_planned(begin: float, spark: SparkSession) -> None:
 
 
 def log_file() -> Path:
-    """A new file that nobody else can read: what Spark prints may hold values of rows. Those of weeks ago go."""
-    folder = Path(tempfile.gettempdir())
-    for old in folder.glob(f"{_LOG_NAME}*.log"):
-        with suppress(OSError):  # another user's, or gone already
-            if time.time() - old.stat().st_mtime > _LOG_KEPT:
-                old.unlink()
-    number, path = tempfile.mkstemp(prefix=_LOG_NAME, suffix=".log")
+    """A new file that nobody else can read: what Spark prints may hold values of rows. The oldest of many goes."""
+    from spark_scoring.model.store import private_folder
+
+    try:
+        folder = private_folder() / "logs"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except (ScoringError, OSError):  # planning says so, if it needs the folder
+        folder = Path(tempfile.gettempdir())
+    with suppress(OSError):  # another process has removed one meanwhile
+        newest_last = sorted(folder.glob(f"{_LOG_NAME}*.log"), key=lambda log: log.stat().st_mtime)
+        for old in newest_last[: 1 - _LOGS_KEPT]:
+            old.unlink()
+    number, path = tempfile.mkstemp(prefix=_LOG_NAME, suffix=".log", dir=folder)
     os.close(number)
     return Path(path)

@@ -114,7 +114,7 @@ def _output(output: OutputResult, both: int) -> list[Text | Table]:
     shown: list[Text | Table] = [text]
     numbers = [part for part in output.parts if part.number is not None]
     if numbers:
-        shown.append(_number_table(numbers[:_SHOWN_PARTS]))
+        shown += [_means(numbers[:_SHOWN_PARTS]), _differences(numbers[:_SHOWN_PARTS])]
         if len(numbers) > _SHOWN_PARTS:
             shown.append(Text(f"  and {len(numbers) - _SHOWN_PARTS} more values: --json has them", style="dim"))
         if output.kind == "number":
@@ -125,15 +125,26 @@ def _output(output: OutputResult, both: int) -> list[Text | Table]:
     return shown if not output.changed else [*shown, *_drivers(output.drivers)]
 
 
-def _number_table(parts: Sequence[PartResult]) -> Table:
-    """Differences, a row for each number."""
-    table = _table("by how much", "on average", "size", "50%", "90%", "99%", "at most", "mean now", "then")
+def _means(parts: Sequence[PartResult]) -> Table:
+    """Means side by side, a row for each number."""
+    table = _table("mean", "current", "challenger", "change")
+    for part in parts:
+        number = part.number
+        if number is not None:
+            change = "-" if number.mean_diff is None else f"{number.mean_diff:+,.4g}"
+            means = (_number(number.mean_current), _number(number.mean_challenger))
+            table.add_row(Text(f"  {part.name}"), *means, change)
+    return table
+
+
+def _differences(parts: Sequence[PartResult]) -> Table:
+    """By how much rows change, whether up or down; a row for each number. Quantiles are approximate, and say so."""
+    table = _table("up or down by", "on average", "~50%", "~90%", "~99%", "at most")
     for part in parts:
         number = part.number
         if number is not None:
             quantiles = number.quantiles_abs_diff or {}
-            values = [number.mean_diff, number.mean_abs_diff, *(quantiles.get(p) for p in ("p50", "p90", "p99"))]
-            values += [number.max_abs_diff, number.mean_current, number.mean_challenger]
+            values = [number.mean_abs_diff, *(quantiles.get(p) for p in ("p50", "p90", "p99")), number.max_abs_diff]
             table.add_row(Text(f"  {part.name}"), *[_number(value) for value in values])
             if number.not_finite:
                 table.add_row(Text(f"    {number.not_finite:,} {_rows(number.not_finite)} without a number"))
@@ -144,7 +155,7 @@ def _deciles(part: PartResult) -> list[Text | Table]:
     number = part.number
     if number is None or number.deciles_current is None or number.deciles_challenger is None:
         return []
-    table = _table("deciles", *[f"{n}0%" for n in range(1, 10)])
+    table = _table("deciles", *[f"~{n}0%" for n in range(1, 10)])
     for side, deciles in (("current", number.deciles_current), ("challenger", number.deciles_challenger)):
         table.add_row(f"  {side}", *[_number(value) for value in deciles])
     return [table]
@@ -178,7 +189,7 @@ def _drivers(drivers: Sequence[DriverResult]) -> list[Text | Table]:
     told = [driver for driver in drivers if driver.effect or driver.association][:_SHOWN_DRIVERS]
     if not told:
         return [Text("  no feature explains where it changes")] if drivers else []
-    table = _table("where", "effect", "association", "most where it is")
+    table = _table("of the change", "comes from it", "goes with it", "most where it is")
     table.columns[-1].justify = "left"
     for driver in told:
         most = "" if driver.most is None else f"{driver.most.text} ({_number(driver.most.mean_change)} on average)"

@@ -35,9 +35,10 @@ class SourceError(RequestError):
     """The source cannot be read."""
 
     @classmethod
-    def missing(cls, text: str, near: Sequence[str] = ()) -> SourceError:
+    def missing(cls, text: str, near: Sequence[str] = (), *, is_like_file: bool = False) -> SourceError:
+        cause = "no such file in the working directory, and no such table" if is_like_file else "no such table"
         fix = near_fix(text, near, what="tables here") or "check the name or path"
-        return cls([Problem(f"source {text}", "no such table", fix)])
+        return cls([Problem(f"source {text}", cause, fix)])
 
     @classmethod
     def file_as_name(cls, text: str, kind: str) -> SourceError:
@@ -47,7 +48,9 @@ class SourceError(RequestError):
 
     @classmethod
     def no_path(cls, text: str) -> SourceError:
-        return cls([Problem(f"source {text}", "there is nothing at this path", "check the path")])
+        is_absolute = text.startswith("/") or ":" in text
+        fix = "check the path" if is_absolute else "check the path, which begins in the working directory"
+        return cls([Problem(f"source {text}", "there is no such file or folder", fix)])
 
     @classmethod
     def needs_format(cls, text: str, found: str) -> SourceError:

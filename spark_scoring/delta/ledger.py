@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -153,6 +154,13 @@ class Commit:
     facts: RunFacts | None
     rolled_back: str | None
     """The run that it takes back, where it does."""
+
+    @property
+    def seconds(self) -> float | None:
+        """From the run's start to this commit, which is of the storage's clock; None where no run's start is kept."""
+        if self.facts is None or not self.facts.started:
+            return None
+        return max(0.0, round(self.committed - dt.datetime.fromisoformat(self.facts.started).timestamp(), 3))
 
     @property
     def rows(self) -> int:

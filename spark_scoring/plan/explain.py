@@ -19,7 +19,7 @@ from spark_scoring.screen import as_text
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from spark_scoring.model.environment import Environment
     from spark_scoring.plan.lookups import LookupPlan
@@ -35,6 +35,8 @@ _STYLES: dict[Verdict, str] = {
     "refused": "red",
 }
 _SHOWN_TYPE = 28
+_WIDTH = 62
+"""Characters for the names of columns that are not read: with the words before them, a line of 80."""
 _SHOWN_SQL = 40
 """Characters of a type or an expression in the table of the text; what is longer is written out below it."""
 
@@ -92,7 +94,7 @@ def plan_dict(plan: ScoringPlan) -> dict[str, Any]:
         "outputs": [{"name": o.name, "type": o.type, "note": o.note} for o in plan.outputs],
         "methods": list(plan.methods),
         "params": all_shown(dict(plan.params)),
-        "columns_not_read": plan.ignored,
+        "columns_not_read": len(plan.ignored),
         "lookups": [] if plan.lookups is None else plan.lookups.to_dict(),
         "notes": list(plan.notes),
         "engine": {"name": plan.engine, "why": plan.engine_note},
@@ -129,6 +131,7 @@ def _rendered(plan: ScoringPlan, places: Mapping[str, str], *, whole: bool) -> s
         "words": VERDICT_WORDS,
         "counts": _counts(plan),
         "features": [_shown(f) for f in plan.features],
+        "ignored": _first(plan.ignored) if plan.ignored else "",
     }
     return html_of("spark_scoring.plan", "plan.html.j2", values)
 
@@ -164,12 +167,18 @@ def _headlines(plan: ScoringPlan) -> list[Text]:
 def _headline(plan: ScoringPlan) -> Text:
     model = plan.model
     verdicts = ", ".join(f"{n} {VERDICT_WORDS[verdict]}" for verdict, n in _counts(plan).items())
-    ignored = f"; columns not read: {plan.ignored}" if plan.ignored else ""
+    unread = f"\ncolumns not read: {_first(plan.ignored)}" if plan.ignored else ""
     return Text.assemble(
         (model.title, "bold"),
         f" ({model.flavor}, artifact {model.digest[:12]}), plan {plan.hash[:12]}\n",
-        f"{len(plan.features)} features: {verdicts}{ignored}",
+        f"{len(plan.features)} features: {verdicts}{unread}",
     )
+
+
+def _first(names: Sequence[str]) -> str:
+    """Names as far as they fit on a line, and how many more there are; one at least."""
+    cut = [", ".join(names[:n]) + f" and {len(names) - n} more" for n in range(1, min(len(names), _WIDTH))]
+    return next((text for text in [", ".join(names), *reversed(cut)] if len(text) <= _WIDTH), [*cut, *names][0])
 
 
 def _counts(plan: ScoringPlan) -> dict[Verdict, int]:

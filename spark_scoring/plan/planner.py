@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,7 +36,7 @@ from spark_scoring.sql import quote
 from spark_scoring.times import from_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pyspark.sql.types import DataType
 
@@ -91,8 +92,8 @@ class ScoringPlan:
     returns: tuple[Returned, ...]
     params: Params = ()
     """Inference parameters that the request sets; the model's own defaults hold for the others."""
-    ignored: int = 0
-    """Columns of the table that the model does not read."""
+    ignored: tuple[str, ...] = ()
+    """Columns of the table that no feature is made from or looked up by."""
     notes: tuple[str, ...] = ()
     lookups: LookupPlan | None = None
     """What adds the model's features to the table first; the columns of the plan are those of the result."""
@@ -238,13 +239,26 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
         outputs=outputs,
         returns=returns,
         params=tuple(sorted(request.params.items())),
-        ignored=sum(name not in binder.read for name in schema.fieldNames()),
+        ignored=_ignored(schema.fieldNames(), binder.read, request),
         notes=tuple(notes),
         lookups=request.lookups,
     )
     if not plan.needs_arrow:
         return plan
     return with_notes(plan, ["lists, maps and objects travel through mapInArrow, whatever stage is asked for"])
+
+
+def _ignored(columns: Sequence[str], read: Collection[str], request: Request) -> tuple[str, ...]:
+    """Columns that are not read by name, that nothing is looked up by, and that no expression may name."""
+    keys = frozenset() if request.lookups is None else request.lookups.sources
+    written = "\n".join(expression.sql.lower() for expression in request.expressions.values())
+    return tuple(name for name in columns if name not in read and name not in keys and not _names(written, name))
+
+
+def _names(sql: str, column: str) -> bool:
+    """Whether text in small letters may name a column."""
+    name = column.lower().replace("`", "``")
+    return name in sql and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sql) is not None
 
 
 def _guessed_null(feature: PlannedFeature) -> str:

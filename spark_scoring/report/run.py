@@ -74,7 +74,8 @@ class RunReport(Shown):
     scored_at: str
     """UTC, ISO 8601."""
     seconds: float
-    """Wall time of scoring and writing; 0 for a skipped run."""
+    """From the run's start, after its planning, to its commit, as the table's history has it; of several micro-batches,
+    their sum. 0 for a skipped run."""
     batches: int = 0
     """Micro-batches of an incremental job that had rows for it."""
     recovered: int = 0
@@ -109,8 +110,8 @@ class RunReport(Shown):
 
     @property
     def rows_per_second(self) -> float:
-        """Rows scored and written per second of wall time."""
-        return self.rows_out / self.seconds if self.seconds else 0.0
+        """Rows read per second, from the run's start to its commit."""
+        return self.rows_in / self.seconds if self.seconds else 0.0
 
     def rows_text(self) -> str:
         """For people: rows in, out, and bad or quarantined."""

@@ -32,7 +32,7 @@ from spark_scoring.run.facts import counts_in, earlier_report, facts_of, report_
 from spark_scoring.run.frames import Observed, check_output, written_frame
 from spark_scoring.run.held import can_hold, held
 from spark_scoring.run.plan import LINEAGE, allowed_text
-from spark_scoring.sql import quote
+from spark_scoring.sql import in_sql, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,10 @@ _FEW_ROWS = 1_000
 """Up to so many rows, counting them before they are committed costs as much as counting them afterwards."""
 _MOST_BAD = 0.5
 """The share of bad rows that a job allows if it does not say how many."""
+_SHOWN_TYPES = {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "string", "date"}
+_SHOWN_TYPES |= {"timestamp", "timestamp_ntz"}
+_SHOWN_FEATURES = 20
+"""Of a preview, at most."""
 _FEW_OF_BATCH = 100
 """So many rows of a micro-batch are not all bad by chance."""
 
@@ -87,10 +91,8 @@ def _carried_out(
     if drift is not None:
         check_drift(plan, drift)
         facts = replace(facts, drift=drift.for_ledger())
-    begin = time.perf_counter()
     with watch_rows(plan.session, run_id, facts.rows_in, on_progress):
         outcome = _scored(plan, facts, started, before)
-    seconds = time.perf_counter() - begin
     if outcome.written.is_earlier:
         return earlier_report(plan, outcome.written.commit)
     _check_rows(plan, facts, outcome)
@@ -98,7 +100,7 @@ def _carried_out(
     counts = outcome.counts or counts_in(plan, facts, plan.target.ref, commit.version)
     if outcome.counts is None:
         _check_committed(plan, facts, counts, commit)
-    report = report_on(plan, commit, facts, counts, outcome.observed.counts(), seconds=seconds)
+    report = report_on(plan, commit, facts, counts, outcome.observed.counts())
     return replace(report, drift=drift)
 
 
@@ -120,6 +122,22 @@ def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
             return frame.select(*[quote(name) for name in frame.columns[: -len(LINEAGE)]]).collect()
     except Exception as error:
         raise explain_failure(error, plan.target.ref.text, read_text(plan)) from error
+
+
+def with_features(plan: JobPlan) -> tuple[JobPlan, dict[str, str | None]]:
+    """A plan for a preview, which keeps the columns of its first features, too; and each feature's column.
+
+    It is None where the value fits on no screen, or is made by an expression.
+    """
+    lookups, taken = plan.scoring.lookups, {name.lower() for name in plan.added.values()}
+    columns = [*plan.source.frame.columns, *(() if lookups is None else lookups.columns)]
+    by_sql = {sql.lower(): name for name in columns for sql in (quote(name), f"({quote(name)})", f"({in_sql(name)})")}
+    found = {
+        f.name: by_sql.get(str(f.source).lower()) if str(f.source_type).partition("(")[0] in _SHOWN_TYPES else None
+        for f in plan.scoring.features
+    }
+    new = dict.fromkeys(c for c in found.values() if c is not None and c not in plan.keep and c.lower() not in taken)
+    return replace(plan, keep=(*plan.keep, *list(new)[:_SHOWN_FEATURES])), found
 
 
 @dataclass(frozen=True)

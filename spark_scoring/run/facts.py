@@ -114,8 +114,7 @@ def report_of(plan: JobPlan, commit: Commit) -> RunReport:
     place = plan.target.ref
     if plan.quarantine is not None and facts.quarantined:
         place = plan.quarantine.ref
-    seconds = commit.committed - dt.datetime.fromisoformat(facts.started).timestamp()
-    return report_on(plan, commit, facts, counts_in(plan, facts, place), (), seconds=seconds)
+    return report_on(plan, commit, facts, counts_in(plan, facts, place), ())
 
 
 def earlier_report(plan: JobPlan, commit: Commit) -> RunReport:
@@ -133,13 +132,7 @@ def counts_in(plan: JobPlan, facts: RunFacts, ref: TableRef, version: int | None
 
 
 def report_on(
-    plan: JobPlan,
-    commit: Commit,
-    facts: RunFacts,
-    counts: RowCounts,
-    touched: tuple[tuple[str, int], ...],
-    *,
-    seconds: float,
+    plan: JobPlan, commit: Commit, facts: RunFacts, counts: RowCounts, touched: tuple[tuple[str, int], ...]
 ) -> RunReport:
     """The report of a run with its commit and its counts."""
     ref = plan.target.ref
@@ -166,7 +159,7 @@ def report_on(
         batches=0 if facts.batch is None else 1,
         touched=touched,
         scored_at=facts.started,
-        seconds=seconds,
+        seconds=commit.seconds or 0.0,
         drift=Drift.of_ledger(facts.drift),
     )
 

@@ -17,6 +17,7 @@ from spark_scoring.delta.rollback import roll_back as take_back
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.drift.result import Drift
 from spark_scoring.job_file import place_of
+from spark_scoring.redact import printable
 from spark_scoring.screen import Shown
 from spark_scoring.session import get_session
 
@@ -66,7 +67,7 @@ class RunHistory(Shown, list[RunRecord]):
     """The runs of a table, newest first: a list that a notebook shows as a table."""
 
     def view(self) -> Table:
-        """One run a line."""
+        """The runs in a table."""
         return history_view(self)
 
     def __repr__(self) -> str:
@@ -130,22 +131,36 @@ def history_table(spark: SparkSession, table: str) -> TableRef:
 
 
 def history_view(records: Sequence[RunRecord]) -> Table:
-    """Runs as a rich renderable, one a line."""
-    table = Table(box=None)
-    for head in ("when (UTC)", "run", "table version", "job", "model", "mode", "rows", "seconds", "by"):
-        table.add_column(head, no_wrap=head == "run", overflow="fold")  # rollback takes eight characters of a run
+    """Runs as a rich renderable. At 80 characters, times and numbers are whole: words alone are wrapped."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in ("when (UTC)", "run", "version", "seconds", "rows"):
+        table.add_column(head, no_wrap=True)  # rollback takes eight characters of a run
+    table.add_column("model, mode, job, by", overflow="fold")
     for record in records:
-        model = record.model if record.model_version is None else f"{record.model} {record.model_version}"
-        rows = f"{record.rows_written:,} of {record.rows_in:,}"
-        if record.quarantined:
-            rows += f", {record.quarantined:,} quarantined"
-        elif record.bad_rows:
-            rows += f", {record.bad_rows:,} bad"
-        mode = f"{record.mode}, rolled back" if record.rolled_back else record.mode
         seconds = "" if record.seconds is None else f"{record.seconds:.1f}"
-        cells = (record.committed[:19], record.run_id[:8], record.version, record.job, model, mode, rows, seconds)
-        table.add_row(*[Text("" if cell is None else str(cell)) for cell in (*cells, record.user)])
+        when = record.committed[:16].replace("T", " ")
+        cells = (when, record.run_id[:8], str(record.version), seconds, _rows(record), _what(record))
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _rows(record: RunRecord) -> str:
+    """Those that were written, of how many where these are others, and bad ones, wherever they are; a line each."""
+    rows = [f"{record.rows_written:,}"]
+    if record.rows_written != record.rows_in:
+        rows.append(f"of {record.rows_in:,}")
+    if bad := record.quarantined or record.bad_rows:
+        rows.append(f"{bad:,} bad")
+    return "\n".join(rows)
+
+
+def _what(record: RunRecord) -> str:
+    """What has run; a job without a name of its own is called by its model and its source."""
+    model = record.model if record.model_version is None else f"{record.model} {record.model_version}"
+    job = None if record.job == f"{record.model} on {record.source}" else record.job
+    by = None if record.user is None else f"by {record.user}"
+    told = (model, record.mode, "rolled back" if record.rolled_back else None, job, by)
+    return printable(", ".join(part for part in told if part))
 
 
 def record_dict(record: RunRecord) -> dict[str, Any]:
@@ -154,15 +169,12 @@ def record_dict(record: RunRecord) -> dict[str, Any]:
 
 
 def _record(commit: Commit, facts: RunFacts, *, rolled_back: bool) -> RunRecord:
-    seconds = None
-    if facts.started:
-        seconds = round(commit.committed - dt.datetime.fromisoformat(facts.started).timestamp(), 3)
     drift = Drift.of_ledger(facts.drift)
     return RunRecord(
         run_id=facts.run_id,
         version=commit.version,
         committed=dt.datetime.fromtimestamp(commit.committed, tz=dt.timezone.utc).isoformat(),
-        seconds=seconds,
+        seconds=commit.seconds,
         user=facts.user,
         job=facts.job,
         mode=facts.mode,

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import mlflow
+import pandas as pd
 import pytest
 import yaml
 from lightgbm import LGBMClassifier
-from mlflow.models import ModelSignature
+from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, Schema
 
 from spark_scoring import RequestError, ScoringJob, plan_job, run_job, score_batch
@@ -111,7 +112,11 @@ def test_preview_shows_what_score_would_write_and_writes_nothing(
     rows = json.loads(capsys.readouterr().out)
     assert not spark.catalog.tableExists("cli.previewed")
     assert run("preview", job_file, *other, "--limit", "2") == 0
-    assert "2 rows; nothing was written" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 rows; nothing was written" in shown
+    assert shown.split()[:2] == ["id", "price"]  # and what else there is room for
+    assert run("preview", job_file, *other, "--set", "columns={price: price + 1, ratio: total}") == 0
+    assert capsys.readouterr().out.split()[:2] == ["id", "total"]  # no column has what the expression makes
     assert run("score", job_file, *other) == 0
     written = spark.table("cli.previewed").select("id", "prediction").collect()
     assert sorted((r["id"], r["prediction"]) for r in written) == sorted((r["id"], r["prediction"]) for r in rows)
@@ -243,6 +248,33 @@ def test_the_jvm_comes_up_beside_other_work_once(tmp_path: Path) -> None:
     assert done.stdout == "['log']\n"
 
 
+def test_what_needs_no_session_is_told_before_it_is_there(job_file: Path, tmp_path: Path) -> None:
+    """Where there is no Java, there is none to wait for."""
+    missing = ["--set", "source={path: data/orders.csv, format: csv}"]
+    model = ["--set", "model=models:/main.cli.modle/1"]
+    model_told, source_told = "no registered model 'main.cli.modle'", "source data/orders.csv: there is no such file"
+    uris = ["--tracking-uri", ScoringJob.from_yaml(job_file).tracking_uri]
+    with_model = ["--with", "models:/main.cli.modle/1"]
+    for arguments, told in (
+        (["plan", job_file, *missing, *model], (model_told, source_told)),
+        (["score", job_file, *missing], (source_told,)),
+        (["compare", job_file, *with_model, *missing], (model_told, source_told)),
+        (["init", "models:/main.cli.modle/1", "data/orders.csv", *uris], (model_told, source_told)),
+        (["plan", job_file], ("Java",)),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", "from spark_scoring.cli import main; main()", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**environment_apart(), "JAVA_HOME": str(tmp_path / "none")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        for text in ("Java", model_told, source_told):
+            assert (text in done.stderr) is (text in told), done.stderr
+
+
 def test_init_writes_a_job_that_can_be_planned(
     job_file: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +317,47 @@ def test_init_takes_a_file(
     assert (found.source.path, found.source.format) == (f"./orders{ending}", kind)
     assert found.output.path == "./orders_scored"
     assert run("plan", "new.yml") == 0
+
+
+def test_init_proposes_types_that_change_no_value_of_a_csv_file(
+    job_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ScoringJob.from_yaml(job_file)
+    monkeypatch.chdir(tmp_path)
+    columns = {
+        "order_id BIGINT": ("1", "1234567890123456789"),
+        "zip STRING": ("00123", "8010"),
+        "too_big STRING": ("12345678901234567890", "1"),
+        "hash STRING": ("12e4", "45"),
+        "release STRING": ("1.1", "1.10"),
+        "spaced STRING": (" 1", "2"),
+        "odd_day STRING": ("2026-1-5", "2026-01-06"),
+        "empty STRING": ("", ""),
+        "day DATE": ("2026-01-05", ""),
+        "cents DOUBLE": ("12.50", "310.00"),
+        "small DOUBLE": ("1e-05", "0.30000000000000004"),
+        "flag BOOLEAN": ("True", "False"),
+        "`a name` BIGINT": ("-1", "0"),
+        "label STRING": ("7", "8"),  # which the model takes as text
+    }
+    names = [column.rpartition(" ")[0].strip("`") for column in columns]
+    lines = [",".join(line) for line in (names, *zip(*columns.values(), strict=True))]
+    Path("orders.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    frame = pd.DataFrame({"cents": [1.0, 2.0], "label": ["7", "9"]})
+    signature = infer_signature(frame, [1.0, 2.0])
+    mlflow.pyfunc.save_model(
+        "model",
+        python_model=lambda model_input: 2 * model_input["cents"],
+        signature=signature,
+        pip_requirements=[],
+    )
+    assert run("init", "./model", "orders.csv", "--yes", "--file", "new.yml", "--warehouse", job.warehouse) == 0
+    assert ScoringJob.from_yaml(Path("new.yml")).source.ddl == ", ".join(columns)
+    assert run("score", "new.yml", "-q") == 0
+    Path("nameless.csv").write_text(",cents,label\n1,2.5,7\n", encoding="utf-8")
+    assert run("init", "./model", "nameless.csv", "--yes", "--file", "other.yml", "--warehouse", job.warehouse) == 0
+    assert ScoringJob.from_yaml(Path("other.yml")).source.ddl is None
+    assert run("plan", "other.yml") == 0
 
 
 def test_init_gives_a_second_model_an_output_of_its_own(job_file: Path, registry: str, tmp_path: Path) -> None:

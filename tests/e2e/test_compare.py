@@ -182,6 +182,23 @@ def test_the_feature_whose_unit_changed_is_named_first_among_correlated_ones(min
     assert abs(association["distance"] - association["air_time"]) < 0.05  # by values alone, the two look alike
 
 
+def test_the_screen_says_what_its_figures_are(minutes: Comparison) -> None:
+    (number,) = [part.number for part in minutes.outputs[0].parts if part.number is not None]
+    driver = minutes.outputs[0].drivers[0]
+    assert None not in (number.mean_diff, number.mean_abs_diff, driver.effect)
+    lines = [line.split() for line in str(minutes).splitlines()]
+    heads = ("mean", "up or down by", "deciles", "of the change")
+    means, differences, deciles, drivers = (
+        next(i for i, line in enumerate(lines) if line[: len(head.split())] == head.split()) for head in heads
+    )
+    assert lines[means + 1][-1] == f"{number.mean_diff:+,.4g}"
+    assert lines[differences][4:] == ["on", "average", "~50%", "~90%", "~99%", "at", "most"]  # quantiles say so
+    assert lines[differences + 1][1] == f"{number.mean_abs_diff:,.4g}"
+    assert lines[deciles][1:] == [f"~{n}0%" for n in range(1, 10)]
+    assert lines[drivers][3:9] == ["comes", "from", "it", "goes", "with", "it"]
+    assert lines[drivers + 1][:3] == ["distance", f"{driver.effect:.0%}", f"{driver.association:.0%}"]
+
+
 def test_rows_that_are_bad_under_one_model_alone_are_counted_with_their_reasons(minutes: Comparison) -> None:
     rows = minutes.rows
     assert (rows.rows, rows.both, rows.bad_both) == (ROWS, ROWS - 4, 1)

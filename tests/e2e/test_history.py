@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from spark_scoring import roll_back, run_history
 from spark_scoring.cli import main
 from spark_scoring.delta.errors import HistoryError
-from spark_scoring.screen import as_text
+from spark_scoring.run.history import RunRecord, history_view
+from spark_scoring.screen import SafeConsole, as_text
 from tests.models import line_rows
 from tests.place import BAD, GOOD, ROWS
 
@@ -61,8 +64,11 @@ def test_an_overwrite_is_undone_until_others_build_on_it(place: Place) -> None:
     over = {"mode": "overwrite"}
     first = place.run(over, source={"where": "id < 5"})
     second = place.run(over)
-    told = " ".join(as_text(run_history(place.output).view()).split())
-    assert [f"{rows} of {rows}, {bad} bad" in told for rows, bad in ((5, 1), (ROWS, len(BAD)))] == [True, True]
+    told = [line.split() for line in as_text(run_history(place.output).view()).splitlines()[1:]]
+    assert [(line[5], bad[:2]) for line, bad in zip(told[::2], told[1::2], strict=True)] == [
+        (str(ROWS), [str(len(BAD)), "bad"]),
+        ("5", ["1", "bad"]),
+    ]
     place.sql("OPTIMIZE {out}")
     roll_back(place.output, second.run_id)
     assert {run for _, run in predictions(place).values()} == {first.run_id}
@@ -113,6 +119,35 @@ def test_a_column_that_a_merge_brought_is_empty_again(place: Place) -> None:
     assert [step.way for step in roll_back(place.output, second.run_id)] == ["merge"]
     rows = place.spark.read.format("delta").load(place.output).where("note IS NOT NULL").collect()
     assert [row["id"] for row in rows] == [100]
+
+
+def test_neither_times_nor_numbers_are_broken_at_80_characters() -> None:
+    wide = RunRecord(
+        run_id="7f65c68b" * 4,
+        version=12_345,
+        committed="2026-11-28T13:25:59.123456+00:00",
+        seconds=12_345.678,
+        user="somebody.with.a.long.name@example.com",
+        job="the nightly job of the whole department",
+        mode="overwrite",
+        model="main.machine_learning.delay_of_departures",
+        model_version="17",
+        source="main.gold.flights",
+        source_version=3,
+        rows_in=123_456_789,
+        rows_written=111_111_111,
+        quarantined=12_345_678,
+        rolled_back=True,
+    )
+    usual = replace(wide, rows_in=84_292, rows_written=84_292, quarantined=0, job=f"{wide.model} on {wide.source}")
+    shown = io.StringIO()
+    SafeConsole(file=shown, width=80, color_system=None).print(history_view([wide, usual]))
+    words = shown.getvalue().split()
+    assert max(map(len, shown.getvalue().splitlines())) <= 80
+    assert {"111,111,111", "123,456,789", "12,345,678", "84,292"} <= set(words)
+    for part in ("2026-11-28", "13:25", "7f65c68b", "12345", "12345.7"):
+        assert words.count(part) == 2
+    assert words.count("nightly") == 1  # the other one is called by its model, which is there already
 
 
 def test_a_wrong_table_or_run_is_told_what_exists(place: Place) -> None:

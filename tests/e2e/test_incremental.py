@@ -17,7 +17,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from spark_scoring import ScoringJob, plan_job, run_job
+from spark_scoring import ScoringJob, plan_job, run_history, run_job
 from spark_scoring.cli import main
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
@@ -74,6 +74,7 @@ def test_only_what_is_new_is_scored(place: Place) -> None:
     second = place.run(incremental=True)
     assert (second.rows_in, second.rows_out, second.bad_rows, second.batches) == (5, 5, 1, 1)
     assert (second.source_version, second.output_version) == (2, 1)
+    assert [run.seconds for run in run_history(place.output)] == [second.seconds, first.seconds]
     assert place.ids() == [*range(ROWS), *range(20, 25)]
 
 

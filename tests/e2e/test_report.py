@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from spark_scoring import HistoryError, JobError, RunPage, run_page
+from spark_scoring import HistoryError, JobError, RunPage, run_history, run_page
 from spark_scoring.cli import main
 from spark_scoring.report.predictions import describe_predictions
 from tests.models import line_rows
@@ -66,6 +66,9 @@ def test_a_page_tells_what_the_rows_are(place: Place, tmp_path: Path, capsys: py
     page = in_full(place)
     assert (page.run_id, page.rows_in, page.rows_scored, page.bad_rows) == (second.run_id, 300, 300, 0)
     assert [run.run_id for run in page.runs] == [second.run_id, first.run_id]
+    assert [run.seconds for run in page.runs] == [run.seconds for run in run_history(place.output, place.spark)]
+    for run, told in ((first, in_full(place, first.run_id)), (second, page)):
+        assert (run.seconds, run.rows_per_second) == (told.seconds, told.rows_per_second)
     (prediction,) = page.predictions
     rows = place.spark.read.format("delta").load(place.output).where(f"run_id = '{second.run_id}'").toPandas()
     values = np.sort(rows["<b>minutes"].to_numpy())
@@ -84,6 +87,7 @@ def test_a_page_tells_what_the_rows_are(place: Place, tmp_path: Path, capsys: py
     assert earlier["predictions"][0]["deciles"] == []  # of so few rows
     assert earlier["model"]["digest"] == page.model.digest
     _is_safe(written[".html"])
+    assert "Quantiles are approximate." in page.to_html()
     (with_plan,) = (tmp_path / "pages" / "new").glob("*.html")
     text = with_plan.read_text(encoding="utf-8")
     _is_safe(text)

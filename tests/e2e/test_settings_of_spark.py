@@ -11,6 +11,7 @@ import pytest
 
 from spark_scoring import RequestError, ScoringJob, plan_job
 from tests.e2e.test_cli import run_apart
+from tests.models import save_line
 from tests.needs import in_short
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ TRAIN = (
         0,  # test_cli.py has a score
         [
             ["history", "no.such"],
-            ["init", "models:/no.such.model/1", "no.such", "--tracking-uri", "sqlite:///mlflow.db", "--yes"],
+            ["init", "./model", "no.such", "--yes"],
             ["register", "train.yml", "--set", "tracking_uri=sqlite:///mlflow.db"],
         ],
     ),
@@ -148,6 +149,7 @@ TRAIN = (
 )
 def test_what_spark_prints_goes_to_a_file_for_each_command(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "train.yml").write_text(TRAIN)
+    save_line(str(tmp_path / "model"))
     script = "import sys\nfrom spark_scoring.cli import main\ntry: main()\nexcept SystemExit as e: print(e.code)"
     done = run_apart(script, *command, "--spark", "driver.memory=703m", folder=tmp_path)
     assert done.stdout == "2\n"

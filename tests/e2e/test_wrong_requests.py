@@ -52,7 +52,12 @@ def message(job: dict[str, Any], **changes: Any) -> str:
             "source main.wrong.order: no such table\n   fix: did you mean main.wrong.orders",
         ),
         ({"table": "wrogn.orders"}, "source wrogn.orders: no such table\n   fix: did you mean wrong.orders?"),
-        ({"path": "/no/such/table"}, "source /no/such/table: there is nothing at this path"),
+        ({"path": "/no/such/table"}, "source /no/such/table: there is no such file or folder"),
+        (
+            {"path": "no/orders.csv", "format": "csv"},
+            "source no/orders.csv: there is no such file or folder\n   fix: check the path, which begins in ",
+        ),
+        ({"table": "orders.csv"}, "source orders.csv: no such file in the working directory, and no such table"),
         (
             {"path": "nosuchfs://user:secret@bucket/x"},
             "table nosuchfs://***@bucket/x: its storage cannot be asked: org.apache.hadoop.fs.Unsupported",
@@ -94,6 +99,8 @@ def test_a_temporary_view_is_meant_by_a_name_of_one_part_alone(job: dict[str, An
         ({"price": "explode(array(1.0, 2.0))"}, "columns: price:"),
         ({"price": "current_date()"}, "feature 'price' (double): no meaningful conversion from DATE"),
         ({"prize": "price"}, "columns: prize: the model has no such feature\n   fix: did you mean price?"),
+        ({"item_counts": "count"}, "columns: item_counts: the model has no such feature\n   fix: did you mean count?"),
+        ({"price": "count_of_ids"}, "there is no column 'count_of_ids'\n   fix: did you mean count or id?"),
     ],
 )
 def test_an_expression_that_does_not_fit(job: dict[str, Any], columns: dict[str, str], expected: str) -> None:

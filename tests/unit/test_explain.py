@@ -224,9 +224,33 @@ def test_no_form_of_a_plan_gives_a_terminal_commands() -> None:
     assert r"a\x1b[31m" in plan.explain()
 
 
+def test_a_preview_shows_as_many_features_as_fit() -> None:
+    row = Row(id=1, amount=310.0, items=7, express=True, prediction="kept")
+    features = {"amount": "amount", "n": "items", "express": "express", "day": None}
+    for width, shown, more in ((80, ["amount", "items", "express"], 1), (32, ["amount", "items"], 2), (10, [], 4)):
+        [names, _, count] = as_text(preview_view([row], ["id"], features, width)).splitlines()
+        assert names.split() == ["id", *shown, "prediction"]
+        assert count.endswith(f"; {more} of the model's 4 features {'is' if more == 1 else 'are'} not shown")
+
+
 def test_a_preview_shows_what_is_inside_of_lists_and_structs() -> None:
     row = Row(id=1, told=[Row(feature="late", contribution=-0.5)], shares={"a": 1.0}, none=None, text="x" * 60)
     [names, values, _] = as_text(preview_view([row])).splitlines()
     assert names.split() == ["id", "told", "shares", "none", "text"]
     cells = ["1", "[{feature: late, contribution: -0.5}]", "{a: 1.0}", "null", f"{'x' * 37}..."]
     assert re.split(r"\s{2,}", values.strip()) == cells
+
+
+def test_columns_that_are_not_read_are_named_as_far_as_they_fit() -> None:
+    spec = replace(MODEL, inputs=(Feature("price", "double"), Feature("late", "double")), own_names=())
+    many = {f"unread_{i:02}": DOUBLE for i in range(30)}
+    columns = struct(price=DOUBLE, DepHour=DOUBLE, **{"arr`hour": DOUBLE}, note=TEXT, **many)
+    request = Request(expressions={"late": Expression("`arr``hour` - dephour", DOUBLE)})
+    plan = make_plan(spec, columns, request)
+    assert plan.ignored == ("note", *many)  # and not what the expression reads
+    (line,) = [line for line in plan.explain().splitlines() if "columns not read" in line]
+    assert line == "columns not read: note, unread_00, unread_01, unread_02, unread_03 and 26 more"
+    assert len(line) <= 80
+    assert f"; {line}</p>" in plan.to_html()
+    few = make_plan(spec, struct(price=DOUBLE, late=DOUBLE, note=TEXT), Request())
+    assert "\ncolumns not read: note\n" in few.explain()

@@ -178,12 +178,25 @@ def test_settings_of_speed_alone_decide_no_result(key: str, expected: bool) -> N
     assert decides(key) is expected
 
 
-def test_what_spark_printed_weeks_ago_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    old, young, other = (tmp_path / name for name in ("spark-scoring-a.log", "spark-scoring-b.log", "c.log"))
-    for path, days in ((old, 15), (young, 13), (other, 15)):
-        path.touch()
-        os.utime(path, (then := time.time() - days * 24 * 3600, then))
+def test_what_spark_prints_is_kept_in_one_place_that_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(tmp_path / "cache"))
+    folder = log_file().parent
+    assert folder.relative_to(tmp_path / "cache").parts[1:] == ("logs",)
+    for age in range(60):
+        (file := folder / f"spark-scoring-{age:02}.log").touch()
+        os.utime(file, (then := time.time() - 60 * (age + 1), then))
+    (other := folder / "mine.txt").touch()
     made = log_file()
-    assert set(tmp_path.iterdir()) == {young, other, made}
-    assert made.stat().st_mode & 0o077 == 0
+    kept = {file.name for file in folder.iterdir()} - {made.name, other.name}
+    assert (len(kept), other.exists()) == (49, True)
+    assert {"spark-scoring-00.log", "spark-scoring-47.log"} <= kept  # the newest
+    assert made.stat().st_mode & 0o077 == folder.stat().st_mode & 0o077 == 0
+
+
+def test_what_spark_prints_is_kept_where_no_cache_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SPARK_SCORING_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert log_file().parent == tmp_path
