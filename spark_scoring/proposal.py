@@ -27,7 +27,6 @@ from spark_scoring.model.spec import ModelSpec, read_spec
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.redact import printable
-from spark_scoring.run.planning import tell_before_session
 from spark_scoring.session import get_session, unheeded
 from spark_scoring.sql import in_sql, quote
 
@@ -271,10 +270,9 @@ def propose_job(
     source = spec = None
     with problems.attempt():
         spec = read_spec(resolve_model(model, **uris))
-    place = source_of(table)
-    tell_before_session(place["path"], place.get("format"), of_spark, problems)
     spark = get_session(given.get("warehouse"), of_spark)
     told = unheeded(spark, of_spark)
+    place = source_of(table)
     with problems.attempt():
         source = pin_source(spark, **place)
     if source is None or spec is None:

@@ -152,22 +152,17 @@ def _forward(reading: int) -> None:
 
 def starts_jvm() -> bool:
     """Whether ``get_session`` would start a JVM: no session is there, or will come from elsewhere or from a launch."""
-    if not awaits_jvm():
-        return False
-    from pyspark import SparkContext
-
-    return SparkContext._gateway is None and not _was_launched.is_set()  # noqa: SLF001
-
-
-def awaits_jvm() -> bool:
-    """Whether ``get_session`` would wait for a JVM on this machine, which it starts or which has been launched."""
     if find_spec("pyspark") is None or not _is_local() or "PYSPARK_GATEWAY_PORT" in os.environ:
         return False
     if connect.is_client_alone():
         return False
     from pyspark.sql import SparkSession
 
-    return SparkSession.getActiveSession() is None  # of Connect, too, which has no SparkContext
+    if SparkSession.getActiveSession() is not None:  # of Connect, too, which has no SparkContext
+        return False
+    from pyspark import SparkContext
+
+    return SparkContext._gateway is None and not _was_launched.is_set()  # noqa: SLF001
 
 
 def unheeded(spark: SparkSession, settings: Mapping[str, str | float | bool]) -> list[str]:

@@ -82,10 +82,6 @@ def plan_comparison(
     job = job.model_copy(update={"explain": False})  # reasons are not compared
     jobs = job, job.model_copy(update={"model": with_model, "expect_digest": None})
     found = [_spec(of_side, deadline) for of_side in jobs]
-    if spark is None:
-        known = Gathering()
-        known.problems += [problem for _, of_side in found for problem in of_side]
-        tell_before_session(job.source.path, job.source.format, job.spark, known)
     spark = spark or get_session(job.warehouse, job.spark)
     with deadline.of_spark(spark, f"compare_{uuid.uuid4().hex}"):
         problems, source = Gathering(), None

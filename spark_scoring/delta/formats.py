@@ -197,11 +197,6 @@ def format_of(file: str) -> str:
     return _OF_FILES.get(_suffix(file), "")
 
 
-def is_of_files(format: str) -> bool:  # noqa: A002  as a job has it
-    """Whether a format is one of files, for all that is known here."""
-    return format.lower() in {"delta", *_OF_FILES.values()}
-
-
 def _states(spark: SparkSession, place: str, options: Options) -> list[tuple[str, int, int]]:
     """Path, size and time of all files below a place that Spark does not pass over. Reads none of them."""
     given = {key: value for key, value in options.items() if key.lower() not in _OF_LISTS}

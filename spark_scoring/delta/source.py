@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +10,7 @@ from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import SourceError
-from spark_scoring.delta.formats import (
-    Reading,
-    check_reads_all,
-    format_at,
-    format_of,
-    is_of_files,
-    list_files,
-    read_format,
-)
+from spark_scoring.delta.formats import Reading, check_reads_all, format_at, format_of, list_files, read_format
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
 from spark_scoring.delta.restricted import check_reading, check_sql
@@ -31,18 +21,10 @@ from spark_scoring.job_problems import JobError
 from spark_scoring.times import from_iso, micros_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_scoring.delta.formats import Files, Options
     from spark_scoring.delta.pinning import PinnedSql
-
-
-_OF_HADOOP, _FS = ("HADOOP_CONF_DIR", "SPARK_CONF_DIR"), "spark.hadoop.fs."
-"""Environment variables and settings with which a path without a scheme may be one of another storage."""
-_MARKS = re.compile(r"[:*?\[{\\]")
-"""Of paths with a scheme, and of patterns."""
 
 
 @dataclass(frozen=True)
@@ -111,20 +93,6 @@ class PinnedSource:
         """Whether the run reads the same rows each time that it looks at them."""
         has_jvm = hasattr(self.frame.sparkSession, "_sc")  # over Connect, files are listed anew each time
         return self.version is not None or (self.files is not None and has_jvm)
-
-
-def check_path(path: str | None, format: str | None, settings: Collection[str]) -> None:  # noqa: A002  as a job has it
-    """Refuse a source whose path on this machine leads nowhere, before there is a session of these settings.
-
-    Raises:
-        SourceError: there is no such file or folder.
-
-    """
-    if path is None or _MARKS.search(path) or (format is not None and not is_of_files(format)):
-        return
-    is_elsewhere = any(name in os.environ for name in _OF_HADOOP) or any(key.startswith(_FS) for key in settings)
-    if not is_elsewhere and not Path(path).exists():
-        raise SourceError.no_path(path)
 
 
 def pin_source(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.arguments import job_of
 from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.names import QUARANTINE, new_schema, with_suffix
-from spark_scoring.delta.source import PinnedSource, check_path, pin_filter_again, pin_source
+from spark_scoring.delta.source import PinnedSource, pin_filter_again, pin_source
 from spark_scoring.delta.target import Target, Writing, inspect_target
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.stage import check_kept
@@ -25,11 +25,11 @@ from spark_scoring.run.increments import plan_increments
 from spark_scoring.run.model_plan import frame_for, model_of, pinned_model, plan_model
 from spark_scoring.run.plan import LINEAGE, JobPlan
 from spark_scoring.run.saved import SavedPlan, read_saved
-from spark_scoring.session import awaits_jvm, get_session, launch_early, unheeded
+from spark_scoring.session import get_session, launch_early, unheeded
 from spark_scoring.spark_settings import decides
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyspark.sql import SparkSession
     from pyspark.sql.types import StructType
@@ -79,23 +79,6 @@ def plan_job(
     if saved is not None:
         saved.check(plan.pins)
     return plan
-
-
-def tell_before_session(
-    path: str | None,
-    format: str | None,  # noqa: A002  as a job has it
-    settings: Collection[str],
-    problems: Gathering,
-) -> None:
-    """Raise what is known to be wrong while the session is still coming up on this machine.
-
-    What only the session can tell would come later, and is told then.
-    """
-    if not awaits_jvm():
-        return
-    with problems.attempt():
-        check_path(path, format, settings)
-    problems.raise_all()
 
 
 def plan_beside(job: ScoringJob, spark: SparkSession, scoring: ScoringPlan) -> JobPlan:

@@ -248,33 +248,6 @@ def test_the_jvm_comes_up_beside_other_work_once(tmp_path: Path) -> None:
     assert done.stdout == "['log']\n"
 
 
-def test_what_needs_no_session_is_told_before_it_is_there(job_file: Path, tmp_path: Path) -> None:
-    """Where there is no Java, there is none to wait for."""
-    missing = ["--set", "source={path: data/orders.csv, format: csv}"]
-    model = ["--set", "model=models:/main.cli.modle/1"]
-    model_told, source_told = "no registered model 'main.cli.modle'", "source data/orders.csv: there is no such file"
-    uris = ["--tracking-uri", ScoringJob.from_yaml(job_file).tracking_uri]
-    with_model = ["--with", "models:/main.cli.modle/1"]
-    for arguments, told in (
-        (["plan", job_file, *missing, *model], (model_told, source_told)),
-        (["score", job_file, *missing], (source_told,)),
-        (["compare", job_file, *with_model, *missing], (model_told, source_told)),
-        (["init", "models:/main.cli.modle/1", "data/orders.csv", *uris], (model_told, source_told)),
-        (["plan", job_file], ("Java",)),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", "from spark_scoring.cli import main; main()", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**environment_apart(), "JAVA_HOME": str(tmp_path / "none")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2, done.stderr
-        for text in ("Java", model_told, source_told):
-            assert (text in done.stderr) is (text in told), done.stderr
-
-
 def test_init_writes_a_job_that_can_be_planned(
     job_file: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
