@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from spark_scoring.engine.errors import ModelLoadError
 from spark_scoring.engine.isolated.building import PACKAGES, archive_of_environment
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from spark_scoring.model.loaded import LoadedModel
 
 _PACKAGE = Path(__file__).parents[1]
+_sent: WeakKeyDictionary[SparkSession, set[str]] = WeakKeyDictionary()
+"""The archives that sessions of Spark Connect have got from this process."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,11 @@ def place_model(spark: SparkSession, copy: Copy, environment: Environment | None
 
 
 def _send_archive(spark: SparkSession, name: str, archive: Callable[[], Path]) -> None:
-    """Let the executors have an archive, unpacked in a folder of this name."""
-    if not hasattr(spark, "_sc"):  # Spark Connect
-        spark.addArtifacts(f"{archive()}#{name}", archive=True)
+    """Let the executors have an archive, unpacked in a folder of this name; once for a session."""
+    if not hasattr(spark, "_sc"):  # Spark Connect, which does not tell what it has
+        if name not in (sent := _sent.setdefault(spark, set())):
+            spark.addArtifacts(f"{archive()}#{name}", archive=True)
+            sent.add(name)
     elif not any(known.endswith(f"#{name}") for known in spark.sparkContext.listArchives):
         spark.sparkContext.addArchive(f"{archive()}#{name}")
 
