@@ -62,6 +62,7 @@ bench: setup ## figures of docs/benchmarks.md, as ratios from one run
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/rehearsal.py
 	PYTHONPATH=. $(BIN)/python benchmarks/tasks.py
+	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=. $(BIN)/python benchmarks/environments.py
 
 bench-features: setup ## our point-in-time joins against dbl-tempo's, as ratios from one run
 	@test -d benchmarks/.tempo || \

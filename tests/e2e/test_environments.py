@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -148,7 +147,9 @@ def test_a_pack_brings_the_packages_along(
     assert scored["prediction"].tolist() == expected["prediction"].tolist()
 
 
-def test_a_pack_of_another_model_or_of_nothing_is_refused(spark: SparkSession, old: Path, tmp_path: Path) -> None:
+def test_a_pack_of_another_model_or_of_nothing_is_refused(
+    spark: SparkSession, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table, _ = _table(spark, old)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("environment.json", json.dumps({"python": "3.1", "platform": "moon", "constraints": []}))
@@ -158,13 +159,12 @@ def test_a_pack_of_another_model_or_of_nothing_is_refused(spark: SparkSession, o
         "text.zip": "it is not a pack",
         "absent.zip": "No such file",
     }
-    os.environ["SPARK_SCORING_CACHE"], before = str(tmp_path / "cache"), os.environ["SPARK_SCORING_CACHE"]
-    try:
-        for name, cause in cases.items():
-            with pytest.raises(ss.IsolationError, match=cause):
-                ss.plan_scoring(str(old / "model"), table, environment=str(tmp_path / name))
-    finally:
-        os.environ["SPARK_SCORING_CACHE"] = before
+    for name, cause in cases.items():
+        with pytest.raises(ss.IsolationError, match=cause):
+            ss.plan_scoring(str(old / "model"), table, environment=str(tmp_path / name))
+    monkeypatch.setenv("SPARK_SCORING_ALLOW_MODELS", "*")
+    with pytest.raises(ss.IsolationError, match="a pack may hold any code"):
+        ss.plan_scoring(str(old / "model"), table, environment=str(tmp_path / "other.zip"))
 
 
 @pytest.mark.long

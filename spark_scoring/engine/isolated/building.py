@@ -21,7 +21,9 @@ from packaging.utils import canonicalize_name
 
 from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.model.environment import Environment, model_python, model_requirements
+from spark_scoring.model.sealed import READ_AT_ONCE
 from spark_scoring.model.store import archive_in, kept_folder
+from spark_scoring.model.trust import MODELS, patterns_of
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
@@ -53,9 +55,12 @@ def environment_of(title: str, copy: Copy, pack: str | None = None) -> Environme
         pack: a zip that ``write_pack`` made, from which the packages are taken.
 
     Raises:
-        IsolationError: the model lists no requirements, they cannot be installed, or the pack is of others.
+        IsolationError: the model lists no requirements, they cannot be installed, or the pack is of others; or packs
+            are not allowed.
 
     """
+    if pack is not None and patterns_of(MODELS) is not None:
+        raise IsolationError.pack_not_allowed(pack, MODELS)
     lines = model_requirements(copy.folder)
     more = _needed_beside(lines, title)
     interpreter, python = _python(copy)
@@ -74,7 +79,7 @@ def environment_of(title: str, copy: Copy, pack: str | None = None) -> Environme
         else:
             _unpack(pack, made_for, folder)
 
-    folder = kept_folder(f"environment.{key}", make)
+    folder = kept_folder(f"environment.{key}{'' if pack is None else _digest(pack)}", make)
     return Environment(key, python, str(folder / PACKAGES), interpreter)
 
 
@@ -153,6 +158,18 @@ def _last_words(text: str) -> str:
     return redact(" ".join(text.split())[-_WORDS:])
 
 
+def _digest(pack: str) -> str:
+    """Of the file's bytes: what a pack holds is not what was installed here, whatever it says of itself."""
+    content = hashlib.sha256()
+    try:
+        with Path(pack).open("rb") as file:
+            while part := file.read(READ_AT_ONCE):
+                content.update(part)
+    except OSError as error:
+        raise IsolationError.no_pack(pack, error.strerror or str(error)) from error
+    return f".{content.hexdigest()[:16]}"
+
+
 def _unpack(pack: str, made_for: Mapping[str, object], folder: Path) -> None:
     try:
         with zipfile.ZipFile(pack) as archive:
@@ -161,6 +178,5 @@ def _unpack(pack: str, made_for: Mapping[str, object], folder: Path) -> None:
             if others:
                 raise IsolationError.other_pack(pack, others)
             archive.extractall(folder)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a pack"
-        raise IsolationError.no_pack(pack, cause) from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise IsolationError.no_pack(pack, "it is not a pack") from error

@@ -35,6 +35,12 @@ class IsolationError(RequestError):
         return cls([Problem(f"environment {pack}", f"it cannot be read: {cause}", fix)])
 
     @classmethod
+    def pack_not_allowed(cls, pack: str, variable: str) -> IsolationError:
+        cause = f"{variable} says which models may run, and a pack may hold any code"
+        fix = "write environment: isolated, which installs what the model itself lists; or ask whoever set the variable"
+        return cls([Problem(f"environment {pack}", cause, fix)])
+
+    @classmethod
     def other_pack(cls, pack: str, differing: Sequence[str]) -> IsolationError:
         cause = f"it was made for another model or machine: {' and '.join(differing)} differ"
         fix = "pack this model on a machine of this platform and Python: spark-scoring pack MODEL --to FILE.zip"
