@@ -24,7 +24,7 @@ import pandas as pd
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.kept_process import process_kept
-from spark_scoring.model.recorded import recorded, recorded_settings
+from spark_scoring.model.recorded import metadata_of, recorded, recorded_settings
 from spark_scoring.model.sealed import check_copy
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class LoadedModel:
         function = mlmodel.flavors.get("python_function") or {}
         code = function.get("code")
         self._code = OwnCode([str(Path(path, code))] if code else [])
-        self._settings = recorded_settings(recorded(mlmodel.metadata))
+        self._settings = recorded_settings(recorded(metadata_of(mlmodel)))
         self._flavors = frozenset(mlmodel.flavors)
         with self.running():
             self._pyfunc = _load(path)
@@ -188,7 +188,7 @@ class LoadedModel:
             use_one_thread(self._raw)
         # The public way below input enforcement: predict_fn and the params' defaults stay in force.
         self._signature = self._pyfunc.metadata.signature
-        params = self._signature.params if self._signature is not None else None
+        params = getattr(self._signature, "params", None)  # before MLflow 2.6, there are none
         self._free = ModelSignature(params=params) if params is not None else None
         self._pyfunc.metadata.signature = self._free
         self.has_scored = False
@@ -202,8 +202,7 @@ class LoadedModel:
     @property
     def metadata(self) -> Mapping[str, Any] | None:
         """The MLmodel's metadata."""
-        found: Mapping[str, Any] | None = self._pyfunc.metadata.metadata
-        return found
+        return metadata_of(self._pyfunc.metadata)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -222,7 +221,8 @@ class LoadedModel:
                 return self._raw.inplace_predict(data)  # MLflow's wrapper of an XGBoost Booster refuses categories
             given = _onnx_feed(self._raw, data) if "onnx" in self._flavors else data
             order = _prophet_order(data) if "prophet" in self._flavors else None
-            result = self._pyfunc.predict(given, params=copy.deepcopy(dict(params)) if params else None)
+            chosen = {"params": copy.deepcopy(dict(params))} if params else {}
+            result = self._pyfunc.predict(given, **chosen)
             if order is not None and isinstance(result, pd.DataFrame) and len(result) == len(order):
                 result = result.set_axis(order, axis="index")  # as its rows were called before it sorted them
             return result
@@ -260,10 +260,21 @@ def raw_model(model: Any) -> Any | None:
     """The native model, None for custom Python models, which have none."""
     from mlflow.exceptions import MlflowException
 
+    if not hasattr(model, "get_raw_model"):
+        return _raw_of_older_mlflow(model)
     try:
         return model.get_raw_model()
     except (NotImplementedError, MlflowException):
         return None
+
+
+def _raw_of_older_mlflow(model: Any) -> Any | None:
+    """What the wrapper of a library holds in a field such as ``lgb_model``; where there is no wrapper, what it is."""
+    held = model._model_impl  # noqa: SLF001  there was no public way
+    if not type(held).__module__.startswith("mlflow."):
+        return held
+    found = [value for name, value in vars(held).items() if name.endswith("_model") and name != "python_model"]
+    return found[0] if len(found) == 1 else None
 
 
 def _load(path: str) -> Any:

@@ -44,6 +44,12 @@ def training_statistics(record: Mapping[str, Any]) -> TrainingStatistics | None:
     return TrainingStatistics(rows, text) if isinstance(rows, int) and isinstance(text, str) else None
 
 
+def metadata_of(mlmodel: Any) -> Mapping[str, Any] | None:
+    """An MLmodel's metadata, which MLflow before 2.0 did not know."""
+    found: Mapping[str, Any] | None = getattr(mlmodel, "metadata", None)
+    return found
+
+
 def recorded(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """The record; empty where there is none."""
     found = (metadata or {}).get(RECORDED)

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from spark_scoring.errors import first_line
 from spark_scoring.model.errors import ModelError
-from spark_scoring.model.sealed import Copy, digest_of
+from spark_scoring.model.pinned import PinnedModel
+from spark_scoring.model.sealed import digest_of
 from spark_scoring.model.store import kept_copy, known_copy
 from spark_scoring.model.trust import Door
 from spark_scoring.model.uris import (
@@ -64,24 +65,6 @@ _CLIENTS = {
 """The packages that MLflow needs for a storage, by the module that it does not find."""
 _REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
-
-
-@dataclass(frozen=True)
-class PinnedModel:
-    """One version of a model and a copy of its artifact that is ours and does not change."""
-
-    uri: str
-    name: str | None
-    version: str | None
-    path: str
-    digest: str
-    """sha256 over the relative names and bytes of the artifact's files."""
-    notes: tuple[str, ...] = ()
-    """What whoever reads the plan should know of how the URI was understood."""
-
-    def part(self, folder: Path) -> Copy:
-        """A model inside of it, as a copy of its own."""
-        return Copy(str(folder), self.digest if folder == Path(self.path) else digest_of(folder))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from spark_scoring.model.loaded import LoadedModel, loaded_model
 from spark_scoring.model.raised import kind_and_line, kind_and_place, kind_and_text, kind_of
 from spark_scoring.model.recorded import (
     TrainingStatistics,
+    metadata_of,
     recorded,
     recorded_dtypes,
     recorded_nulls,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import ParamSchema, Schema
 
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
 
 Takes = Literal["frame", "tensor", "tensors", "records", "values", "texts"]
 
@@ -203,17 +204,17 @@ def read_spec(pinned: PinnedModel, *, own_packages: bool = False) -> ModelSpec:
         classes = _classes(raw)
         methods = _methods(raw, classes)
     held = {*levels.unknown, *(name for name, _ in levels.named)}
-    categories = (name for name in recorded_categories(mlmodel.metadata) if name not in held)
+    categories = (name for name in recorded_categories(metadata_of(mlmodel)) if name not in held)
     levels = replace(levels, unknown=(*levels.unknown, *categories))  # a frame of training gave the model a category
     if documents and takes == "frame" and [f.type for f in inputs] == ["string"]:
         takes, levels = "texts", replace(levels, text=(inputs[0].name,))  # a vectorizer raises on a missing text
-    record = recorded(mlmodel.metadata)
+    record = recorded(metadata_of(mlmodel))
     known_nulls = recorded_nulls(record)
     return ModelSpec(
         uri=pinned.uri,
         name=pinned.name,
         version=pinned.version,
-        run_id=(outer or mlmodel).run_id,
+        run_id=getattr(outer or mlmodel, "run_id", None),  # MLflow 2 has none for a folder
         digest=pinned.digest,
         path=pinned.path,
         flavor=flavor,
@@ -228,7 +229,7 @@ def read_spec(pinned: PinnedModel, *, own_packages: bool = False) -> ModelSpec:
         classes=classes,
         levels=levels,
         recorded=tuple(known_levels.items()),
-        params=_parameters(None if signature is None else signature.params),
+        params=_parameters(getattr(signature, "params", None)),
         differences=differences_of(pinned.path, flavor),
         notes=(*pinned.notes, *notes),
         features=features,
@@ -239,7 +240,7 @@ def read_spec(pinned: PinnedModel, *, own_packages: bool = False) -> ModelSpec:
         unsure_nulls=tuple(name for name in levels.unsure if name not in known_nulls),
         ordered=recorded_ordered(record),
         part_digest="" if features is None else part.digest,
-        statistics=training_statistics(record) or training_statistics(recorded((outer or mlmodel).metadata)),
+        statistics=training_statistics(record) or training_statistics(recorded(metadata_of(outer or mlmodel))),
     )
 
 
@@ -316,13 +317,13 @@ def _as_trained(inputs: tuple[Feature, ...], mlmodel: Model) -> tuple[Feature, .
     A feature client infers the raw model's signature from an example that it makes anew: a flag that training had as
     a float, for its nulls, would be a flag again.
     """
-    known = recorded_dtypes(recorded(mlmodel.metadata))
+    known = recorded_dtypes(recorded(metadata_of(mlmodel)))
     return tuple(replace(f, type=_TRAINED_TYPES.get(str(known.get(f.name)), f.type)) for f in inputs)
 
 
 def _recorded(pinned: PinnedModel, mlmodel: Model) -> dict[str, Levels]:
     try:
-        return recorded_levels(mlmodel.metadata)
+        return recorded_levels(metadata_of(mlmodel))
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError.unreadable(pinned.uri, f"the category levels in its metadata: {kind_of(error)}") from error
 
@@ -383,10 +384,10 @@ def signature_inputs(signature: ModelSignature) -> tuple[Takes, tuple[Feature, .
         return "tensors" if schema.has_input_names() else "tensor", tensors
     nameless = UNNAMED if len(specs) == 1 else ""
     features = tuple(
-        Feature(nameless if s.name is None else str(s.name), model_type(s.type), required=bool(s.required))
+        Feature(nameless if s.name is None else str(s.name), model_type(s.type), required=_is_required(s))
         for s in specs
     )
-    has_type_hints = signature._is_signature_from_type_hint  # noqa: SLF001  MLflow has no public way to ask
+    has_type_hints = getattr(signature, "_is_signature_from_type_hint", False)  # MLflow has no public way to ask
     if not (len(specs) == 1 and specs[0].name is None and has_type_hints):
         return "frame", features
     only = features[0].type
@@ -395,22 +396,24 @@ def signature_inputs(signature: ModelSignature) -> tuple[Takes, tuple[Feature, .
     return "values", features
 
 
+def _is_required(spec: Any) -> bool:
+    """Whether the input must be there; MLflow before 2.10 says whether it may be missing."""
+    return bool(spec.required) if hasattr(spec, "required") else not getattr(spec, "optional", False)
+
+
 def model_type(spec_type: Any) -> ModelType:
     """MLflow's type of a column or of what is inside one, as a plain value."""
-    from mlflow.types import schema as mlflow_schema
-
-    match spec_type:
-        case mlflow_schema.Array():
-            return Array(model_type(spec_type.dtype))
-        case mlflow_schema.Map():
-            return Map(model_type(spec_type.value_type))
-        case mlflow_schema.Object():
-            members = (Member(p.name, model_type(p.dtype), bool(p.required)) for p in spec_type.properties)
-            return Object(tuple(members))
-        case mlflow_schema.AnyType():
-            return ANY
-        case _:
-            return spec_type.name if hasattr(spec_type, "name") else str(spec_type)
+    kinds = {kind.__name__ for kind in type(spec_type).__mro__}  # not all of these classes are in each MLflow
+    if "Array" in kinds:
+        return Array(model_type(spec_type.dtype))
+    if "Map" in kinds:
+        return Map(model_type(spec_type.value_type))
+    if "Object" in kinds:
+        members = (Member(p.name, model_type(p.dtype), bool(p.required)) for p in spec_type.properties)
+        return Object(tuple(members))
+    if "AnyType" in kinds:
+        return ANY
+    return spec_type.name if hasattr(spec_type, "name") else str(spec_type)
 
 
 def _tensor_dtype(spec: Any) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from spark_scoring.engine.process import Where
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.registration.file_findings import ModelFiles
 
 

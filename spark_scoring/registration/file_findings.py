@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mlflow.models import Model, ModelSignature
 
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import Feature
 
 _INTEGERS = ("long", "integer", "boolean")

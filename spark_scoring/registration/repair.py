@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.engine.process import Where
     from spark_scoring.model.loaded import LoadedModel
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.registration.register import RegisteredModel
 
 _LEFT_OUT = ("registered_model_meta", "__pycache__", "input_example.json", "serving_input_example.json")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spark_scoring.engine.process import Outcome, Where
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.registration.frame import Inputs

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.limit import Deadline
     from spark_scoring.errors import Gathering
     from spark_scoring.job import ScoringJob
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.lookups import LookupPlan
 

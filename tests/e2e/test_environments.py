@@ -22,6 +22,8 @@ from spark_scoring.engine.isolated.building import environment_of
 from spark_scoring.model.registry import resolve_model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyspark.sql import DataFrame, SparkSession
 
 _OLD = "1.6.1"
@@ -45,9 +47,8 @@ frame = pd.DataFrame({
     "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 300, n), "D"),
 })
 label = (frame.distance + (frame.carrier == "AA") > 0.3).astype(int)
-inner = make_column_transformer(
-    (OneHotEncoder(sparse_output=False), ["carrier"]), ("passthrough", ["distance", "seats"])
-)
+dense = {"sparse_output" if sklearn.__version__ >= "1.2" else "sparse": False}
+inner = make_column_transformer((OneHotEncoder(**dense), ["carrier"]), ("passthrough", ["distance", "seats"]))
 model = make_pipeline(inner, HistGradientBoostingClassifier(max_iter=10)).fit(frame, label)
 signature = infer_signature(frame.head().assign(distance=np.nan), model.predict(frame))
 mlflow.sklearn.save_model(model, folder + "/model", signature=signature, input_example=frame.head(5),
@@ -63,21 +64,26 @@ print(sklearn.__version__)
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model that an older scikit-learn has trained, and what it predicted there."""
     folder = tmp_path_factory.mktemp("old")
+    assert _trained(folder, _REQUIREMENTS) == _OLD != sklearn.__version__
+    return folder
+
+
+def _trained(folder: Path, requirements: Sequence[str]) -> str:
+    """The version of scikit-learn that has trained a model with these packages."""
     listed = folder / "listed"
     listed.mkdir()
-    mlflow.pyfunc.save_model(str(listed / "model"), python_model=lambda x: x, pip_requirements=list(_REQUIREMENTS))
+    mlflow.pyfunc.save_model(str(listed / "model"), python_model=lambda x: x, pip_requirements=list(requirements))
     pinned = resolve_model(str(listed / "model"))
     packages = environment_of("the old model", pinned.part(Path(pinned.path))).folder
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _TRAIN, packages, str(folder)],
-        input=json.dumps(_REQUIREMENTS),
+        input=json.dumps(requirements),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == _OLD != sklearn.__version__
-    return folder
+    return done.stdout.split()[-1]
 
 
 def _table(spark: SparkSession, old: Path) -> tuple[DataFrame, pd.DataFrame]:
@@ -90,13 +96,35 @@ def _table(spark: SparkSession, old: Path) -> tuple[DataFrame, pd.DataFrame]:
 @pytest.mark.parametrize("stage", ["udf", "map"])
 def test_it_predicts_what_it_did_where_it_was_trained(spark: SparkSession, old: Path, stage: Any) -> None:
     table, expected = _table(spark, old)
-    scored = ss.score_batch(
-        table, str(old / "model"), environment="isolated", predict=["predict", "predict_proba"], stage=stage
-    )
+    _hold(table, expected, old, stage)
+
+
+def _hold(table: DataFrame, expected: pd.DataFrame, folder: Path, stage: Any) -> None:
+    methods = ["predict", "predict_proba"]
+    scored = ss.score_batch(table, str(folder / "model"), environment="isolated", predict=methods, stage=stage)
     found = scored.orderBy("id").toPandas()
     assert found["scoring_error"].isna().all()
     assert found["prediction"].tolist() == expected["prediction"].tolist()
     assert [p[1] for p in found["probability"]] == expected["p"].tolist()  # to the bit
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "packages",
+    [
+        ["mlflow-skinny==1.30.1", "scikit-learn==1.1.3", "numpy==1.23.5", "pandas==1.5.3", "scipy==1.9.3"],
+        ["mlflow-skinny==2.9.2", "scikit-learn==1.3.2", "numpy==1.26.4", "pandas==2.1.4", "pyarrow==14.0.2"],
+        ["mlflow-skinny==2.22.1", "scikit-learn==1.5.2", "numpy==1.26.4", "pandas==2.2.2", "pyarrow==15.0.2"],
+    ],
+    ids=["of 2022", "of 2023", "of 2025"],
+)
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="these packages are for Python 3.11")
+def test_a_model_of_another_year_predicts_what_it_did_then(
+    spark: SparkSession, tmp_path: Path, packages: list[str]
+) -> None:
+    assert f"scikit-learn=={_trained(tmp_path, [*packages, 'cloudpickle'])}" in packages
+    table, expected = _table(spark, tmp_path)
+    _hold(table, expected, tmp_path, "udf")
 
 
 def test_a_job_tells_which_packages_and_keeps_its_bad_rows(spark: SparkSession, old: Path, tmp_path: Path) -> None:

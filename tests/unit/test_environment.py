@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
+from spark_scoring.engine.isolated.building import needed_beside
+from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.errors import PlanError
 from spark_scoring.model.environment import Difference, environment_differences
 from spark_scoring.plan.planner import Request, make_plan
@@ -51,3 +53,32 @@ def test_another_major_version_of_the_models_own_library_is_an_error_unless_leni
         make_plan(model, SCHEMA, Request())
     plan = make_plan(model, SCHEMA, Request(policy=Policy.of("lenient")))
     assert "the model requires lightgbm==3.3.5, installed: 4.7.0" in plan.notes
+
+
+@pytest.mark.parametrize(
+    ("lines", "more"),
+    [
+        (["scikit-learn"], ["pandas", "pyarrow", "setuptools<81", "mlflow-skinny"]),
+        (["MLflow==2.9.2", "pandas", "PyArrow==14.0.2"], ["setuptools<81"]),
+        (["mlflow-skinny", "setuptools==70", "numpy==1.26.4"], ["pandas", "pyarrow<18"]),
+        (["mlflow", "numpy<2,>=1.20"], ["pandas", "pyarrow<18", "setuptools<81"]),
+        (["mlflow", "numpy~=1.26"], ["pandas", "pyarrow<18", "setuptools<81"]),
+        (["mlflow", "numpy==2.2.6"], ["pandas", "pyarrow", "setuptools<81"]),
+        (["mlflow", "numpy<2.3"], ["pandas", "pyarrow", "setuptools<81"]),
+        (
+            ["-c constraints.txt", "code/own-1.0-py3-none-any.whl"],
+            ["pandas", "pyarrow", "setuptools<81", "mlflow-skinny"],
+        ),
+    ],
+)
+def test_a_model_s_process_is_given_what_it_needs_and_the_model_does_not_list(
+    lines: list[str], more: list[str]
+) -> None:
+    assert needed_beside(lines, [], "a model") == more
+
+
+def test_constraints_say_which_numpy_it_is_and_comments_are_no_requirements() -> None:
+    assert "pyarrow<18" in needed_beside(["mlflow", "numpy"], ["numpy==1.26.4"], "a model")
+    for nothing in ([], ["# all is in the image"]):
+        with pytest.raises(IsolationError, match=r"no requirements\.txt"):
+            needed_beside(nothing, [], "a model")

@@ -5,6 +5,7 @@ Or brought along as a pack: the same folder as a zip, made elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.model.environment import Environment, model_python, model_requirements
@@ -27,15 +29,18 @@ from spark_scoring.model.trust import MODELS, patterns_of
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from spark_scoring.model.sealed import Copy
 
 PACKAGES = "site-packages"
 """The folder of the packages in that of an environment: errors in them are not of the model's own code."""
 _MADE_FOR = "environment.json"
-_NEEDED = ("pandas", "pyarrow")
-"""What the model's process needs beside MLflow, and a model may not list."""
+_NEEDED = {"pandas": "pandas", "pyarrow": "pyarrow", "setuptools": "setuptools<81"}
+"""What the model's process needs beside MLflow, and a model may not list, by name. MLflow 2 and many libraries of its
+time import pkg_resources, which later versions of setuptools do not have."""
+_OF_NUMPY_1 = {"pyarrow": "pyarrow<18"}
+"""Later ones want NumPy 2, and say so only when they are imported."""
 _MLFLOW = ("mlflow", "mlflow-skinny")
 _LAYOUT = 1
 """To be raised where the same requirements are to be installed in another way."""
@@ -62,13 +67,14 @@ def environment_of(title: str, copy: Copy, pack: str | None = None) -> Environme
     if pack is not None and patterns_of(MODELS) is not None:
         raise IsolationError.pack_not_allowed(pack, MODELS)
     lines = model_requirements(copy.folder)
-    more = _needed_beside(lines, title)
+    constraints = _constraints(copy.folder)
+    more = needed_beside(lines, constraints, title)
     interpreter, python = _python(copy)
     made_for = {
         "python": python,
         "platform": sysconfig.get_platform(),
         "requirements": [*lines, *more],
-        "constraints": _constraints(copy.folder),
+        "constraints": constraints,
     }
     key = hashlib.sha256(json.dumps([_LAYOUT, made_for]).encode()).hexdigest()[:32]
 
@@ -88,13 +94,26 @@ def archive_of_environment(environment: Environment) -> Path:
     return archive_in(Path(environment.folder).parent)
 
 
-def _needed_beside(lines: Sequence[str], title: str) -> list[str]:
+def needed_beside(lines: Sequence[str], constraints: Sequence[str], title: str) -> list[str]:
     """What the model's process needs and the model's requirements do not name."""
-    named = {name for line in lines if (name := _name(line))}
-    if not named:
+    if all(line.startswith("#") for line in lines):
         raise IsolationError.no_requirements(title)
-    more = [name for name in _NEEDED if name not in named]
+    named = {canonicalize_name(requirement.name) for requirement in _parsed(lines)}
+    of_numpy_1 = any(_is_numpy_1(requirement) for requirement in _parsed([*lines, *constraints]))
+    needed = {**_NEEDED, **(_OF_NUMPY_1 if of_numpy_1 else {})}
+    more = [line for name, line in needed.items() if name not in named]
     return more if named & {*_MLFLOW} else [*more, _MLFLOW[1]]
+
+
+def _is_numpy_1(requirement: Requirement) -> bool:
+    """Whether no NumPy from 2 on fits."""
+    if canonicalize_name(requirement.name) != "numpy" or not requirement.specifier:
+        return False
+    named = (part.version.rstrip(".*") for part in requirement.specifier)
+    return not any(
+        Version(version).major > 1 and requirement.specifier.contains(version)
+        for version in ("2.0.0", "99.0.0", *named)
+    )
 
 
 def _constraints(folder: str) -> list[str]:
@@ -103,11 +122,11 @@ def _constraints(folder: str) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
-def _name(line: str) -> str | None:
-    try:
-        return canonicalize_name(Requirement(line.split(" #", maxsplit=1)[0].strip()).name)
-    except InvalidRequirement:
-        return None
+def _parsed(lines: Sequence[str]) -> Iterator[Requirement]:
+    """Those of the lines that name a package: options, URLs and files do not."""
+    for line in lines:
+        with contextlib.suppress(InvalidRequirement):
+            yield Requirement(line.split(" #", maxsplit=1)[0].strip())
 
 
 def _python(copy: Copy) -> tuple[str, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.engine.trial import Given
     from spark_scoring.model.environment import Environment
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.rehearsal import Rehearsal
 

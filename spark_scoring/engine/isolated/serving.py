@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.inputs import WorkerPlan
     from spark_scoring.engine.trial import Given
     from spark_scoring.engine.worker import Scored
-    from spark_scoring.model.registry import PinnedModel
+    from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.sealed import Copy
     from spark_scoring.plan.rehearsal import Rehearsal
 
