@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pyspark.sql.types import DateType, IntegralType, StringType, StructField, StructType
 
+from spark_scoring.arguments import choices_of
 from spark_scoring.delta.csv_types import all_texts, fitting_types
 from spark_scoring.delta.formats import format_of
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve, with_suffix
 from spark_scoring.delta.source import pin_source
 from spark_scoring.delta.tables import is_delta
+from spark_scoring.engine.isolated.planned import read_model
 from spark_scoring.errors import Gathering, PlanError, RequestError
 from spark_scoring.features.planning import plan_features
 from spark_scoring.job import ScoringJob
 from spark_scoring.job_file import place_of
 from spark_scoring.model.registry import resolve_model
-from spark_scoring.model.spec import ModelSpec, read_spec
+from spark_scoring.model.spec import ModelSpec
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan
 from spark_scoring.redact import printable
@@ -269,7 +271,8 @@ def propose_job(
     problems = Gathering()
     source = spec = None
     with problems.attempt():
-        spec = read_spec(resolve_model(model, **uris))
+        environment = choices_of(model, environment=given.get("environment")).environment
+        spec = read_model(resolve_model(model, **uris), environment)
     spark = get_session(given.get("warehouse"), of_spark)
     told = unheeded(spark, of_spark)
     place = source_of(table)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     spark-scoring init models:/main.ml.delay/3 flights.csv --yes"""
 )
-def init(
+def init(  # noqa: PLR0913  options
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model: models:/..., runs:/... or a folder.")],
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The source's name, or its path (with a slash).")],
     *,
@@ -66,6 +66,9 @@ def init(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what is proposed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    environment: Annotated[
+        str | None, typer.Option("--environment", help="isolated: the model runs with what its requirements.txt lists.")
+    ] = None,
     tracking_uri: TrackingUri = None,
     registry_uri: RegistryUri = None,
     warehouse: Warehouse = None,
@@ -82,6 +85,7 @@ def init(
     keep_results_apart()
     ask = None if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) else _ask
     settings = {"tracking_uri": tracking_uri, "registry_uri": registry_uri, "warehouse": warehouse}
+    settings["environment"] = environment
     of_spark = settings_of(spark, remote)
     with spark_coming_up("looking at the model and the table", warehouse, of_spark, verbose=verbose, asks=bool(ask)):
         from spark_scoring.proposal import propose_job

@@ -150,6 +150,24 @@ def test_a_job_tells_which_packages_and_keeps_its_bad_rows(spark: SparkSession, 
         ss.plan_job({**job, "environment": "session"}, spark)
 
 
+def test_init_reads_a_model_that_does_not_load_with_the_session_s_packages(
+    spark: SparkSession, old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, _ = _table(spark, old)
+    table.write.format("delta").save(str(tmp_path / "in"))
+    words = ["init", str(old / "model"), str(tmp_path / "in"), "--file", str(tmp_path / "job.yml"), "--yes"]
+    for more, status in (([], 2), (["--environment", "isolatd"], 2), (["--environment", "isolated"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *more])
+        assert (ended.value.code or 0) == status
+    told = capsys.readouterr().err
+    assert "environment: isolated" in told
+    assert "did you mean isolated" in told
+    job = ss.ScoringJob.from_yaml(tmp_path / "job.yml")
+    assert job.environment == "isolated"
+    assert ss.run_job(job, spark).bad_rows == 0
+
+
 def test_auto_takes_its_own_packages_where_they_differ(spark: SparkSession, old: Path, line: str) -> None:
     table, _ = _table(spark, old)
     plan = ss.plan_scoring(str(old / "model"), table, environment="auto")
