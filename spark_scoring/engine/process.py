@@ -7,6 +7,7 @@ pyspark.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,7 +21,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from spark_scoring.engine.trial import Trial, rehearse
 from spark_scoring.model.loaded import LoadedModel
@@ -44,21 +45,26 @@ _KEPT_BYTES = 2**16
 """Of what the process prints: its traceback is at the end."""
 _LAST_WORDS_SECONDS = 2.0
 _LEFT_OUT = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT")
-_BOOT = """
-import importlib.util, json, os, sys
-package, folders, task, result = json.loads(sys.argv[1])
-sys.path += [folder for folder in folders if folder not in sys.path]
+FIND_PACKAGE = """
+import importlib.util
 if package.endswith("__init__.py"):
     spec = importlib.util.spec_from_file_location("spark_scoring", package)
     sys.modules["spark_scoring"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["spark_scoring"])
 else:
     sys.path.append(package)
+"""
+"""Of a program that has ``sys`` and ``package``, which is where this very package lies: it finds nothing else there."""
+_BOOT = f"""
+import json, os, sys
+package, folders, task, result = json.loads(sys.argv[1])
+sys.path += [folder for folder in folders if folder not in sys.path]
+{FIND_PACKAGE}
 from spark_scoring.engine.process import answer
 answer(task, result)
 os._exit(0)
 """
-"""Finds this very package wherever it lies, without the other modules of its folder. Waits for no thread of a model."""
+"""Waits for no thread of a model."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,7 @@ def _tried_apart(task: Task) -> Outcome:
 
 def _run(place: Path, empty: Path) -> tuple[str, str]:
     """Run the process to its end; how it ended, and the last that it printed."""
-    own = Path(__file__).parents[1]
-    package = str(own / "__init__.py") if own.is_dir() else str(own.parent)  # of a zip the zip itself
-    arguments = json.dumps([package, list(_installed()), str(place / "task"), str(place / "result")])
+    arguments = json.dumps([package_place(), list(_installed()), str(place / "task"), str(place / "result")])
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     process = subprocess.Popen(  # noqa: S603  this interpreter, our own code
         [sys.executable, "-c", _BOOT, arguments],
@@ -138,7 +142,8 @@ def _run(place: Path, empty: Path) -> tuple[str, str]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    printed = _LastPrinted(process)
+    assert process.stdout is not None  # noqa: S101  it is a pipe
+    printed = LastPrinted(process.stdout)
     try:
         status = process.wait(_LONGEST)
     except subprocess.TimeoutExpired:
@@ -150,11 +155,24 @@ def _run(place: Path, empty: Path) -> tuple[str, str]:
     return f"the end of its process with exit status {status}", printed.text()
 
 
-class _LastPrinted:
-    """The end of what a process prints, of which there may be any amount."""
+def package_place() -> str:
+    """Where this package lies, for ``FIND_PACKAGE``: a file of it, or the zip that holds it."""
+    own = Path(__file__).parents[1]
+    return str(own / "__init__.py") if own.is_dir() else str(own.parent)
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+
+class LastPrinted:
+    """The end of what a process prints, of which there may be any amount.
+
+    Args:
+        stream: what it prints to.
+        pass_on: whether it is also printed to this process's standard error.
+
+    """
+
+    def __init__(self, stream: IO[bytes], *, pass_on: bool = False) -> None:
+        self._stream = stream
+        self._pass_on = pass_on
         self._end = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -165,10 +183,12 @@ class _LastPrinted:
         return self._end.decode("utf-8", errors="replace")
 
     def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101  it is a pipe
-        with self._process.stdout as stream:
+        with self._stream as stream:
             while part := os.read(stream.fileno(), _KEPT_BYTES):
                 self._end = (self._end + part)[-_KEPT_BYTES:]
+                if self._pass_on:
+                    with contextlib.suppress(OSError, ValueError):
+                        sys.stderr.write(part.decode("utf-8", errors="replace"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.isolated.errors import ModelProcessError
 from spark_scoring.engine.isolated.messages import EndedError, packed, receive, send, unpacked
+from spark_scoring.engine.process import FIND_PACKAGE, LastPrinted, package_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,9 +35,7 @@ _LONGEST = 900.0
 """Seconds after which loading is given up; scoring has no limit but the job's."""
 _MOST = 2
 """Models whose processes are kept."""
-_KEPT_BYTES = 2**16
-_LAST_WORDS_SECONDS = 2.0
-_BOOT = """
+_BOOT = f"""
 import json, os, sys
 package, folder, parent = json.loads(sys.argv[1])
 if parent:
@@ -51,18 +49,13 @@ if parent:
 requests, replies = os.dup(0), os.dup(1)
 os.dup2(2, 1)
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-import importlib.util, site
+import site
 site.addsitedir(folder)
-if package.endswith("__init__.py"):
-    spec = importlib.util.spec_from_file_location("spark_scoring", package)
-    sys.modules["spark_scoring"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["spark_scoring"])
-else:
-    sys.path.append(package)
+{FIND_PACKAGE}
 from spark_scoring.engine.isolated.serving import serve
 serve(requests, replies)
 """
-"""Finds this very package wherever it lies, and the environment's packages. What the model prints is no answer."""
+"""Finds the environment's packages. What the model prints is not an answer."""
 
 
 class ModelProcess:
@@ -78,14 +71,12 @@ class ModelProcess:
 
     def __init__(self, environment: Environment) -> None:
         self._lock = threading.Lock()
-        own = Path(__file__).parents[2]
-        package = str(own / "__init__.py") if own.is_dir() else str(own.parent)  # of a zip the zip itself
         # Linux ends it with the thread that has started it, so a thread that ends before the process is no parent.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         python = environment.interpreter or sys.executable
         try:
             self._process = subprocess.Popen(  # noqa: S603  this interpreter or the plan's, our own code
-                [python, "-I", "-S", "-c", _BOOT, json.dumps([package, environment.folder, parent])],
+                [python, "-I", "-S", "-c", _BOOT, json.dumps([package_place(), environment.folder, parent])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -94,7 +85,8 @@ class ModelProcess:
             raise ModelProcessError.no_interpreter(
                 python, socket.gethostname(), error.strerror or str(error)
             ) from error
-        self._printed = _Printed(self._process)
+        assert self._process.stderr is not None  # noqa: S101  it is a pipe
+        self._printed = LastPrinted(self._process.stderr, pass_on=True)
         self._has_answered = self._is_late = False
 
     @property
@@ -149,6 +141,11 @@ class ModelProcess:
         finally:
             timer.cancel()
 
+    def _last_line(self) -> str:
+        """As Python writes an error."""
+        lines = self._printed.text().strip().splitlines()
+        return lines[-1] if lines else ""
+
     def _give_up(self) -> None:
         self._is_late = True
         self._process.kill()
@@ -162,32 +159,8 @@ class ModelProcess:
         return (
             ModelProcessError.ended(how)
             if self._has_answered
-            else ModelProcessError.not_started(how, self._printed.last_line())
+            else ModelProcessError.not_started(how, self._last_line())
         )
-
-
-class _Printed:
-    """What a process prints goes on to this one's standard error; its end is kept."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._end = b""
-        self._stream = process.stderr
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def last_line(self) -> str:
-        """Once the process is over: its last line, as Python writes an error."""
-        self._reader.join(_LAST_WORDS_SECONDS)
-        lines = self._end.decode("utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
-
-    def _read(self) -> None:
-        assert self._stream is not None  # noqa: S101  it is a pipe
-        with self._stream as stream:
-            while part := os.read(stream.fileno(), _KEPT_BYTES):
-                self._end = (self._end + part)[-_KEPT_BYTES:]
-                with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.write(part.decode("utf-8", errors="replace"))
 
 
 _processes: OrderedDict[tuple[Copy, str], ModelProcess] = OrderedDict()
