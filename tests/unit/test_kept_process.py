@@ -25,7 +25,7 @@ from mlflow.types import ColSpec, Schema
 from spark_scoring.cli import main
 from spark_scoring.engine.errors import TimeLimitError
 from spark_scoring.engine.limit import Deadline
-from spark_scoring.engine.process import _KEPT_BYTES, _LastPrinted
+from spark_scoring.engine.process import _KEPT_BYTES, LastPrinted
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.kept_process import ProcessEndError, process_kept
 from spark_scoring.model.loaded import OwnCode
@@ -139,7 +139,7 @@ def test_of_what_a_process_prints_the_end_is_kept() -> None:
     """All of it was, on the disk and in memory."""
     code = "import sys; [sys.stdout.write('x' * 2**20) for _ in range(30)]; print('the end')"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    printed = _LastPrinted(process)
+    printed = LastPrinted(process.stdout)
     assert process.wait(60) == 0
     text = printed.text()
     assert len(text) == _KEPT_BYTES
