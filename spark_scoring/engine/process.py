@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Where = Literal["apart", "here"]
 """apart: in a process of its own, which has nothing of the training script. here: in this process, which is faster."""
 
-_LONGEST = 900.0
+LONGEST = 900.0
 """Seconds after which a model is given up."""
 _HOLDS = 30.0
 """Seconds for the sample's rows in other orders."""
@@ -145,9 +145,9 @@ def _run(place: Path, empty: Path) -> tuple[str, str]:
     assert process.stdout is not None  # noqa: S101  it is a pipe
     printed = LastPrinted(process.stdout)
     try:
-        status = process.wait(_LONGEST)
+        status = process.wait(LONGEST)
     except subprocess.TimeoutExpired:
-        return f"no end after {_LONGEST:g} s", printed.text()
+        return f"no end after {LONGEST:g} s", printed.text()
     finally:
         _end(process)
     if status < 0:

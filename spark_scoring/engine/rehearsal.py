@@ -20,7 +20,7 @@ from pyspark.sql.types import StructField, StructType
 from spark_scoring.engine.casts import LANE_TYPES
 from spark_scoring.engine.explaining import with_contributions
 from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
-from spark_scoring.engine.isolated.planned import rehearse_model
+from spark_scoring.engine.isolated.planned import rehearse_model, saved_model
 from spark_scoring.engine.native.choice import with_engine
 from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.stage import log_model_error, spark_type_of
@@ -28,7 +28,6 @@ from spark_scoring.engine.trial import Given, Rows
 from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.recorded import recorded_quantiles
-from spark_scoring.model.saved import SavedModel
 from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, make_plan, with_notes
 from spark_scoring.plan.policy import Policy
@@ -130,7 +129,7 @@ def rehearse_plan(
 
 def rehearsal_rows(plan: ScoringPlan, example: Any = None, policy: Policy | None = None) -> Given:
     """What the plan's model is rehearsed on: rows of an example, by default of the saved one, and rows made up."""
-    saved = SavedModel(plan.model.path)
+    saved = saved_model(plan.model)
     example = saved.input_example if example is None else example
     found = (_example_rows(plan, policy or Policy(), example), _made_rows(plan, saved.statistics))
     keeps = tuple(f.name for f in plan.features if f.handling.nulls == "keep")

@@ -19,7 +19,7 @@ from spark_scoring.engine.isolated.errors import ModelProcessError
 from spark_scoring.engine.isolated.process import IsolatedScorer
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import ScoringError
-from spark_scoring.model.environment import differences_of
+from spark_scoring.model.environment import differences_of, minor_version
 from spark_scoring.model.loaded import is_loaded, loaded_model
 from spark_scoring.model.raised import kind_and_line, missing_module
 from spark_scoring.model.sealed import Copy
@@ -68,7 +68,7 @@ class ModelPlace:
         """
         if self.environment is None:
             return Scorer(self.loaded(flavor, known), plan, tell)
-        here = ".".join(platform.python_version_tuple()[:2])
+        here = minor_version()
         if not self.environment.interpreter and here != self.environment.python:
             raise ModelProcessError.other_python(_here(), self.environment.python, here)
         environment = self.environment

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
@@ -14,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Packages = Literal["session", "isolated", "auto"]
 """Which packages a model runs with: those of the session; its own; its own where they differ in what matters."""
@@ -79,6 +81,18 @@ def model_requirements(folder: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
+def minor_version(version: str = platform.python_version()) -> str:
+    """The first two parts of a version of Python, by default of this process's."""
+    return ".".join(version.split(".")[:2])
+
+
+def named_requirements(lines: Sequence[str]) -> Iterator[Requirement]:
+    """Those of the lines that name a package: options, URLs and files alone do not."""
+    for line in lines:
+        with suppress(InvalidRequirement):
+            yield Requirement(line.split(" #", maxsplit=1)[0].strip())
+
+
 def library_in(packages: str, flavor: str) -> str:
     """The library of a flavor in a folder of packages, with its version; empty where there is none."""
     for name in _PACKAGES.get(flavor, (flavor,)):
@@ -99,15 +113,11 @@ def environment_differences(
 ) -> tuple[Difference, ...]:
     """The requirements that differ here; lines that are not plain requirements (options, URLs) are skipped."""
     own: set[str] = {canonicalize_name(name) for name in _PACKAGES.get(flavor, (flavor,))}
-    found = (_difference(line, own, own_only=own_only) for line in requirements)
+    found = (_difference(requirement, own, own_only=own_only) for requirement in named_requirements(requirements))
     return tuple(difference for difference in found if difference is not None)
 
 
-def _difference(line: str, own: set[str], *, own_only: bool) -> Difference | None:
-    try:
-        requirement = Requirement(line.split(" #", maxsplit=1)[0].strip())
-    except InvalidRequirement:
-        return None
+def _difference(requirement: Requirement, own: set[str], *, own_only: bool) -> Difference | None:
     if requirement.url or (requirement.marker is not None and not requirement.marker.evaluate()):
         return None
     name = canonicalize_name(requirement.name)

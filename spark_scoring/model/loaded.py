@@ -24,7 +24,7 @@ import pandas as pd
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimators import attribute, use_one_thread
 from spark_scoring.model.kept_process import process_kept
-from spark_scoring.model.recorded import metadata_of, recorded, recorded_settings
+from spark_scoring.model.recorded import metadata_of, recorded, recorded_settings, statistics_of
 from spark_scoring.model.sealed import check_copy
 
 if TYPE_CHECKING:
@@ -200,9 +200,19 @@ class LoadedModel:
         return self._raw
 
     @property
+    def input_example(self) -> Any | None:
+        """The example that was saved with it; None where there is none, or it cannot be read."""
+        return self._pyfunc.input_example
+
+    @property
     def metadata(self) -> Mapping[str, Any] | None:
         """The MLmodel's metadata."""
         return metadata_of(self._pyfunc.metadata)
+
+    @property
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        """What its registration recorded of each feature; empty where that is nothing, or cannot be read."""
+        return statistics_of(self._pyfunc.metadata)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -50,6 +50,14 @@ def metadata_of(mlmodel: Any) -> Mapping[str, Any] | None:
     return found
 
 
+def statistics_of(mlmodel: Any) -> Mapping[str, Mapping[str, Any]]:
+    """What its registration recorded of each feature; empty where that is nothing, or cannot be read."""
+    try:
+        return recorded_statistics(recorded(metadata_of(mlmodel)))
+    except Exception:  # noqa: BLE001  what cannot be read is as not recorded
+        return {}
+
+
 def recorded(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """The record; empty where there is none."""
     found = (metadata or {}).get(RECORDED)

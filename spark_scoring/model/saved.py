@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.model.recorded import metadata_of, recorded, recorded_statistics
+from spark_scoring.model.recorded import statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,4 @@ class SavedModel:
     @property
     def statistics(self) -> Mapping[str, Mapping[str, Any]]:
         """What its registration recorded of each feature; empty where that is nothing, or cannot be read."""
-        try:
-            return recorded_statistics(recorded(metadata_of(self._mlmodel)))
-        except Exception:  # noqa: BLE001  what cannot be read is as not recorded
-            return {}
+        return statistics_of(self._mlmodel)

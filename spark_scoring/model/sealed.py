@@ -83,13 +83,18 @@ def in_our_words(name: str) -> Iterator[None]:
 def _digest(root: Path) -> str:
     total = hashlib.sha256()
     for file in _model_files(root):
-        content = hashlib.sha256()
-        with file.open("rb") as stream:
-            while part := stream.read(READ_AT_ONCE):
-                content.update(part)
         name = file.relative_to(root).as_posix().encode("utf-8", "surrogateescape")
-        total.update(b"%s\0%s\n" % (name, content.hexdigest().encode()))
+        total.update(b"%s\0%s\n" % (name, file_digest(file).encode()))
     return total.hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """sha256 of a file's bytes."""
+    content = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(READ_AT_ONCE):
+            content.update(part)
+    return content.hexdigest()
 
 
 def _model_files(root: Path) -> list[Path]:

@@ -271,9 +271,8 @@ def _selects(raw: Any) -> bool:
     return any(attribute(e, "transformers_") is not None for e in whole) and not any(library(e) for e in whole)
 
 
-def lacks_much(pinned: PinnedModel) -> bool:
-    """Whether the session lacks a package that the model needs, or has its library in another version."""
-    _, part, _ = raw_part(pinned)
+def lacks_much(pinned: PinnedModel, part: Copy) -> bool:
+    """Whether the session lacks a package that a part of the artifact needs, or has its library in another version."""
     flavor = native_flavor(_mlmodel(replace(pinned, path=part.folder)))
     return any(difference.own or difference.major for difference in differences_of(part.folder, flavor))
 

@@ -292,7 +292,7 @@ def _sweep(place: Path) -> None:
 def _shrink(place: Path, newest: Path) -> None:
     """Drop the copies that were used longest ago, while there are too many; none that a process uses."""
     entries = [p for p in place.iterdir() if re.fullmatch("[0-9a-f]{32}", p.name) and p != newest]
-    entries.sort(key=lambda p: p.stat().st_mtime)
+    entries.sort(key=_last_used)
     sizes = {entry: _size(entry) for entry in [*entries, newest]}
     for entry in entries:
         if len(sizes) <= _MOST_MODELS and sum(sizes.values()) <= _MOST_BYTES:

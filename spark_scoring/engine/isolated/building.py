@@ -5,10 +5,8 @@ Or brought along as a pack: the same folder as a zip, made elsewhere.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -17,19 +15,26 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from spark_scoring.engine.isolated.errors import IsolationError
-from spark_scoring.model.environment import Environment, model_python, model_requirements
-from spark_scoring.model.sealed import READ_AT_ONCE
+from spark_scoring.model.environment import (
+    Environment,
+    minor_version,
+    model_python,
+    model_requirements,
+    named_requirements,
+)
+from spark_scoring.model.sealed import file_digest
 from spark_scoring.model.store import archive_in, kept_folder
 from spark_scoring.model.trust import MODELS, patterns_of
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from packaging.requirements import Requirement
 
     from spark_scoring.model.sealed import Copy
 
@@ -57,7 +62,7 @@ def environment_of(title: str, copy: Copy, pack: str | None = None) -> Environme
     Args:
         title: what errors call the model.
         copy: the model that predicts, without lookups around it.
-        pack: a zip that ``write_pack`` made, from which the packages are taken.
+        pack: a zip that ``spark-scoring pack`` made, from which the packages are taken.
 
     Raises:
         IsolationError: the model lists no requirements, they cannot be installed, or the pack is of others; or packs
@@ -98,8 +103,8 @@ def needed_beside(lines: Sequence[str], constraints: Sequence[str], title: str) 
     """What the model's process needs and the model's requirements do not name."""
     if all(line.startswith("#") for line in lines):
         raise IsolationError.no_requirements(title)
-    named = {canonicalize_name(requirement.name) for requirement in _parsed(lines)}
-    of_numpy_1 = any(_is_numpy_1(requirement) for requirement in _parsed([*lines, *constraints]))
+    named = {canonicalize_name(requirement.name) for requirement in named_requirements(lines)}
+    of_numpy_1 = any(_is_numpy_1(requirement) for requirement in named_requirements([*lines, *constraints]))
     needed = {**_NEEDED, **(_OF_NUMPY_1 if of_numpy_1 else {})}
     more = [line for name, line in needed.items() if name not in named]
     return more if named & {*_MLFLOW} else [*more, _MLFLOW[1]]
@@ -122,23 +127,12 @@ def _constraints(folder: str) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
-def _parsed(lines: Sequence[str]) -> Iterator[Requirement]:
-    """Those of the lines that name a package: options, URLs and files do not."""
-    for line in lines:
-        with contextlib.suppress(InvalidRequirement):
-            yield Requirement(line.split(" #", maxsplit=1)[0].strip())
-
-
 def _python(copy: Copy) -> tuple[str, str]:
     """The program of the model's Python, empty for this process's, and its minor version."""
-    here = _minor(platform.python_version())
-    wanted = _minor(model_python(copy.folder) or here)
+    here = minor_version()
+    wanted = minor_version(model_python(copy.folder) or here)
     found = None if wanted == here else shutil.which(f"python{wanted}")
     return ("", here) if found is None else (found, wanted)
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
 
 
 def _install(title: str, more: Sequence[str], python: str, model: Path, folder: Path) -> None:
@@ -179,14 +173,10 @@ def _last_words(text: str) -> str:
 
 def _digest(pack: str) -> str:
     """Of the file's bytes: what a pack holds is not what was installed here, whatever it says of itself."""
-    content = hashlib.sha256()
     try:
-        with Path(pack).open("rb") as file:
-            while part := file.read(READ_AT_ONCE):
-                content.update(part)
+        return f".{file_digest(Path(pack))[:16]}"
     except OSError as error:
         raise IsolationError.no_pack(pack, error.strerror or str(error)) from error
-    return f".{content.hexdigest()[:16]}"
 
 
 def _unpack(pack: str, made_for: Mapping[str, object], folder: Path) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from spark_scoring.engine.isolated.building import environment_of
 from spark_scoring.engine.isolated.errors import IsolationError, ModelProcessError
 from spark_scoring.engine.isolated.process import process_of
+from spark_scoring.engine.process import LONGEST
 from spark_scoring.engine.trial import rehearse
 from spark_scoring.model.environment import PACK, library_in
 from spark_scoring.model.loaded import loaded_model
+from spark_scoring.model.saved import SavedModel
 from spark_scoring.model.spec import lacks_much, raw_part, read_spec
 
 if TYPE_CHECKING:
@@ -19,12 +21,10 @@ if TYPE_CHECKING:
 
     from spark_scoring.engine.trial import Given
     from spark_scoring.model.environment import Environment
+    from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.rehearsal import Rehearsal
-
-_LONGEST = 900.0
-"""Seconds after which loading or trying a model is given up."""
 
 
 def read_model(pinned: PinnedModel, packages: str) -> ModelSpec:
@@ -40,19 +40,25 @@ def read_model(pinned: PinnedModel, packages: str) -> ModelSpec:
         IsolationError: its packages cannot be installed, or it does not load with them.
 
     """
-    if packages == "session" or (packages == "auto" and not lacks_much(pinned)):
+    if packages == "session":
         return read_spec(pinned)
-    environment = own_environment(pinned, packages if packages.endswith(PACK) else None)
-    _, part, _ = raw_part(pinned)
+    part = raw_part(pinned)[1]
+    if packages == "auto" and not lacks_much(pinned, part):
+        return read_spec(pinned)
+    environment = environment_of(pinned.uri, part, packages if packages.endswith(PACK) else None)
     with _in_words_of_plan():
-        spec: ModelSpec = process_of(part, environment).ask("spec", pinned, limit=_LONGEST)[0]
+        spec: ModelSpec = process_of(part, environment).ask("spec", pinned, limit=LONGEST)
     return replace(spec, environment=replace(environment, library=library_in(environment.folder, spec.flavor)))
 
 
-def own_environment(pinned: PinnedModel, pack: str | None = None) -> Environment:
-    """What a model's requirements.txt lists, installed, or taken from a pack; see ``environment_of``."""
-    _, part, _ = raw_part(pinned)
-    return environment_of(pinned.uri, part, pack)
+def own_environment(pinned: PinnedModel) -> Environment:
+    """What a model's requirements.txt lists, installed; see ``environment_of``."""
+    return environment_of(pinned.uri, raw_part(pinned)[1])
+
+
+def saved_model(spec: ModelSpec) -> LoadedModel | SavedModel:
+    """What holds a model's example and statistics: the loaded one, which has read them, or its folder."""
+    return loaded_model(spec.copy) if spec.environment is None else SavedModel(spec.path)
 
 
 def rehearse_model(spec: ModelSpec, given: Given, tell: Callable[[str], None] | None) -> Rehearsal:
@@ -64,11 +70,9 @@ def rehearse_model(spec: ModelSpec, given: Given, tell: Callable[[str], None] | 
     """
     if spec.environment is None:
         return rehearse(loaded_model(spec.copy), given, tell)
-    found: Rehearsal
     with _in_words_of_plan():
-        found, told = process_of(spec.copy, spec.environment).ask("rehearse", spec.copy, given, limit=_LONGEST)
-    if told and tell is not None:
-        tell(told)
+        process = process_of(spec.copy, spec.environment)
+        found: Rehearsal = process.ask("rehearse", spec.copy, given, limit=LONGEST, tell=tell)
     return found
 
 

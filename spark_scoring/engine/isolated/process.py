@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_scoring.engine.isolated.errors import ModelProcessError
 from spark_scoring.engine.isolated.messages import EndedError, packed, receive, send, unpacked
-from spark_scoring.engine.process import FIND_PACKAGE, LastPrinted, package_place
+from spark_scoring.engine.process import FIND_PACKAGE, LONGEST, LastPrinted, package_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from spark_scoring.model.environment import Environment
     from spark_scoring.model.sealed import Copy
 
-_LONGEST = 900.0
-"""Seconds after which loading is given up; scoring has no limit but the job's."""
 _MOST = 2
 """Models whose processes are kept."""
 _BOOT = f"""
@@ -94,14 +92,22 @@ class ModelProcess:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, name: str, *arguments: Any, limit: float | None = None) -> tuple[Any, str]:
-        """What it answers, and the traceback of the model's first error, whose text may hold values.
+    def ask(
+        self, name: str, *arguments: Any, limit: float | None = None, tell: Callable[[str], None] | None = None
+    ) -> Any:
+        """What it answers.
 
         A question that is not answered to its end, whatever the reason, ends the process: nobody reads the answer.
 
+        Args:
+            name: the question.
+            arguments: what goes with it.
+            limit: seconds after which the process is ended; None: scoring has no limit but the job's.
+            tell: called with the traceback of the first error of the model, whose text may hold values.
+
         Raises:
             ScoringError: what this package says there.
-            ModelProcessError: it raises something else, ends, or takes longer than the limit in seconds.
+            ModelProcessError: it raises something else, ends, or takes longer than the limit.
 
         """
         with self._lock, self._within(limit):
@@ -114,11 +120,13 @@ class ModelProcess:
                 self.end()
                 raise
         self._has_answered = True
+        if told and tell is not None:
+            tell(told)
         if how == "refused":
             raise result
         if how == "failed":
             raise ModelProcessError.raised(result)
-        return result, told
+        return result
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -194,20 +202,13 @@ class IsolatedScorer:
     ) -> None:
         self._process = process_of(copy, environment)
         self._tell = tell
-        self._ask("begin", copy, plan, limit=_LONGEST)
+        self._process.ask("begin", copy, plan, limit=LONGEST)
 
     def score(self, columns: Columns, ok: NDArray[Any]) -> Scored:
         """As ``Scorer.score``."""
-        scored: Scored = self._ask("score", packed(list(columns())), ok)
+        scored: Scored = self._process.ask("score", packed(list(columns())), ok, tell=self._tell)
         return scored
 
     def finish(self) -> None:
         """As ``Scorer.finish``."""
-        self._ask("finish")
-
-    def _ask(self, name: str, *arguments: Any, limit: float | None = None) -> Any:
-        result, told = self._process.ask(name, *arguments, limit=limit)
-        if told and self._tell is not None:
-            tell, self._tell = self._tell, None
-            tell(told)
-        return result
+        self._process.ask("finish", tell=self._tell)

@@ -12,7 +12,7 @@ from spark_scoring.engine.trial import rehearse
 from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import ScoringError
 from spark_scoring.model.loaded import loaded_model
-from spark_scoring.model.raised import kind_and_line, kind_and_text
+from spark_scoring.model.raised import kind_and_line
 from spark_scoring.model.spec import ModelSpec, read_spec
 
 if TYPE_CHECKING:
@@ -76,6 +76,5 @@ def _answer(method: Callable[..., Any], arguments: tuple[Any, ...], told: list[s
     except ScoringError as error:
         return "refused", error, "".join(told[:1])
     except BaseException as error:  # noqa: BLE001  a model's code may also exit
-        text = kind_and_text(error) if isinstance(error, Exception) else kind_and_line(error)
-        return "failed", text, "".join(traceback.format_exception(error))
+        return "failed", kind_and_line(error), "".join(traceback.format_exception(error))
     return "done", result, "".join(told[:1])

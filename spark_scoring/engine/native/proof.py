@@ -18,7 +18,6 @@ from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import RunError
 from spark_scoring.model.raised import kind_of
 from spark_scoring.model.recorded import recorded_quantiles
-from spark_scoring.model.saved import SavedModel
 from spark_scoring.model.types import Coded, OneOf
 from spark_scoring.plan.reasons import MODEL, reason_text
 
@@ -93,7 +92,7 @@ def prove(plan: ScoringPlan, model: LoadedModel, made: MadeRows) -> int:
     with model.running():
         formula_of(model.raw, columns_of(plan.features, [np.zeros(0) for _ in plan.features]), context)
     rng = np.random.default_rng(20_261)
-    known = SavedModel(plan.model.path).statistics
+    known = model.statistics
     usual = [_usual(f, known.get(f.name) or {}, context.levels.get(f.name, []), rng) for f in plan.features]
     odd = _odd_rows(plan.features, usual)
     for values in (usual, odd):
