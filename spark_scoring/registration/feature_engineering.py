@@ -14,7 +14,7 @@ from spark_scoring.errors import Gathering, Problem, listed
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.flavors import flavor_module
-from spark_scoring.registration.frame import input_schema
+from spark_scoring.registration.frame import input_schema, without_hints
 from spark_scoring.registration.register import (
     RegisteredModel,
     is_elsewhere,
@@ -164,7 +164,8 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
         }
         with run_of(mlflow_client, experiment, f"{last_part(name)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
             log_to_run(mlflow_client, run, params, metrics, labels)
-            info = client.log_model(**call)
+            with without_hints():
+                info = client.log_model(**call)
             model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
             uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
             logged = verified_model(mlflow_client, run, candidate, uri, model_id, where=verify, inside=_RAW_MODEL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,10 +151,18 @@ def input_schema(X: Inputs) -> Schema:
 def _inferred(X: Inputs) -> Schema:
     from mlflow.models import infer_signature
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)  # our notes say it
+    with without_hints():
         schema: Schema = infer_signature(X).inputs
     return schema
+
+
+@contextmanager
+def without_hints() -> Iterator[None]:
+    """MLflow's hints on integers, which our notes give, and on a missing example: predictions are verified here."""
+    with warnings.catch_warnings():
+        for hint in (".*integer column", ".*An input example was not provided"):
+            warnings.filterwarnings("ignore", message=hint, category=UserWarning)
+        yield
 
 
 def _sampled(column: pd.Series[Any]) -> pd.Series[Any]:

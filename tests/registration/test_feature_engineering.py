@@ -5,6 +5,7 @@ The client here records its call and logs nothing: what is tested is that no cal
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mlflow.types import ColSpec, Schema
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+import spark_scoring as ss
 from spark_scoring import RegistrationError
 from tests.registering import log_model_with_feature_engineering, register_model
 
@@ -212,3 +214,26 @@ def test_everything_comes_at_once(registry: str, spark: SparkSession) -> None:
     text = refused(keyed, name="main/delay", alias="v1")
     for part in ("model name 'main/delay'", "alias 'v1'", "column 'temp'", "columns origin", "neither task nor"):
         assert part in text
+
+
+def test_mlflow_hints_at_nothing_that_registration_says_itself(spark: SparkSession, registry: str) -> None:
+    spark.sql("CREATE SCHEMA IF NOT EXISTS hints")
+    client = ss.feature_client()
+    client.create_table(
+        name="hints.seats", primary_keys=["id"], df=spark.createDataFrame([(1, 4)], "id int, seats int")
+    )
+    training_set = client.create_training_set(
+        df=spark.createDataFrame([(1, 4.0)], "id int, late double"),
+        feature_lookups=[ss.FeatureLookup("hints.seats", "id")],
+        label="late",
+        exclude_columns=["id"],
+    )
+    frame = training_set.load_df().toPandas()[["seats"]]
+    model = LinearRegression().fit(frame, [4.0])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        registered = log_model_with_feature_engineering(
+            client, model, frame, training_set=training_set, name="hints_model", task="regression"
+        )
+    assert any("a null in seats" in note for note in registered.notes)
+    assert not [text for text in (str(one.message) for one in told) if "integer column" in text or "example" in text]
