@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 import spark_scoring as ss
 from benchmarks.cpu import cpu_seconds
-from spark_scoring.engine.casts import prepare
+from spark_scoring.engine.columns import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         PolicyError,
         TimeLimitError,
     )
+    from spark_scoring.engine.frames import PreparedFeatures, prepare_features
     from spark_scoring.engine.isolated.errors import IsolationError, ModelProcessError
-    from spark_scoring.engine.pandas_casts import PreparedFeatures, prepare_features
     from spark_scoring.errors import PlanError, RequestError, RunError, ScoringError
     from spark_scoring.evaluation.errors import EvaluateError, EvaluationLogError
     from spark_scoring.evaluation.evaluation import Evaluation
@@ -106,7 +106,7 @@ _HOMES = {
     "PlanError": "errors",
     "PlanMovedError": "run.saved",
     "PolicyError": "engine.errors",
-    "PreparedFeatures": "engine.pandas_casts",
+    "PreparedFeatures": "engine.frames",
     "PromoteError": "compare.errors",
     "Promotion": "compare.promote",
     "RegisteredModel": "registration.register",
@@ -138,7 +138,7 @@ _HOMES = {
     "measure_drift": "run.jobs",
     "plan_job": "run.planning",
     "plan_scoring": "scoring",
-    "prepare_features": "engine.pandas_casts",
+    "prepare_features": "engine.frames",
     "promote_model": "compare.promote",
     "register_model": "registration.register",
     "repair_model": "registration.repair",

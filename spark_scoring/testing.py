@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyspark.sql.types import LongType, StructField, StructType
 
-from spark_scoring.engine.pandas_casts import frame_schema, read_column
+from spark_scoring.engine.frame_values import frame_schema, read_column
 from spark_scoring.errors import Gathering, PlanError
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
 from spark_scoring.scoring import score_batch

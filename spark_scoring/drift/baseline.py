@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from spark_scoring.engine.casts import lane_type
+from spark_scoring.conversions.lanes import lane_type
 from spark_scoring.errors import listed
 from spark_scoring.model.types import Category, OneOf
 from spark_scoring.times import from_iso, micros_of

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.engine.casts import constant, extend, given_values, lane_type
-from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME
-from spark_scoring.model.types import Category, Coded
+from spark_scoring.conversions.lanes import constant, lane_type
+from spark_scoring.engine.columns import extend, given_values
+from spark_scoring.model.types import MISSING_CODE, MISSING_TIME, Category, Coded
 from spark_scoring.sql import free_prefix
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from spark_scoring.drift.baseline import Baseline
-    from spark_scoring.engine.casts import Given
+    from spark_scoring.engine.columns import Given
     from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
 
 Counts = dict[str, tuple[int, ...]]

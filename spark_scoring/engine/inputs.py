@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.model.types import Array, Category, Levels, Map, Missing, ModelType, Object, OneOf, Tensor
+from spark_scoring.model.types import (
+    NUMPY_TYPES,
+    Array,
+    Category,
+    Levels,
+    Map,
+    Missing,
+    ModelType,
+    Object,
+    OneOf,
+    Tensor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,23 +30,6 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.spec import Takes
     from spark_scoring.plan.outputs import Returned
-
-NUMPY_TYPES = {
-    "double": "float64",
-    "float": "float32",
-    "long": "int64",
-    "integer": "int32",
-    "boolean": "bool",
-    "string": "object",
-    "binary": "object",
-    "datetime": "int64",  # microseconds since the epoch
-}
-"""MLflow type -> dtype of a lane and of a returned field; numpy's other types go by their own names."""
-
-MISSING_TIME = -(2**63)
-"""numpy's NaT, as the number that it is: a null time in a lane."""
-MISSING_CODE = -1
-"""A null among category codes."""
 
 _PLAIN_NUMBERS = ("double", "float", "long", "integer", "boolean")
 

@@ -17,18 +17,18 @@ import numpy as np
 import pandas as pd
 from pyspark.sql.types import StructField, StructType
 
-from spark_scoring.engine.casts import LANE_TYPES
+from spark_scoring.conversions.lanes import LANE_TYPES
 from spark_scoring.engine.explaining import with_contributions
-from spark_scoring.engine.inputs import MISSING_CODE, WorkerPlan
+from spark_scoring.engine.frame_values import frame_schema
+from spark_scoring.engine.frames import frame_columns, model_column, single_lanes
 from spark_scoring.engine.isolated.planned import rehearse_model, saved_model
 from spark_scoring.engine.native.choice import with_engine
-from spark_scoring.engine.pandas_casts import frame_columns, frame_schema, model_column, single_lanes
 from spark_scoring.engine.stage import log_model_error, spark_type_of
 from spark_scoring.engine.trial import Given, Rows
 from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.recorded import recorded_quantiles
-from spark_scoring.model.types import ANY, Array, Category, Coded, Map, Object, OneOf, Tensor
+from spark_scoring.model.types import ANY, MISSING_CODE, Array, Category, Coded, Map, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, make_plan, with_notes
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spark_scoring.engine.pandas_casts import FrameColumns
+    from spark_scoring.engine.frames import FrameColumns
+    from spark_scoring.engine.inputs import WorkerPlan
     from spark_scoring.job_settings import ExplainSettings
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from spark_scoring.engine.errors import ModelOutputError
-from spark_scoring.engine.inputs import NUMPY_TYPES, objects
-from spark_scoring.model.types import INTEGER_RANGES, Array, Map, ModelType, Object, Tensor
+from spark_scoring.engine.inputs import objects
+from spark_scoring.model.types import INTEGER_RANGES, NUMPY_TYPES, Array, Map, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

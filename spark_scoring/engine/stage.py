@@ -41,7 +41,7 @@ from pyspark.sql.types import (
     YearMonthIntervalType,
 )
 
-from spark_scoring.engine.casts import extend, prepare
+from spark_scoring.engine.columns import extend, prepare
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.engine.native.frame import native_columns
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from pyspark.accumulators import Accumulator
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from spark_scoring.engine.casts import Lane, Prepared
+    from spark_scoring.engine.columns import Lane, Prepared
     from spark_scoring.engine.isolated.process import IsolatedScorer
     from spark_scoring.engine.worker import Scored, Scorer
     from spark_scoring.plan.outputs import OutputColumn, Returned

@@ -7,7 +7,6 @@ rehearsal tries the model of the driver; registration tries what it has logged i
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections import Counter
@@ -19,11 +18,11 @@ import pandas as pd
 
 from spark_scoring.engine.contributions import result_of
 from spark_scoring.engine.errors import ModelOutputError
-from spark_scoring.engine.inputs import MISSING_CODE, MISSING_TIME, WorkerPlan, build_input
+from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import index_order, normalise
 from spark_scoring.errors import RunError
 from spark_scoring.model.raised import kind_and_line
-from spark_scoring.model.types import Tensor
+from spark_scoring.model.types import NULLS, Tensor
 from spark_scoring.plan.rehearsal import Rehearsal, RehearsalFinding
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
 
 _SECONDS = 5.0
 """What a rehearsal may take."""
-_WITH_NULLS = 3
+_WITHNULLS = 3
 """Rows into which nulls are put."""
 _RELATIVE, _OF_LARGEST = 1e-4, 1e-5
 """How much a number may differ: libraries sum in another order for other batches, some in single precision."""
@@ -424,7 +423,7 @@ def _equal_input(a: Any, b: Any) -> bool:
 
 def _with_nulls(keeps: Sequence[str], rows: Rows) -> Rows:
     """The rows with a null in every feature that may have one: of each in another row."""
-    rows = rows.of(range(min(rows.n, _WITH_NULLS)))
+    rows = rows.of(range(min(rows.n, _WITHNULLS)))
     types = dict(rows.plan.features)
     row_of = {name: i % rows.n for i, name in enumerate(n for n in keeps if not isinstance(types[n], Tensor))}
     columns = []
@@ -432,11 +431,7 @@ def _with_nulls(keeps: Sequence[str], rows: Rows) -> Rows:
         own = column.copy()
         for i, name in enumerate(names):
             place = (row_of.get(name), i) if packed else row_of.get(name)
-            if name in row_of and (type_ in _NULLS or not packed):
-                own[place] = _NULLS.get(type_)
+            if name in row_of and (type_ in NULLS or not packed):
+                own[place] = NULLS.get(type_)
         columns.append(own)
     return replace(rows, columns=columns, only_compare=True)
-
-
-_NULLS = {"double": math.nan, "float": math.nan, "datetime": MISSING_TIME, "category": MISSING_CODE}
-"""What stands for a null in a lane."""

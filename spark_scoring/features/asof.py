@@ -24,7 +24,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import ArrayType, LongType, StructField, StructType
 
-from spark_scoring.engine.casts import time_micros
+from spark_scoring.conversions.table import time_micros
 from spark_scoring.spark_versions import takes_arrow_tables
 from spark_scoring.sql import quote
 

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.settings import is_case_sensitive
-from spark_scoring.engine.casts import extend, plain_columns, row_error
+from spark_scoring.engine.columns import extend, plain_columns, row_error
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import feature_client
 from spark_scoring.model.registry import mlflow_at

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-DATA_TYPES = ("double", "float", "long", "integer", "boolean", "string", "binary", "datetime")
-"""MLflow's data types: what one value of a column can be."""
+MISSING_TIME = -(2**63)
+"""numpy's NaT, as the number that it is: a null time in a lane."""
+MISSING_CODE = -1
+"""A null among category codes."""
 
-INTEGER_RANGES = {
-    "long": (-(2**63), 2**63),
-    "integer": (-(2**31), 2**31),
-    "int16": (-(2**15), 2**15),
-    "int8": (-(2**7), 2**7),
-    "uint32": (0, 2**32),
-    "uint16": (0, 2**16),
-    "uint8": (0, 2**8),
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value's type, by the names that others have for it."""
+
+    lane: str
+    """Spark's type on the way to a worker."""
+    numpy: str
+    """The dtype of a worker's array, and of a returned field."""
+    range: tuple[int, int] | None = None
+    """Of an integer type: the first value, and the first one above the last."""
+    spark: str | None = None
+    """Spark's type of a result. None: MLflow has no such data type, only tensors hold it."""
+
+
+SCALARS = {
+    "double": Scalar("double", "float64", spark="double"),
+    "float": Scalar("float", "float32", spark="float"),
+    "long": Scalar("bigint", "int64", (-(2**63), 2**63), spark="bigint"),
+    "integer": Scalar("int", "int32", (-(2**31), 2**31), spark="int"),
+    "boolean": Scalar("boolean", "bool", spark="boolean"),
+    "string": Scalar("string", "object", spark="string"),
+    "binary": Scalar("binary", "object", spark="binary"),
+    "datetime": Scalar("bigint", "int64", spark="timestamp"),  # microseconds since the epoch, in UTC
+    "int16": Scalar("int", "int16", (-(2**15), 2**15)),
+    "int8": Scalar("int", "int8", (-(2**7), 2**7)),
+    "uint32": Scalar("bigint", "uint32", (0, 2**32)),
+    "uint16": Scalar("int", "uint16", (0, 2**16)),
+    "uint8": Scalar("int", "uint8", (0, 2**8)),
 }
+"""MLflow's data types, and numpy's that MLflow has none for."""
+
+SPARK_TYPES = {name: scalar.spark for name, scalar in SCALARS.items() if scalar.spark is not None}
+"""MLflow's data types as Spark's, in results; a model's times are UTC."""
+DATA_TYPES = tuple(SPARK_TYPES)
+"""MLflow's data types: what one value of a column can be."""
+NUMPY_TYPES = {name: SCALARS[name].numpy for name in DATA_TYPES}
+"""MLflow type -> dtype of a lane and of a returned field; numpy's other types go by their own names."""
+INTEGER_RANGES = {name: scalar.range for name, scalar in SCALARS.items() if scalar.range is not None}
 """The values of integer types, MLflow's and numpy's: from the first up to, not including, the second."""
+NULLS = {"double": math.nan, "float": math.nan, "datetime": MISSING_TIME, "category": MISSING_CODE}
+"""What a null is in a lane; other types have none."""
 
 ANY = "any"
 """MLflow's AnyType: the model takes whatever the table holds."""

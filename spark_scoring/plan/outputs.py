@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from spark_scoring.errors import Problem
 from spark_scoring.model.errors import repair_command
-from spark_scoring.model.types import ANY, Array, Map, ModelType, Object, Tensor
+from spark_scoring.model.types import ANY, SPARK_TYPES, Array, Map, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,18 +29,6 @@ CONTRIBUTIONS, RAW_SCORE, BASE_SCORE = "contributions", "raw_score", "base_score
 
 PerClass = Literal["array", "columns"]
 """One array column with a value per class, or a column for each class."""
-
-SPARK_TYPES = {
-    "double": "double",
-    "float": "float",
-    "long": "bigint",
-    "integer": "int",
-    "boolean": "boolean",
-    "string": "string",
-    "binary": "binary",
-    "datetime": "timestamp",
-}
-"""MLflow's data types as Spark's, in results; a model's times are UTC."""
 
 _FLAT_FIELDS = 256
 """Above it, values per row travel as one list: wide rows of single fields cost more than they save."""

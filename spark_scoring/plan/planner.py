@@ -399,7 +399,7 @@ def _readable(sql: str, type_: DataType) -> tuple[str, DataType]:
     """Types that SQL cannot convert value by value, as ones that it can.
 
     A VARIANT's values go by their text, whose rules never drop a digit. Texts lose their collation, which could make
-    two levels equal. An ML vector becomes an array before anything else (``engine.casts.extend``).
+    two levels equal. An ML vector becomes an array before anything else (``engine.columns.extend``).
     """
     match type(type_).__name__:
         case "VariantType":

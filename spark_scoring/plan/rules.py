@@ -65,7 +65,7 @@ Conversion = Literal[
     "members",
     "tensor",
 ]
-"""How ``engine.casts`` makes the value; the names are keys of its table."""
+"""How the value is made; the names are keys of ``conversions.table``."""
 
 
 @dataclass(frozen=True)
@@ -212,13 +212,14 @@ NONZERO = Rule("checked", "nonzero", "0 is false, any other number true")
 _WHOLE_DIGITS = {"long": 18, "integer": 9}
 """Decimal digits that always fit: 10^18 - 1 < 2^63, 10^9 - 1 < 2^31."""
 
-_SOURCE_RANGES = {
-    "boolean": (0, 2),
+WHOLE_RANGES = {
     "byte": INTEGER_RANGES["int8"],
     "short": INTEGER_RANGES["int16"],
     "integer": INTEGER_RANGES["integer"],
     "long": INTEGER_RANGES["long"],
 }
+"""The values of Spark's integer types, by their kind."""
+_SOURCE_RANGES = {"boolean": (0, 2), **WHOLE_RANGES}
 
 _KINDS = {
     "BooleanType": "boolean",

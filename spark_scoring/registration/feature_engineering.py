@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.engine.pandas_casts import inferred_type
+from spark_scoring.engine.frame_values import inferred_type
 from spark_scoring.errors import Gathering, Problem, listed
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.errors import RegistrationError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from spark_scoring.engine.errors import ModelOutputError
+from spark_scoring.engine.frames import frame_columns
 from spark_scoring.engine.inputs import build_input
-from spark_scoring.engine.pandas_casts import frame_columns
 from spark_scoring.engine.process import Task, tried
 from spark_scoring.engine.rehearsal import (
     example_frame,

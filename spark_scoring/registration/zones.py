@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spark_scoring.engine.casts import time_micros
+from spark_scoring.conversions.table import time_micros
 from spark_scoring.errors import Problem, listed
 from spark_scoring.sql import quote
 from spark_scoring.times import is_utc

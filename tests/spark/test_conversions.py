@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import types as T  # noqa: N812
 
-from spark_scoring.engine.casts import Prepared, prepare
+from spark_scoring.engine.columns import Prepared, prepare
 from spark_scoring.errors import PlanError
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan

@@ -22,7 +22,7 @@ from pyspark.ml.linalg import Vector, Vectors
 from pyspark.sql import Row
 from pyspark.sql import types as T  # noqa: N812
 
-from spark_scoring.engine import casts
+from spark_scoring.engine import columns as engine_columns
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import (
     ANY,
@@ -716,8 +716,8 @@ def scored(
 ) -> Iterator[Scored]:
     """Every value of every cell. One Spark job."""
     plan = plan or plan_of(cells)
-    extended = casts.extend(frame, plan, "_matrix")
-    prepared = casts.prepare(plan, extended)
+    extended = engine_columns.extend(frame, plan, "_matrix")
+    prepared = engine_columns.prepare(plan, extended)
     lanes = [lane.column.alias(f"lane {i}") for i, lane in enumerate(prepared.lanes)]
     touched = [column.alias(f"touched {name}") for name, column in prepared.touched.items()]
     selected = extended.frame.select(*lanes, *touched, prepared.ok.alias("ok"), prepared.error.alias("error"))
@@ -733,7 +733,7 @@ def scored(
 
 
 def in_lane(
-    lane: casts.Lane,
+    lane: engine_columns.Lane,
     value: Any,
     cells: Mapping[str, Cell],
     given: Mapping[str, Any],
@@ -757,7 +757,7 @@ def in_lane(
         yield Scored(name, cell, given[cell.column], own, problems.get(name), was_touched)
 
 
-def lane_type(lane: casts.Lane) -> str:
+def lane_type(lane: engine_columns.Lane) -> str:
     """Its Spark type: times are microseconds, categories codes."""
     wholes = {"long": "bigint", "datetime": "bigint", "uint32": "bigint", "integer": "int", "category": "int"}
     element = wholes.get(lane.type, "int" if lane.type in RANGES else lane.type)
@@ -885,27 +885,29 @@ def test_a_join_and_a_map_give_a_level_the_same_code(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, limit: int, options: Mapping[str, str]
 ) -> None:
     spark = configure(options)
-    monkeypatch.setattr(casts, "_MAPPED_LEVELS", limit)
+    monkeypatch.setattr(engine_columns, "MAPPED_LEVELS", limit)
     cells = {f"{s} {n}": Cell(s, SOURCES[s], t) for s, targets in MATCHED.items() for n, t in enumerate(targets)}
     columns = {source: VALUES[source] for source in MATCHED}
     frame = frame_of(spark, cells, columns).coalesce(1)
-    joined = casts.extend(frame, plan_of(cells), "_matrix").codes
+    joined = engine_columns.extend(frame, plan_of(cells), "_matrix").codes
     assert set(joined) == ({name for name in cells if not name.startswith("void")} if limit == 0 else set())
     assert differences(scored(frame, cells, columns)) == []
 
 
-@pytest.mark.parametrize(("count", "is_joined"), [(casts._MAPPED_LEVELS, False), (casts._MAPPED_LEVELS + 1, True)])  # noqa: SLF001
+@pytest.mark.parametrize(
+    ("count", "is_joined"), [(engine_columns.MAPPED_LEVELS, False), (engine_columns.MAPPED_LEVELS + 1, True)]
+)
 def test_from_many_levels_on_they_are_joined(spark: SparkSession, count: int, is_joined: bool) -> None:  # noqa: FBT001
     cells = {"x": Cell("bigint", SOURCES["bigint"], Category(Levels("long", tuple(range(count)))))}
-    assert bool(casts.extend(spark.range(1).toDF("bigint"), plan_of(cells), "_matrix").codes) == is_joined
+    assert bool(engine_columns.extend(spark.range(1).toDF("bigint"), plan_of(cells), "_matrix").codes) == is_joined
 
 
 def test_a_hundred_thousand_levels_lose_and_double_no_row(spark: SparkSession) -> None:
     known = Levels("string", tuple(f"it's {i}" for i in range(100_000)))
     rows = spark.range(240_000).selectExpr("id", "concat('it\\'s ', id % 120000) AS text")
     plan = plan_of({"x": Cell("text", TEXT, Category(known))})
-    extended = casts.extend(rows, plan, "_matrix")
-    prepared = casts.prepare(plan, extended)
+    extended = engine_columns.extend(rows, plan, "_matrix")
+    prepared = engine_columns.prepare(plan, extended)
     coded = extended.frame.select("id", prepared.lanes[0].column.alias("lane"), prepared.ok.alias("ok"))
     right = "lane[0] = IF(id % 120000 < 100000, id % 120000, -1) AND ok = (id % 120000 < 100000)"
     counts = coded.selectExpr("count(*)", "count(DISTINCT id)", f"count_if({right})").collect()
@@ -1005,7 +1007,7 @@ def test_a_missing_column_is_filled_in_every_row(spark: SparkSession) -> None:
     absent |= {name: (target, None, null.value) for name, (target, null) in nulls.items() if null.problem is None}
     policy = Policy.of({name: FeaturePolicy(absent=Fill(fill)) for name, (_, fill, _) in absent.items()})
     model = model_of(Feature(name, target) for name, (target, _, _) in absent.items())
-    prepared = casts.prepare(make_plan(model, T.StructType([]), Request(policy=policy)))
+    prepared = engine_columns.prepare(make_plan(model, T.StructType([]), Request(policy=policy)))
     columns = [lane.column for lane in prepared.lanes]
     for *lanes, ok, error in spark.range(2).select(*columns, prepared.ok, prepared.error).collect():
         for lane, value in zip(prepared.lanes, lanes, strict=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from pyspark.sql import types as T  # noqa: N812
 
-from spark_scoring.engine.casts import Lane, extend, prepare
+from spark_scoring.engine.columns import Lane, extend, prepare
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Array, Category, Coded, Levels, Map, Member, ModelType, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Expression, Request, make_plan

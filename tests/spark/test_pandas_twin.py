@@ -24,10 +24,10 @@ from pyspark.errors import PySparkException
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import types as T  # noqa: N812
 
-from spark_scoring.engine.casts import extend, prepare
+from spark_scoring.engine.columns import extend, prepare
 from spark_scoring.engine.errors import PolicyError
+from spark_scoring.engine.frames import prepare_frame
 from spark_scoring.engine.inputs import NUMPY_TYPES, WorkerPlan, build_input, objects
-from spark_scoring.engine.pandas_casts import prepare_frame
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import ANY, Array, Category, Coded, Levels, Map, Member, ModelType, Object, OneOf, Tensor
 from spark_scoring.plan.planner import Request, ScoringPlan, make_plan
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
     from pyspark.sql import SparkSession
 
-    from spark_scoring.engine.casts import Lane
+    from spark_scoring.engine.columns import Lane
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of an example that fails
 

@@ -19,7 +19,7 @@ from pyspark.sql import types as T  # noqa: N812
 
 from spark_scoring import FeaturePolicy, Fill, PlanError, PreparedFeatures, prepare_features
 from spark_scoring.engine.errors import PolicyError
-from spark_scoring.engine.pandas_casts import inferred_type
+from spark_scoring.engine.frame_values import inferred_type
 from spark_scoring.errors import RequestError
 
 UTC = dt.timezone.utc

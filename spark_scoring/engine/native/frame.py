@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.engine.casts import lane_type
+from spark_scoring.conversions.lanes import lane_type
 from spark_scoring.engine.native.estimators import formula_of, results_of
 from spark_scoring.engine.native.operations import Context, Sql
 from spark_scoring.engine.native.proof import columns_of
 from spark_scoring.model.loaded import loaded_model
-from spark_scoring.plan.outputs import SPARK_TYPES
+from spark_scoring.model.types import SPARK_TYPES
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:

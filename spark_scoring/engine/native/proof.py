@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spark_scoring.engine.casts import lane_type
+from spark_scoring.conversions.lanes import lane_type
 from spark_scoring.engine.native.estimators import formula_of, results_of
 from spark_scoring.engine.native.operations import Arrays, Column, Context, NotNativeError, refuse
 from spark_scoring.engine.worker import Scorer
