@@ -1,6 +1,7 @@
 """What each feature adds to a row's raw score. Runs in workers; imports no pyspark.
 
-Of linear models a coefficient times its column; of boosters TreeSHAP, by their own libraries (Lundberg et al. 2020).
+Of linear models a coefficient times its column; of trees TreeSHAP (Lundberg et al. 2020): of boosters by their own
+libraries, of scikit-learn's by shap.
 With the base score, the contributions of a row add up to its raw score: the log-odds of a classifier, before any link.
 Of several scores, one for each class, those of the greatest are told.
 """
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spark_scoring.engine.errors import NoContributionsError
 from spark_scoring.engine.native.estimators import linear_of
 from spark_scoring.engine.native.operations import NotNativeError
+from spark_scoring.engine.tree_contributions import are_trees, checked_trees, contributions_of_trees
 from spark_scoring.model.estimators import attribute, library
 from spark_scoring.model.lineage import last_estimator
 
@@ -25,10 +28,6 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.plan.outputs import Reasons, Returned
-
-
-class NoContributionsError(Exception):
-    """Why a model's contributions are not known."""
 
 
 def result_of(
@@ -129,11 +128,16 @@ def contributions(raw: Any, data: Any) -> tuple[NDArray[np.float64], NDArray[np.
     steps, last = last_estimator(raw)
     for step in steps:
         data = step.transform(data)
-    if maker := _BOOSTERS.get(library(last)):
+    if maker := _TREE_SHAP.get(tree_kind(last)):
         values = maker(last, data)
         found: NDArray[np.float64] = values[np.arange(len(values)), np.argmax(values.sum(axis=2), axis=1)]
         return found[:, :-1], found[:, -1]
     return _of_linear(last, data)
+
+
+def tree_kind(estimator: Any) -> str:
+    """Whose trees it is made of: a booster's library, ``trees`` of scikit-learn; empty where it has none."""
+    return "trees" if are_trees(estimator) else library(estimator)
 
 
 def check_contributions(raw: Any, columns: int) -> None:
@@ -148,7 +152,7 @@ def check_contributions(raw: Any, columns: int) -> None:
 
     """
     last = last_estimator(raw)[1]
-    found, is_one_score = _CHECKED.get(library(last), _checked_linear)(last)
+    found, is_one_score = _CHECKED.get(tree_kind(last), _checked_linear)(last)
     if not is_one_score:
         cause = "it returns several numbers, and one raw score is explained"
         raise NoContributionsError(cause)
@@ -191,13 +195,18 @@ def _checked_catboost(model: Any) -> tuple[int, bool]:
     )
 
 
-_CHECKED = {"lightgbm": _checked_lightgbm, "xgboost": _checked_xgboost, "catboost": _checked_catboost}
+_CHECKED = {
+    "lightgbm": _checked_lightgbm,
+    "xgboost": _checked_xgboost,
+    "catboost": _checked_catboost,
+    "trees": checked_trees,
+}
 
 
 def _other(estimator: Any) -> str:
     return (
-        f"it is a {type(estimator).__name__}: the contributions of linear models of scikit-learn, and of LightGBM, "
-        "XGBoost and CatBoost are known"
+        f"its estimator is {type(estimator).__name__}: the contributions of linear models and of trees of scikit-learn, "
+        "and of LightGBM, XGBoost and CatBoost are known"
     )
 
 
@@ -245,4 +254,9 @@ def _of_catboost(model: Any, data: Any) -> NDArray[np.float64]:
     return values if values.ndim == 3 else values[:, np.newaxis, :]  # noqa: PLR2004
 
 
-_BOOSTERS = {"lightgbm": _of_lightgbm, "xgboost": _of_xgboost, "catboost": _of_catboost}
+_TREE_SHAP = {
+    "lightgbm": _of_lightgbm,
+    "xgboost": _of_xgboost,
+    "catboost": _of_catboost,
+    "trees": contributions_of_trees,
+}

@@ -254,3 +254,33 @@ class ManyBadRowsError(RunError):
     def in_task(cls, bad: int, rows: int) -> ManyBadRowsError:
         cause = f"{bad:,} of the {rows:,} rows that one task has seen cannot be scored; nothing was committed"
         return cls([Problem("bad rows", cause, "run again, with max_bad_rows set to what you allow")])
+
+
+class NoContributionsError(Exception):
+    """Why a model's contributions are not known; the plan makes a ``Problem`` of it."""
+
+    def __init__(
+        self, cause: str, fix: str = "leave explain out, or score a model whose contributions are known"
+    ) -> None:
+        super().__init__(cause)
+        self.fix = fix
+
+    @classmethod
+    def without_shap(cls, estimator: object) -> NoContributionsError:
+        cause = (
+            f"the contributions of its {type(estimator).__name__} are made by the package shap, which is not installed"
+        )
+        return cls(cause, "install it here and on the workers: pip install 'spark-scoring[explain]'")
+
+    @classmethod
+    def splits_by_category(cls, estimator: object) -> NoContributionsError:
+        cause = f"its {type(estimator).__name__} splits by category, which shap does not read"
+        return cls(cause, "train it on encoded categories (OrdinalEncoder, OneHotEncoder), or leave explain out")
+
+    @classmethod
+    def unread_trees(cls, estimator: object, why: str) -> NoContributionsError:
+        return cls(f"shap does not read the trees of its {type(estimator).__name__}: {why}")
+
+    @classmethod
+    def not_its_score(cls, estimator: object) -> NoContributionsError:
+        return cls(f"what shap reads in its {type(estimator).__name__} does not add up to the model's own score")

@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.engine.contributions import NoContributionsError, check_contributions
+from spark_scoring.engine.contributions import check_contributions, tree_kind
+from spark_scoring.engine.errors import NoContributionsError
 from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.errors import PlanError, Problem, listed
-from spark_scoring.model.estimators import library
 from spark_scoring.model.lineage import UnknownLineageError, last_estimator, names_behind
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Tensor
@@ -49,10 +49,11 @@ def with_contributions(plan: ScoringPlan, asked: ExplainSettings) -> ScoringPlan
     try:
         with model.running():
             names = _names_of_columns(plan, model.raw)
-            is_dear = only_if is None and bool(library(last_estimator(model.raw)[1]))
-    except (NoContributionsError, UnknownLineageError) as error:
-        fix = "leave explain out, or score a model whose contributions are known"
-        raise PlanError([Problem("explain", f"model {plan.model.title}: {error}", fix)]) from error
+            is_dear = only_if is None and bool(tree_kind(last_estimator(model.raw)[1]))
+    except UnknownLineageError as error:
+        raise _no_reasons(plan, NoContributionsError(str(error))) from error
+    except NoContributionsError as error:
+        raise _no_reasons(plan, error) from error
     labels = list(dict.fromkeys(names))
     groups = tuple(labels.index(name) for name in names)
     codes = () if asked.codes is None else codes_of(asked.codes, labels)
@@ -62,6 +63,10 @@ def with_contributions(plan: ScoringPlan, asked: ExplainSettings) -> ScoringPlan
     lacking = [label for label, code in zip(labels, codes, strict=False) if code is None]
     notes = [f"explain.codes: there is none for {listed(lacking)}: their code is null"] if lacking else []
     return with_notes(explained, [*notes, _COST] if is_dear else notes)
+
+
+def _no_reasons(plan: ScoringPlan, error: NoContributionsError) -> PlanError:
+    return PlanError([Problem("explain", f"model {plan.model.title}: {error}", error.fix)])
 
 
 def _condition(plan: ScoringPlan, text: str) -> RowCondition:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from math import factorial
 from typing import TYPE_CHECKING, Any
 
 import catboost
@@ -12,12 +14,23 @@ import pandas as pd
 import pytest
 import xgboost
 from mlflow.models import infer_signature
+from pyspark.sql import functions as F  # noqa: N812
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import spark_scoring as ss
 from tests.models import QUICKLY, in_order
@@ -148,6 +161,77 @@ def test_a_pipeline_tells_of_the_tables_own_features(table: DataFrame, tmp_path:
         assert np.abs(raw_score - raw.max(axis=1)).max() < 1e-9
 
 
+WHOLE = NUMBERS.fillna(0)
+POSITIVE = np.exp(_SCORE / 4)
+TREES: dict[str, tuple[Any, pd.DataFrame, Any]] = {
+    "forest": (RandomForestClassifier(4, max_depth=4), NUMBERS, TWO),
+    "three classes": (ExtraTreesClassifier(4, max_depth=4), NUMBERS, THREE),
+    "regression": (RandomForestRegressor(3, max_depth=5), NUMBERS, _SCORE),
+    "tree": (DecisionTreeClassifier(max_depth=4), NUMBERS, THREE),
+    "boosted": (GradientBoostingClassifier(n_estimators=6), WHOLE, TWO),
+    "boosted by histograms": (HistGradientBoostingClassifier(max_iter=5), NUMBERS, THREE),
+    "logarithm": (HistGradientBoostingRegressor(loss="poisson", max_iter=5), NUMBERS, POSITIVE),
+}
+
+
+def raw_scores(model: Any, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """As docs/explain.md says: of several classes the score of the greatest, of two that of the second."""
+    if hasattr(model, "decision_function"):
+        own = model.decision_function(frame)
+    elif hasattr(model, "predict_proba"):
+        own = model.predict_proba(frame)
+        own = own[:, 1] if own.shape[1] == 2 else own
+    else:
+        own = model.predict(frame)
+        own = np.log(own) if getattr(model, "loss", "") == "poisson" else own
+    return np.asarray(own if own.ndim == 1 else own.max(axis=1))
+
+
+def exact_shapley(model: Any, row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Shapley values of one tree, by their definition over all sets of features (Lundberg et al. 2020)."""
+    tree = model.tree_
+
+    def value(known: frozenset[int], node: int = 0) -> float:
+        left, right = tree.children_left[node], tree.children_right[node]
+        if left == right:
+            return float(tree.value[node][0][0])
+        if (feature := tree.feature[node]) in known:
+            return value(known, left if np.float32(row[feature]) <= tree.threshold[node] else right)
+        shares = tree.weighted_n_node_samples[[left, right]] / tree.weighted_n_node_samples[node]
+        return float(shares[0] * value(known, left) + shares[1] * value(known, right))
+
+    count = len(row)
+    found = np.zeros(count)
+    for feature in range(count):
+        others = [f for f in range(count) if f != feature]
+        for size in range(count):
+            weight = factorial(size) * factorial(count - size - 1) / factorial(count)
+            for chosen in combinations(others, size):
+                found[feature] += weight * (value(frozenset({*chosen, feature})) - value(frozenset(chosen)))
+    return found
+
+
+@pytest.mark.parametrize("kind", TREES)
+def test_trees_of_scikit_learn_add_up_to_their_score(table: DataFrame, tmp_path: Path, kind: str) -> None:
+    model, frame, label = TREES[kind]
+    model.set_params(random_state=0).fit(frame, label)
+    path = saved(mlflow.sklearn, model, tmp_path / "m", frame, model.predict(frame))
+    rows = [row for row in explained(table, path) if row["scoring_error"] is None]
+    told = [place for place in range(N) if frame is NUMBERS or not np.isnan(NUMBERS["age"][place])]
+    assert len(rows) == len(told)
+    raw, base = scores(rows)
+    assert np.abs(raw - raw_scores(model, frame)[told]).max() < 1e-9
+    assert np.abs(matrix(rows, NAMES).sum(axis=1) + base - raw).max() < 1e-9
+
+
+def test_the_contributions_of_a_tree_are_its_shapley_values(table: DataFrame, tmp_path: Path) -> None:
+    model = DecisionTreeRegressor(max_depth=5, random_state=0).fit(WHOLE, _SCORE)
+    path = saved(mlflow.sklearn, model, tmp_path / "m", WHOLE, model.predict(WHOLE))
+    found = matrix(explained(table.fillna(0, ["age"]), path), NAMES)
+    own = [exact_shapley(model, row) for row in WHOLE.to_numpy()]
+    assert np.abs(found - own).max() < 1e-9
+
+
 def test_products_are_told_as_products(table: DataFrame, tmp_path: Path) -> None:
     frame = NUMBERS.fillna(0)
     model = make_pipeline(PolynomialFeatures(2, include_bias=False), LinearRegression()).fit(frame, _SCORE)
@@ -173,13 +257,21 @@ def test_a_bad_row_has_no_reasons(table: DataFrame, tmp_path: Path) -> None:
 
 def test_other_models_are_refused_before_a_row_is_read(table: DataFrame, tmp_path: Path) -> None:
     frame = NUMBERS.fillna(0)
-    forest = RandomForestClassifier(2).fit(frame, TWO)
+    ada = AdaBoostClassifier(n_estimators=2).fit(frame, TWO)
+    forests = RandomForestRegressor(2).fit(frame, np.column_stack([_SCORE, _SCORE]))
+    begun = GradientBoostingRegressor(n_estimators=2, init=LinearRegression()).fit(frame, _SCORE)
+    exponential = GradientBoostingClassifier(n_estimators=2, loss="exponential").fit(frame, TWO)
+    coded = frame.assign(colour=np.arange(N) % 3.0)
+    grouped = HistGradientBoostingRegressor(max_iter=2, categorical_features=[3]).fit(coded, _SCORE)
     two = LinearRegression().fit(frame, np.column_stack([_SCORE, _SCORE]))
     linear_trees = lightgbm.train(
         {"linear_tree": True, "verbose": -1, "num_threads": 1}, lightgbm.Dataset(frame.to_numpy(), _SCORE), 3
     )
     cases: list[tuple[Any, Any, Any, str]] = [
-        (mlflow.sklearn, forest, forest.predict(frame), "it is a RandomForestClassifier"),
+        (mlflow.sklearn, ada, ada.predict(frame), "its estimator is AdaBoostClassifier"),
+        (mlflow.sklearn, forests, forests.predict(frame), "it returns several numbers"),
+        (mlflow.sklearn, begun, begun.predict(frame), "Unsupported init model type"),
+        (mlflow.sklearn, exponential, exponential.predict(frame), "the loss is exponential"),
         (mlflow.sklearn, two, two.predict(frame), "it returns several numbers"),
         (mlflow.lightgbm, linear_trees, linear_trees.predict(frame), "linear trees"),
     ]
@@ -187,6 +279,11 @@ def test_other_models_are_refused_before_a_row_is_read(table: DataFrame, tmp_pat
         path = saved(flavor, model, tmp_path / f"m{i}", frame, result)
         with pytest.raises(ss.PlanError, match=cause):
             ss.plan_scoring(path, table, explain=True)
+    rows = table.withColumn("colour", F.lit(1.0))
+    path = saved(mlflow.sklearn, grouped, tmp_path / "grouped", coded, grouped.predict(coded))
+    with pytest.raises(ss.PlanError, match="splits by category") as raised:
+        ss.plan_scoring(path, rows, explain=True)
+    assert "OrdinalEncoder" in str(raised.value)
     for wrong in (0, 101, "three"):
         with pytest.raises(ss.RequestError, match="explain"):
             ss.plan_scoring(str(tmp_path / "m0"), table, explain=wrong)  # type: ignore[arg-type]
