@@ -15,7 +15,7 @@ import numpy as np
 
 from spark_scoring.engine.native.estimators import linear_of
 from spark_scoring.engine.native.operations import NotNativeError
-from spark_scoring.model.estimators import attribute, library
+from spark_scoring.model.estimator_kinds import attribute, library
 from spark_scoring.model.lineage import last_estimator
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from spark_scoring.engine.contributions import NoContributionsError, check_contributions
 from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.errors import PlanError, Problem, listed
-from spark_scoring.model.estimators import library
+from spark_scoring.model.estimator_kinds import library
 from spark_scoring.model.lineage import UnknownLineageError, last_estimator, names_behind
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Tensor

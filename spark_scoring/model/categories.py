@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from spark_scoring.model.estimators import attribute, is_ruled, library, walk
+from spark_scoring.model.estimator_kinds import attribute, is_ruled, library
+from spark_scoring.model.estimators import walk
 from spark_scoring.model.recorded import recorded, recorded_dtypes
 from spark_scoring.model.types import Level, Levels, LevelType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from spark_scoring.model.estimators import Column, Seen
+    from spark_scoring.model.estimators import Seen
+    from spark_scoring.model.passed_columns import Column
 
 _LEVEL_TYPES: tuple[tuple[type, LevelType], ...] = (
     (bool, "boolean"),  # before int, which it is, too

@@ -13,7 +13,8 @@ from spark_scoring.errors import Gathering
 from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
 from spark_scoring.model.environment import Difference, Environment, differences_of
 from spark_scoring.model.errors import ModelError
-from spark_scoring.model.estimators import attribute, final_estimator, library, own_feature_names, takes_documents, walk
+from spark_scoring.model.estimator_kinds import attribute, library
+from spark_scoring.model.estimators import final_estimator, own_feature_names, takes_documents, walk
 from spark_scoring.model.feature_spec import (
     RAW_MODEL,
     FeatureSpec,
