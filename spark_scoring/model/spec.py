@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spark_scoring.errors import Gathering
-from spark_scoring.model.categories import OwnLevels, own_levels, recorded_categories, recorded_levels
+from spark_scoring.model.categories import OwnLevels, own_levels
 from spark_scoring.model.environment import Difference, Environment, differences_of
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.estimator_kinds import attribute, library
@@ -29,7 +29,9 @@ from spark_scoring.model.recorded import (
     TrainingStatistics,
     metadata_of,
     recorded,
+    recorded_categories,
     recorded_dtypes,
+    recorded_levels,
     recorded_nulls,
     recorded_ordered,
     training_statistics,

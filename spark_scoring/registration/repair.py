@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering
-from spark_scoring.model.categories import own_levels, recorded_levels
+from spark_scoring.model.categories import own_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.raised import kind_of
-from spark_scoring.model.recorded import RECORDED, recorded
+from spark_scoring.model.recorded import RECORDED, recorded, recorded_levels
 from spark_scoring.model.registry import check_servers, resolve_model
 from spark_scoring.model.spec import load_part, native_flavor, signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
