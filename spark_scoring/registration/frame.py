@@ -19,7 +19,7 @@ from spark_scoring.errors import Problem, listed, near_fix
 from spark_scoring.model.estimator_kinds import library
 from spark_scoring.model.estimators import takes_documents, walk
 from spark_scoring.model.levels import given_levels
-from spark_scoring.model.spec import model_type
+from spark_scoring.model.signature import model_type
 from spark_scoring.model.types import is_untyped
 from spark_scoring.registration.errors import RegistrationError, column_fix
 from spark_scoring.times import is_utc
