@@ -34,8 +34,8 @@ from spark_scoring.job_settings import (
     SourceSettings,
     SparkSettings,
 )
-from spark_scoring.model.categories import given_levels
 from spark_scoring.model.environment import PACK, Packages
+from spark_scoring.model.levels import given_levels
 from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset

@@ -386,8 +386,8 @@ def by(spark: SparkSession, case: Case, uri: str) -> str | None:
 
 def here(case: Case, uri: str) -> str | None:
     """By a worker's code, a partition after the other, each with a model loaded for it."""
+    from spark_scoring.model.reading import read_spec
     from spark_scoring.model.registry import resolve_model
-    from spark_scoring.model.spec import read_spec
 
     frame = rows_of(case.X).to_pandas(ignore_metadata=True).drop(columns="id")
     for name in frame.columns:

@@ -18,7 +18,7 @@ from spark_scoring.engine.errors import NoContributionsError
 from spark_scoring.engine.native.estimators import linear_of
 from spark_scoring.engine.native.operations import NotNativeError
 from spark_scoring.engine.tree_contributions import are_trees, checked_trees, contributions_of_trees
-from spark_scoring.model.estimators import attribute, library
+from spark_scoring.model.estimator_kinds import attribute, library
 from spark_scoring.model.lineage import last_estimator
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ _CHECKED = {
 
 def _other(estimator: Any) -> str:
     return (
-        f"its estimator is {type(estimator).__name__}: the contributions of linear models and of trees of scikit-learn, "
+        f"its estimator is {type(estimator).__name__}: the contributions of linear models and trees of scikit-learn, "
         "and of LightGBM, XGBoost and CatBoost are known"
     )
 

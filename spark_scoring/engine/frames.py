@@ -20,7 +20,8 @@ from spark_scoring.engine.frame_values import frame_schema, read_column
 from spark_scoring.engine.inputs import WorkerPlan, build_input, objects
 from spark_scoring.errors import Gathering, PlanError, Problem
 from spark_scoring.job import checked_levels, checked_policy
-from spark_scoring.model.spec import ModelSpec, signature_inputs
+from spark_scoring.model.signature import signature_inputs
+from spark_scoring.model.spec import ModelSpec
 from spark_scoring.model.types import ANY, NUMPY_TYPES
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.plan.planner import Request, make_plan

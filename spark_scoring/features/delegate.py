@@ -17,7 +17,7 @@ from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.engine.columns import extend, plain_columns, row_error
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import feature_client
-from spark_scoring.model.registry import mlflow_at
+from spark_scoring.model.mlflow_servers import mlflow_at
 from spark_scoring.model.types import DATA_TYPES
 from spark_scoring.model.uris import LOGGED
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS

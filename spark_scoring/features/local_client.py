@@ -39,8 +39,9 @@ from spark_scoring.model.feature_spec import (
     SourceColumn,
     with_types,
 )
-from spark_scoring.model.registry import mlflow_at, resolve_model
-from spark_scoring.model.spec import read_spec
+from spark_scoring.model.mlflow_servers import mlflow_at
+from spark_scoring.model.reading import read_spec
+from spark_scoring.model.registry import resolve_model
 from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
 from spark_scoring.plan.planner import Request, make_plan

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spark_scoring.model.estimators import attribute, places
+from spark_scoring.model.estimator_kinds import attribute
+from spark_scoring.model.passed_columns import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from spark_scoring.model.errors import ModelError
-from spark_scoring.model.estimators import attribute, use_one_thread
+from spark_scoring.model.estimator_kinds import attribute
+from spark_scoring.model.estimators import use_one_thread
 from spark_scoring.model.kept_process import process_kept
 from spark_scoring.model.recorded import metadata_of, recorded, recorded_settings, statistics_of
 from spark_scoring.model.sealed import check_copy

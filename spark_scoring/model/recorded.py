@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from spark_scoring.model.types import Missing
+from spark_scoring.model.levels import given_levels
+from spark_scoring.model.types import Levels, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +79,23 @@ def recorded_ordered(record: Mapping[str, Any]) -> tuple[str, ...]:
 def recorded_dtypes(record: Mapping[str, Any]) -> dict[str, Any]:
     """The columns' dtypes in training, as text; empty for a model that was trained on a matrix."""
     return _dict(record.get("dtypes"))
+
+
+def recorded_levels(metadata: Mapping[str, Any] | None) -> dict[str, Levels]:
+    """Levels that registration wrote into the MLmodel's metadata: ``spark_scoring: {categories: {name: [...]}}``.
+
+    Raises:
+        ValueError: they are not levels.
+
+    """
+    levels = recorded(metadata).get("categories") or {}
+    return {name: given_levels(values, "its metadata") for name, values in levels.items()}
+
+
+def recorded_categories(metadata: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Columns that were pandas categories in training, by what registration wrote into the MLmodel's metadata."""
+    dtypes = recorded_dtypes(recorded(metadata))
+    return tuple(name for name, dtype in dtypes.items() if dtype == "category")
 
 
 def recorded_settings(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

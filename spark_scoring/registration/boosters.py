@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from spark_scoring.model.estimators import attribute, library
+from spark_scoring.model.estimator_kinds import attribute, library
 
 if TYPE_CHECKING:
     from collections.abc import Callable

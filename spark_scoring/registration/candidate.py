@@ -9,10 +9,10 @@ import pandas as pd
 
 from spark_scoring.engine.errors import ModelOutputError
 from spark_scoring.errors import Gathering, Problem, listed
-from spark_scoring.model.categories import given_levels
 from spark_scoring.model.estimators import own_feature_names
+from spark_scoring.model.levels import given_levels
 from spark_scoring.model.raised import kind_of
-from spark_scoring.model.spec import output_model_type
+from spark_scoring.model.signature import output_model_type
 from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.flavors import algorithm_of, flavor_of, flavor_options, in_memory
 from spark_scoring.registration.frame import (

@@ -14,12 +14,9 @@ from spark_scoring.model.environment import environment_differences, model_requi
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder, read_feature_spec
 from spark_scoring.model.raised import kind_and_place
+from spark_scoring.model.reading import native_flavor
 from spark_scoring.model.recorded import recorded, recorded_dtypes, recorded_statistics
-from spark_scoring.model.spec import (
-    native_flavor,
-    output_model_type,
-    signature_inputs,
-)
+from spark_scoring.model.signature import output_model_type, signature_inputs
 from spark_scoring.model.types import is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.findings import Finding

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from spark_scoring.errors import Gathering
-from spark_scoring.model.estimators import attribute, final_estimator, library, takes_documents
+from spark_scoring.model.estimator_kinds import attribute, library
+from spark_scoring.model.estimators import final_estimator, takes_documents
 from spark_scoring.registration.boosters import booster_predict, lost_by_own_flavor
 from spark_scoring.registration.errors import RegistrationError
 from spark_scoring.registration.saving import not_saved

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from spark_scoring.errors import Problem, listed, near_fix
-from spark_scoring.model.categories import given_levels
-from spark_scoring.model.estimators import library, takes_documents, walk
-from spark_scoring.model.spec import model_type
+from spark_scoring.model.estimator_kinds import library
+from spark_scoring.model.estimators import takes_documents, walk
+from spark_scoring.model.levels import given_levels
+from spark_scoring.model.signature import model_type
 from spark_scoring.model.types import is_untyped
 from spark_scoring.registration.errors import RegistrationError, column_fix
 from spark_scoring.times import is_utc

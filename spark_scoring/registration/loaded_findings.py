@@ -26,9 +26,7 @@ from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.raised import kind_and_line, kind_and_text
 from spark_scoring.model.recorded import recorded_nulls
-from spark_scoring.model.spec import (
-    output_model_type,
-)
+from spark_scoring.model.signature import output_model_type
 from spark_scoring.model.types import ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.errors import RegistrationError
@@ -150,7 +148,7 @@ def _category_findings(files: ModelFiles, raw: Any, names: list[str]) -> Iterato
 
 def _made_up_findings(files: ModelFiles, where: Where) -> Iterator[Finding]:
     """What a rehearsal on made-up rows finds, where no example was saved."""
-    from spark_scoring.model.spec import read_spec
+    from spark_scoring.model.reading import read_spec
 
     try:
         plan = plan_of_types(read_spec(files.pinned))
@@ -176,7 +174,7 @@ def _prediction_findings(
     files: ModelFiles, loaded: LoadedModel, example: Any, task: str | None, where: Where, *, is_clear: bool
 ) -> Iterator[Finding]:
     """Predictions on the example, made below MLflow's enforcement, beside what the signature says."""
-    from spark_scoring.model.spec import read_spec
+    from spark_scoring.model.reading import read_spec
 
     plan = None
     try:

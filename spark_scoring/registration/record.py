@@ -1,6 +1,6 @@
 """What registration writes into the MLmodel's metadata: what training knew and the trained model forgets.
 
-Scoring reads the category levels (``model.categories``), drift reports the statistics, the doctor the dtypes. The
+Scoring reads the category levels (``model.recorded``), drift reports the statistics, the doctor the dtypes. The
 record holds values of training data: quantiles of numbers and times, the levels of category columns, and those of
 text that has few distinct values and each in several rows. Other text leaves only the count of its values.
 """

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from spark_scoring.engine.process import Where
 from spark_scoring.errors import Gathering, Problem, first_line
+from spark_scoring.model.mlflow_servers import registry_name
 from spark_scoring.model.recorded import RECORDED
-from spark_scoring.model.registry import pin_model, registry_name
+from spark_scoring.model.registry import pin_model
 from spark_scoring.redact import all_shown, redact
 from spark_scoring.registration.candidate import prepare_candidate
 from spark_scoring.registration.errors import RegistrationError, VerificationError

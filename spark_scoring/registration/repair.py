@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.errors import Gathering
-from spark_scoring.model.categories import own_levels, recorded_levels
+from spark_scoring.model.categories import own_levels
 from spark_scoring.model.estimators import own_feature_names
 from spark_scoring.model.raised import kind_of
-from spark_scoring.model.recorded import RECORDED, recorded
+from spark_scoring.model.reading import load_part, native_flavor
+from spark_scoring.model.recorded import RECORDED, recorded, recorded_levels
 from spark_scoring.model.registry import check_servers, resolve_model
-from spark_scoring.model.spec import load_part, native_flavor, signature_inputs
+from spark_scoring.model.signature import signature_inputs
 from spark_scoring.model.types import Category, Levels, ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.candidate import Candidate

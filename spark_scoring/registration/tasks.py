@@ -10,7 +10,8 @@ import pandas as pd
 from spark_scoring.engine.inputs import objects
 from spark_scoring.engine.results import normalise
 from spark_scoring.errors import Problem, near_fix
-from spark_scoring.model.estimators import attribute, final_estimator, library
+from spark_scoring.model.estimator_kinds import attribute, library
+from spark_scoring.model.estimators import final_estimator
 from spark_scoring.model.types import ModelType, Tensor
 from spark_scoring.plan.outputs import returned_fields
 from spark_scoring.registration.boosters import has_function_as_objective, objective_of, returns_raw_values

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spark_scoring.errors import Problem, ScoringError, first_line
-from spark_scoring.model.registry import mlflow_at, registry_name
+from spark_scoring.model.mlflow_servers import mlflow_at, registry_name
 from spark_scoring.model.waiting import NoAnswer, answer_of
 from spark_scoring.redact import all_shown, redact
 from spark_scoring.registration.errors import RegistrationError, VerificationError

@@ -22,7 +22,7 @@ from spark_scoring.delta.spark_errors import spark_failure, sql_fault
 from spark_scoring.engine.stage import collect_inputs
 from spark_scoring.errors import Gathering, PlanError, Problem, ScoringError, near_fix
 from spark_scoring.job_problems import JobError
-from spark_scoring.model.categories import given_levels
+from spark_scoring.model.levels import given_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import DATA_TYPES, Category, Levels, ModelType
 from spark_scoring.plan.planner import Expression, Request, make_plan

@@ -21,8 +21,8 @@ from spark_scoring.engine.trial import Rows, Sample
 from spark_scoring.errors import Problem, RequestError, RunError, listed
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.raised import kind_of
+from spark_scoring.model.reading import read_spec
 from spark_scoring.model.sealed import Copy, digest_of
-from spark_scoring.model.spec import read_spec
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
 from spark_scoring.registration.errors import RegistrationError, VerificationError

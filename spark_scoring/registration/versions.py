@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from spark_scoring.errors import Problem
-from spark_scoring.model.registry import all_versions
+from spark_scoring.model.registered_versions import all_versions
 from spark_scoring.model.uris import LOGGED
 from spark_scoring.registration.tracking import in_our_words, now
 

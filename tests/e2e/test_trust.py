@@ -28,9 +28,9 @@ from spark_scoring.job_problems import JobError
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.kept_process import ProcessEndError
 from spark_scoring.model.loaded import LoadedModel
+from spark_scoring.model.reading import read_spec
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.sealed import digest_of
-from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import archive_of, cache_folder
 from spark_scoring.model.trust import ESTIMATORS, MODELS, REGISTRIES, Door
 from spark_scoring.model.uris import hides_host, named_server

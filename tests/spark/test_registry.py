@@ -20,9 +20,10 @@ from sklearn.linear_model import LinearRegression
 import spark_scoring
 from spark_scoring.cli import main
 from spark_scoring.model.errors import ModelError
-from spark_scoring.model.registry import all_versions, resolve_model
+from spark_scoring.model.reading import read_spec
+from spark_scoring.model.registered_versions import all_versions
+from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.sealed import digest_of
-from spark_scoring.model.spec import read_spec
 from spark_scoring.model.store import cache_folder
 from spark_scoring.model.trust import Door
 from spark_scoring.registration.errors import RegistrationError

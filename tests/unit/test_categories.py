@@ -31,7 +31,10 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.tree import DecisionTreeClassifier
 
 from spark_scoring.errors import PlanError
-from spark_scoring.model.categories import ListedLevels, OwnLevels, given_levels, own_levels, recorded_levels
+from spark_scoring.model.categories import OwnLevels, own_levels
+from spark_scoring.model.levels import given_levels
+from spark_scoring.model.library_levels import ListedLevels
+from spark_scoring.model.recorded import recorded_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Category, Coded, Levels, OneOf
 from spark_scoring.plan.planner import Request, ScoringPlan, make_plan

@@ -39,9 +39,9 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from spark_scoring.model.categories import own_levels
+from spark_scoring.model.estimator_kinds import attribute
 from spark_scoring.model.estimators import (
     Seen,
-    attribute,
     final_estimator,
     own_feature_names,
     takes_documents,

@@ -13,8 +13,8 @@ from spark_scoring.engine.process import LONGEST
 from spark_scoring.engine.trial import rehearse
 from spark_scoring.model.environment import PACK, library_in
 from spark_scoring.model.loaded import loaded_model
+from spark_scoring.model.reading import lacks_much, raw_part, read_spec
 from spark_scoring.model.saved import SavedModel
-from spark_scoring.model.spec import lacks_much, raw_part, read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from spark_scoring.engine.worker import Scorer
 from spark_scoring.errors import ScoringError
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.raised import kind_and_line
-from spark_scoring.model.spec import ModelSpec, read_spec
+from spark_scoring.model.reading import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.worker import Scored
     from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.sealed import Copy
+    from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.rehearsal import Rehearsal
 
 

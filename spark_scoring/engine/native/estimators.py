@@ -9,7 +9,7 @@ import numpy as np
 
 from spark_scoring.engine.native.operations import Column, Context, NotLinearError, refuse
 from spark_scoring.engine.native.steps import transformed
-from spark_scoring.model.estimators import attribute
+from spark_scoring.model.estimator_kinds import attribute
 from spark_scoring.model.lineage import class_name, last_estimator
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from spark_scoring.engine.native.operations import Column, Context, Hot, Level, refuse
-from spark_scoring.model.estimators import attribute, places
+from spark_scoring.model.estimator_kinds import attribute
 from spark_scoring.model.lineage import class_name
+from spark_scoring.model.passed_columns import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
