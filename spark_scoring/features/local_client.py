@@ -43,7 +43,8 @@ from spark_scoring.model.registry import mlflow_at, resolve_model
 from spark_scoring.model.spec import read_spec
 from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.planner import make_plan
+from spark_scoring.plan.request import Request
 from spark_scoring.session import get_session
 from spark_scoring.sql import quote
 

@@ -26,9 +26,7 @@ from spark_scoring.model.feature_spec import RAW_MODEL, feature_folder
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.raised import kind_and_line, kind_and_text
 from spark_scoring.model.recorded import recorded_nulls
-from spark_scoring.model.spec import (
-    output_model_type,
-)
+from spark_scoring.model.spec import output_model_type
 from spark_scoring.model.types import ModelType, is_untyped
 from spark_scoring.redact import redact
 from spark_scoring.registration.errors import RegistrationError
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.engine.process import Where
     from spark_scoring.model.spec import ModelSpec
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
     from spark_scoring.registration.file_findings import ModelFiles
 
 _NOTHING_TO_FIX = "nothing to do: scoring deals with it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import catboost
 import lightgbm
@@ -34,8 +34,12 @@ from spark_scoring.errors import PlanError
 from spark_scoring.model.categories import ListedLevels, OwnLevels, given_levels, own_levels, recorded_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Category, Coded, Levels, OneOf
-from spark_scoring.plan.planner import Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Request
+
+if TYPE_CHECKING:
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 ROWS = 200
 CITIES = ["Bath", "Cork", "Graz"]
