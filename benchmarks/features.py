@@ -29,7 +29,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 import spark_scoring as ss
 from benchmarks.cpu import cpu_seconds
-from spark_scoring.features.asof import AsOfJoin, latest_rows
+from spark_scoring.features.asof import latest_rows
+from spark_scoring.features.asof_join import AsOfJoin
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from pyspark.sql import types as T  # noqa: N812
 
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Array, Category, Levels, Member, ModelType, Object, Tensor
-from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Policy
+from spark_scoring.plan.request import Expression, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

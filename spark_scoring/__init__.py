@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from spark_scoring.job import ScoringJob
     from spark_scoring.job_problems import JobError
     from spark_scoring.model.errors import ModelError
-    from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.policy import FeaturePolicy, Fill
+    from spark_scoring.plan.scoring_plan import ScoringPlan
     from spark_scoring.registration.doctor import check_model
     from spark_scoring.registration.errors import RegistrationError, TrainingError, VerificationError
     from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
@@ -120,7 +120,7 @@ _HOMES = {
     "RunReport": "report.run",
     "ScoringError": "errors",
     "ScoringJob": "job",
-    "ScoringPlan": "plan.planner",
+    "ScoringPlan": "plan.scoring_plan",
     "SessionError": "delta.session_errors",
     "SourceError": "delta.errors",
     "StreamError": "delta.errors",

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from spark_scoring.model.types import Levels
-    from spark_scoring.plan.planner import Engine
+    from spark_scoring.plan.scoring_plan import Engine
 
 
 Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]

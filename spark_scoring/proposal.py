@@ -27,7 +27,8 @@ from spark_scoring.job_file import place_of
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec
 from spark_scoring.model.types import Tensor
-from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.plan.planner import make_plan
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.redact import printable
 from spark_scoring.session import get_session, unheeded
 from spark_scoring.sql import in_sql, quote

@@ -14,7 +14,7 @@ from spark_scoring.errors import Gathering
 from spark_scoring.features.join import add_features
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
-from spark_scoring.plan.planner import ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.zone import with_zone_note
 from spark_scoring.run.columns import check_columns, check_names, frame_of, renamed, request_of, typed_expressions
 from spark_scoring.run.model_plan import model_of
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from spark_scoring.job import ScoringJob
     from spark_scoring.plan.outputs import PerClass
-    from spark_scoring.plan.planner import Engine
     from spark_scoring.plan.policy import PolicyLike
+    from spark_scoring.plan.scoring_plan import Engine, ScoringPlan
 
 
 def plan_scoring(  # noqa: PLR0913  keyword-only

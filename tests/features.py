@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_scoring.features.local_client import TrainingSet
+    from spark_scoring.features.training_set import TrainingSet
 
 PLANES = "main.air.planes"
 WEATHER = "main.air.weather"

@@ -18,8 +18,9 @@ from pyspark.sql.types import DoubleType, StringType, StructField, StructType, T
 import spark_scoring as ss
 from spark_scoring.errors import ScoringError
 from spark_scoring.model.spec import Feature, ModelSpec
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

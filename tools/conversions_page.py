@@ -26,9 +26,11 @@ from spark_scoring.model.types import (
     Tensor,
     holds_null,
 )
-from spark_scoring.plan.planner import PlannedFeature, Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, settle
-from spark_scoring.plan.rules import VERDICT_WORDS
+from spark_scoring.plan.request import Request
+from spark_scoring.plan.scoring_plan import PlannedFeature
+from spark_scoring.plan.verdicts import VERDICT_WORDS
 from tools.made_tables import filled, table
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.compare.outputs import Output, Part
     from spark_scoring.compare.planning import ComparePlan
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
 SIDES = ("current", "challenger")
 """The two models, in the order of a plan's."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from spark_scoring.compare.result import ComparedRows, DriverResult, LabelResult
     from spark_scoring.job import ScoringJob
     from spark_scoring.parameters import Value
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 _ASKED = 12
 """Features of most association that the models are asked about."""

@@ -10,7 +10,7 @@ from spark_scoring.plan.outputs import METHODS
 
 if TYPE_CHECKING:
     from spark_scoring.plan.outputs import OutputColumn
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 Kind = Literal["number", "label", "list", "record", "value"]
 """A number; a class, text or flag; numbers in a row, such as one per class; named values; anything else."""

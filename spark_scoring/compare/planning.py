@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spark_scoring.errors import Problem
     from spark_scoring.job import ScoringJob
     from spark_scoring.parameters import Value
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 
 @dataclass(frozen=True)

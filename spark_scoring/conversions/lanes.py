@@ -17,7 +17,7 @@ from spark_scoring.times import from_iso, micros_of
 
 if TYPE_CHECKING:
     from spark_scoring.model.types import Level, Levels, ModelType
-    from spark_scoring.plan.planner import PlannedFeature
+    from spark_scoring.plan.scoring_plan import PlannedFeature
 
 LANE_TYPES = ("double", "float", "long", "integer", "boolean", "datetime", "category")
 """Types that share a lane; all others travel alone. Times are microseconds since the epoch, categories codes."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spark_scoring.conversions.base import Conversion
-    from spark_scoring.plan.planner import PlannedFeature
-    from spark_scoring.plan.rules import Cell
-    from spark_scoring.plan.rules import Conversion as Name
+    from spark_scoring.plan.scoring_plan import PlannedFeature
+    from spark_scoring.plan.verdicts import Cell
+    from spark_scoring.plan.verdicts import Conversion as Name
 
 CONVERSIONS: Mapping[Name, Conversion] = {
     "same": Same(),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from spark_scoring.model.types import Level
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
 Kind = Literal["number", "time", "level", "nulls"]
 _ROUNDING = 1e-9

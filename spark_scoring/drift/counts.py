@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.drift.baseline import Baseline
     from spark_scoring.engine.columns import Given
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
 Counts = dict[str, tuple[int, ...]]
 """By feature: rows in each bin, of missing values, and of values that do not fit."""

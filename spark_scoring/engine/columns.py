@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
     from spark_scoring.model.types import Levels, ModelType
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
 _LEVELED = (Category, Coded, OneOf)
 _NULL = ("NULL", "CAST(NULL")

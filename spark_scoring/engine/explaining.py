@@ -14,12 +14,12 @@ from spark_scoring.model.lineage import UnknownLineageError, last_estimator, nam
 from spark_scoring.model.loaded import loaded_model
 from spark_scoring.model.types import Tensor
 from spark_scoring.plan.outputs import Reasons, RowCondition, contribution_outputs
-from spark_scoring.plan.planner import with_notes
 from spark_scoring.plan.reason_codes import codes_of
+from spark_scoring.plan.scoring_plan import with_notes
 
 if TYPE_CHECKING:
     from spark_scoring.job_settings import ExplainSettings
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 _COST = (
     "explain: the contributions of a row cost a hundred times its prediction and more, for TreeSHAP; "

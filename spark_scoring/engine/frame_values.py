@@ -17,7 +17,7 @@ from pyspark.sql.types import NullType, Row, StructField, StructType
 
 from spark_scoring.conversions.numbers import single
 from spark_scoring.errors import PlanError, Problem
-from spark_scoring.plan.rules import WHOLE_RANGES, kind_of
+from spark_scoring.plan.scalar_rules import WHOLE_RANGES, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -24,8 +24,9 @@ from spark_scoring.model.signature import signature_inputs
 from spark_scoring.model.spec import ModelSpec
 from spark_scoring.model.types import ANY, NUMPY_TYPES
 from spark_scoring.plan.outputs import ERROR_COLUMN
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.reasons import SEPARATOR, reason_text
+from spark_scoring.plan.request import Request
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
     from spark_scoring.conversions.base import Pair
     from spark_scoring.model.types import ModelType
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
     from spark_scoring.plan.policy import Fill, PolicyLike
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
 
 @dataclass(frozen=True)

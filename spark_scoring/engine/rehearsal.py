@@ -29,9 +29,11 @@ from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.recorded import recorded_quantiles
 from spark_scoring.model.types import ANY, MISSING_CODE, Array, Category, Coded, Map, Object, OneOf, Tensor
-from spark_scoring.plan.planner import Request, make_plan, with_notes
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import Policy
 from spark_scoring.plan.rehearsal import BATCH_CODES
+from spark_scoring.plan.request import Request
+from spark_scoring.plan.scoring_plan import with_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
     from spark_scoring.job_settings import ExplainSettings
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.model.types import Levels, ModelType
-    from spark_scoring.plan.planner import Engine, PlannedFeature, ScoringPlan
     from spark_scoring.plan.rehearsal import Rehearsal
+    from spark_scoring.plan.scoring_plan import Engine, PlannedFeature, ScoringPlan
 
 _ROWS = 5
 """Rows that are played together at most."""

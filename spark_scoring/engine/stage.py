@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.isolated.process import IsolatedScorer
     from spark_scoring.engine.worker import Scored, Scorer
     from spark_scoring.plan.outputs import OutputColumn, Returned
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 StageName = Literal["udf", "map"]
 

@@ -16,7 +16,8 @@ from pyspark.sql.types import StructField, StructType
 from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.feature_tables import read_feature_table
 from spark_scoring.errors import first_line
-from spark_scoring.features.asof import AsOfJoin, latest_rows
+from spark_scoring.features.asof import latest_rows
+from spark_scoring.features.asof_join import AsOfJoin
 from spark_scoring.features.functions import call_sql
 from spark_scoring.plan.lookups import FunctionCall, TableLookup
 from spark_scoring.sql import free_prefix, quote, text

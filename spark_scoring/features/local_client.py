@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F  # noqa: N812
@@ -17,70 +15,39 @@ from spark_scoring.delta.feature_tables import (
     merge_rows,
     read_feature_table,
     replace_rows,
-    row_keys,
 )
 from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.delta.stored import schema_of_new_table
 from spark_scoring.engine.errors import OutputError
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.engine.stage import score_frame
-from spark_scoring.errors import Gathering
-from spark_scoring.features.functions import recorded_definition
 from spark_scoring.features.join import add_features
-from spark_scoring.features.lookups import FeatureFunction, FeatureLookup
 from spark_scoring.features.planning import plan_features
+from spark_scoring.features.training_set import TrainingSet, example_rows
+from spark_scoring.features.training_spec import training_spec
 from spark_scoring.model.errors import ModelError
 from spark_scoring.model.feature_model import log_feature_model, log_plain_model
-from spark_scoring.model.feature_spec import (
-    FeatureSpec,
-    FunctionColumn,
-    InputTable,
-    LookupColumn,
-    SourceColumn,
-    with_types,
-)
+from spark_scoring.model.feature_spec import with_types
 from spark_scoring.model.mlflow_servers import mlflow_at
 from spark_scoring.model.reading import read_spec
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.plan.lookups import FeatureTable
 from spark_scoring.plan.outputs import ERROR_COLUMN, METHODS
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.planner import make_plan
+from spark_scoring.plan.request import Request
 from spark_scoring.session import get_session
-from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import DataType, StructType
 
-    from spark_scoring.model.feature_spec import SpecColumn
-    from spark_scoring.plan.lookups import LookupPlan
+    from spark_scoring.features.lookups import FeatureFunction, FeatureLookup
 
-_EXAMPLE_ROWS = 5
-_WIDENED = ("tinyint", "smallint", "int", "bigint", "decimal")
 _NUMBERS = ("boolean", "tinyint", "smallint", "int", "bigint", "float", "double")
 """Each is held by those behind it, to the nearest value; double by float, too."""
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """A table with its features: what a model is trained on and logged with."""
-
-    df: DataFrame
-    spec: FeatureSpec
-    plan: LookupPlan
-    label: tuple[str, ...] = ()
-
-    def load_df(self) -> DataFrame:
-        """The table's columns but the excluded ones, then features in the order of the lookups, then the label.
-
-        Rows in are rows out. Small feature tables are read now, all tables at the versions that the training set
-        was made with.
-        """
-        names = [*[column.name for column in self.spec.included], *self.label]
-        return add_features(self.df, self.plan).select(*[F.col(quote(name)) for name in names])
 
 
 class LocalFeatureClient:
@@ -211,7 +178,7 @@ class LocalFeatureClient:
         """
         _refuse_stream(df, "df")
         labels = _listed(label)
-        spec = _described(self.spark, df, feature_lookups, labels, _listed(exclude_columns))
+        spec = training_spec(self.spark, df, feature_lookups, labels, _listed(exclude_columns))
         features = df.drop(*labels)
         plan, schema = plan_features(features, spec)
         types = {field.name: field.dataType.simpleString() for field in schema.fields}
@@ -256,7 +223,7 @@ class LocalFeatureClient:
                 return log_plain_model(model, artifact_path=artifact_path, flavor=flavor, options=options)
             saving = dict(kwargs)
             if infer_input_example and "input_example" not in saving:
-                saving["input_example"] = _example(training_set)
+                saving["input_example"] = example_rows(training_set)
             label = next(iter(training_set.label), None)
             return log_feature_model(
                 model,
@@ -313,118 +280,6 @@ class LocalFeatureClient:
         rows = df if lookups is None else add_features(df, lookups)
         scored = score_frame(rows, plan)
         return scored.withColumn(prediction, F.col(prediction).cast(result_type))
-
-
-def _described(
-    spark: SparkSession,
-    df: DataFrame,
-    lookups: Sequence[FeatureLookup | FeatureFunction],
-    labels: Sequence[str],
-    excluded: Sequence[str],
-) -> FeatureSpec:
-    """The feature spec of a training set, without types."""
-    problems = Gathering()
-    columns: list[SpecColumn] = [SourceColumn(name) for name in df.columns if name not in labels]
-    tables: dict[str, InputTable] = {}
-    definitions = []
-    for label in labels:
-        with problems.attempt():
-            if label not in df.columns:
-                raise FeatureTableError.no_column(label, df.columns, setting="label")
-    for lookup in lookups:
-        with problems.attempt():
-            if isinstance(lookup, FeatureLookup):
-                table = find_feature_table(spark, lookup.table_name)
-                _add_table(tables, table, lookup)
-                columns += _looked_up(table, lookup)
-            elif isinstance(lookup, FeatureFunction):
-                bindings = tuple(lookup.input_bindings.items())
-                columns.append(FunctionColumn(lookup.name, lookup.udf_name, bindings))
-                definitions.append(recorded_definition(spark, lookup.udf_name))
-            else:
-                raise FeatureTableError.not_a_lookup(type(lookup).__name__)
-    names = [column.name for column in columns]
-    fold = str if is_case_sensitive(spark) else str.lower
-    own = {fold(name) for name in df.columns}
-    seen: set[str] = set()
-    for column in columns:
-        name = fold(column.name)
-        if not isinstance(column, SourceColumn) and (name in own or name in seen):
-            with problems.attempt():
-                raise FeatureTableError.name_twice(column.name, in_table=name in own)
-        seen.add(name)
-    for name in excluded:
-        with problems.attempt():
-            if name not in names:
-                raise FeatureTableError.no_column(name, names, setting="exclude_columns")
-    problems.raise_all()
-    kept = tuple(replace(column, include=column.name not in excluded) for column in columns)
-    return FeatureSpec(kept, tuple(tables.values()), tuple(d for d in definitions if d is not None))
-
-
-def _add_table(tables: dict[str, InputTable], table: FeatureTable, lookup: FeatureLookup) -> None:
-    window = lookup.lookback_window
-    entry = InputTable(
-        name=table.name,
-        table_id=table.table_id,
-        lookback_seconds=None if window is None else window.total_seconds(),
-        primary_keys=table.primary_keys or (),
-        timeseries_column=table.timeseries_column,
-    )
-    if tables.setdefault(table.name, entry) != entry:
-        cause = "two lookups in it have different lookback windows, and the format knows one for each table"
-        thing = f"feature table {table.name}"
-        raise FeatureTableError.bad_lookup(thing, cause, "give both the same one")
-
-
-def _looked_up(table: FeatureTable, lookup: FeatureLookup) -> list[SpecColumn]:
-    """The lookup's columns; a table's keys are not features unless they are asked for."""
-    keys = () if table.primary_keys is None else row_keys(table)
-    names = lookup.names or [name for name in table.schema.fieldNames() if name not in keys]
-    for setting, given in (("default_values", lookup.default_values), ("rename_outputs", lookup.rename_outputs)):
-        if stray := [name for name in given if name not in names]:
-            raise FeatureTableError.no_column(stray[0], names, setting=f"{setting} of {table.name}")
-    return [
-        LookupColumn(
-            name=lookup.rename_outputs.get(name, name),
-            table=table.name,
-            feature=name,
-            lookup_key=lookup.keys,
-            timestamp_lookup_key=lookup.time,
-            default=_text(lookup.default_values[name]) if name in lookup.default_values else None,
-        )
-        for name in names
-    ]
-
-
-def _text(value: Any) -> str | None:
-    """A default as the format has it; a time without a zone is UTC, whatever the session's is."""
-    if value is None:
-        return None
-    if isinstance(value, dt.datetime) and value.tzinfo is None:
-        value = value.replace(tzinfo=dt.timezone.utc)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _example(training_set: TrainingSet) -> Any:
-    """The first rows that the model was trained on; numbers that may be missing are doubles, as pandas makes them.
-
-    A flag that is missing would be an object to pandas, which no model was trained on: such rows are left out.
-    """
-    features = training_set.load_df().drop(*training_set.label)
-    types = {f.name: f.dataType.simpleString().partition("(")[0] for f in features.schema.fields}
-    columns = [_as_example(name, type_) for name, type_ in types.items()]
-    for name in (n for n, t in types.items() if t == "boolean"):
-        features = features.where(F.col(quote(name)).isNotNull())
-    return features.select(*columns).limit(_EXAMPLE_ROWS).toPandas()
-
-
-def _as_example(name: str, type_: str) -> Column:
-    """A column as it goes into the example; an instant in UTC, as models are given it."""
-    column = F.col(quote(name))
-    if type_ == "timestamp":
-        return F.to_utc_timestamp(column, F.current_timezone()).alias(name)
-    return column.cast("double").alias(name) if type_ in _WIDENED else column
 
 
 def _check_result_type(own: str, wanted: str | DataType) -> None:

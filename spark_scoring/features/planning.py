@@ -13,7 +13,8 @@ from spark_scoring.delta.settings import is_case_sensitive
 from spark_scoring.errors import Gathering, listed
 from spark_scoring.features.functions import known_name, recorded_definition
 from spark_scoring.features.join import schema_with_features
-from spark_scoring.plan.lookups import FunctionCall, TableLookup, lookup_tables, plan_lookups
+from spark_scoring.plan.lookup_planner import lookup_tables, plan_lookups
+from spark_scoring.plan.lookups import FunctionCall, TableLookup
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

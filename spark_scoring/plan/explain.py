@@ -13,7 +13,7 @@ from rich.text import Text
 
 from spark_scoring.html import html_of
 from spark_scoring.plan.policy import Fill
-from spark_scoring.plan.rules import VERDICT_WORDS
+from spark_scoring.plan.verdicts import VERDICT_WORDS
 from spark_scoring.redact import all_shown
 from spark_scoring.screen import as_text
 from spark_scoring.sql import quote
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.environment import Environment
     from spark_scoring.plan.lookups import LookupPlan
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
-    from spark_scoring.plan.rules import Verdict
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.verdicts import Verdict
 
 _STYLES: dict[Verdict, str] = {
     "exact": "green",

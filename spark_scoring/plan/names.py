@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.model.spec import Feature, ModelSpec
     from spark_scoring.plan.outputs import OutputColumn
-    from spark_scoring.plan.planner import PlannedFeature
+    from spark_scoring.plan.scoring_plan import PlannedFeature
 
 
 def input_problems(model: ModelSpec, inputs: Sequence[Feature]) -> list[Problem]:

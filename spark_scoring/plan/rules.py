@@ -1,4 +1,4 @@
-"""(Spark type, model type) -> how a value is converted, as data.
+"""(Spark type, model type) -> how a value is converted, as data; lists, levels and the like by the rules of scalars.
 
 A rule holds for the type, never for the values that a batch happens to have, and depends neither on
 ``spark.sql.ansi.enabled`` nor on the session time zone nor on the Spark version.
@@ -6,11 +6,9 @@ A rule holds for the type, never for the values that a batch happens to have, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from spark_scoring.model.types import (
-    ANY,
     INTEGER_RANGES,
     Array,
     Category,
@@ -23,247 +21,15 @@ from spark_scoring.model.types import (
     Tensor,
     holds_null,
 )
+from spark_scoring.plan.scalar_rules import SCALAR_RULES, VOID, kind_of, refused, scalar_rule
+from spark_scoring.plan.verdicts import Cell, Conversion, Refusal, Rule, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pyspark.sql.types import DataType, StructType
-
-Verdict = Literal["exact", "rounds", "checked", "renders", "default", "refused"]
-
-VERDICT_WORDS: dict[Verdict, str] = {
-    "exact": "exact",
-    "rounds": "nearest",
-    "checked": "checked",
-    "renders": "as text",
-    "default": "default",
-    "refused": "refused",
-}
-"""What people read; JSON keeps the verdicts themselves."""
-
-Conversion = Literal[
-    "same",
-    "cast",
-    "narrow",
-    "whole",
-    "zero_one",
-    "nonzero",
-    "parse_number",
-    "parse_whole",
-    "parse_flag",
-    "decimal_text",
-    "instant_text",
-    "date_micros",
-    "instant_micros",
-    "wall_clock_micros",
-    "parse_instant",
-    "void",
-    "level",
-    "listed",
-    "elements",
-    "entries",
-    "members",
-    "tensor",
-]
-"""How the value is made; the names are keys of ``conversions.table``."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One cell of the table."""
-
-    verdict: Verdict
-    conversion: Conversion
-    note: str = ""
-    """What a person should know of the conversion."""
-    reason: str | None = None
-    """What a value that does not fit is called; None where every value fits."""
-    members: tuple[Cell, ...] = ()
-    """Of nested types: how their elements, values, members are converted; of levels: how they are matched."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A pair of types with its rule, inside a nested one."""
-
-    source_type: str
-    """Spark type as a simple string."""
-    type: ModelType
-    rule: Rule
-    name: str = ""
-    """The member's name to the model."""
-    source: str = ""
-    """The struct's field that it comes from; ``[]`` for each level of arrays in a tensor's source."""
-    nullable: bool = True
-    """Whether a null inside is a value of its own, or keeps the whole from fitting."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why there is no meaningful conversion."""
-
-    cause: str
-    fix: str | None = None
-
-
-_EXACT = Rule("exact", "cast")
-_SAME = Rule("exact", "same")
-_FLAG = Rule("exact", "cast", "true is 1, false is 0")
-_RENDERS = Rule("renders", "cast", "text form of a non-text value")
-_ROUNDS_53 = Rule("rounds", "cast", "the nearest double above 2^53")
-_ROUNDS_24 = Rule("rounds", "cast", "the nearest float above 2^24")
-_TO_DOUBLE = Rule("rounds", "cast", "the nearest double")
-_TO_FLOAT = Rule("rounds", "cast", "the nearest float")
-_NARROW = Rule("rounds", "narrow", "the nearest float, only within its range", "too large")
-_RANGE = Rule("checked", "whole", "only values in range", "out of range")
-_WHOLE = Rule("checked", "whole", "only whole numbers in range", "not a whole number in range")
-_ZERO_ONE = Rule("checked", "zero_one", "only 0 and 1", "not 0 or 1")
-_NUMBER_TEXT = Rule("checked", "parse_number", "only text of a number", "not a number")
-_WHOLE_TEXT = Rule("checked", "parse_whole", "only text of a whole number in range", "not a whole number in range")
-_FLAG_TEXT = Rule("checked", "parse_flag", "only true and false, in any case", "not true or false")
-_NANOSECONDS = "only 1677-09-21 to 2262-04-11: the model's times are nanoseconds"
-_TIME_TEXT = f"only ISO 8601 text, UTC without an offset; {_NANOSECONDS}"
-
-_RULES: dict[str, dict[str, Rule]] = {
-    "double": {
-        "boolean": _FLAG,
-        "byte": _EXACT,
-        "short": _EXACT,
-        "integer": _EXACT,
-        "long": _ROUNDS_53,
-        "float": _EXACT,
-        "double": _SAME,
-        "decimal": _TO_DOUBLE,
-        "string": _NUMBER_TEXT,
-    },
-    "float": {
-        "boolean": _FLAG,
-        "byte": _EXACT,
-        "short": _EXACT,
-        "integer": _ROUNDS_24,
-        "long": _ROUNDS_24,
-        "float": _SAME,
-        "double": _NARROW,
-        "decimal": _TO_FLOAT,  # DECIMAL(38, 0) ends below 1e38, the largest float is 3.4e38
-        "string": _NUMBER_TEXT,
-    },
-    "long": {
-        "boolean": _FLAG,
-        "byte": _EXACT,
-        "short": _EXACT,
-        "integer": _EXACT,
-        "long": _SAME,
-        "float": _WHOLE,
-        "double": _WHOLE,
-        "decimal": _WHOLE,
-        "string": _WHOLE_TEXT,
-    },
-    "integer": {
-        "boolean": _FLAG,
-        "byte": _EXACT,
-        "short": _EXACT,
-        "integer": _SAME,
-        "long": _RANGE,
-        "float": _WHOLE,
-        "double": _WHOLE,
-        "decimal": _WHOLE,
-        "string": _WHOLE_TEXT,
-    },
-    "boolean": {
-        "boolean": _SAME,
-        "byte": _ZERO_ONE,
-        "short": _ZERO_ONE,
-        "integer": _ZERO_ONE,
-        "long": _ZERO_ONE,
-        "float": _ZERO_ONE,
-        "double": _ZERO_ONE,
-        "decimal": _ZERO_ONE,
-        "string": _FLAG_TEXT,
-    },
-    "string": {
-        "boolean": _RENDERS,
-        "byte": _RENDERS,
-        "short": _RENDERS,
-        "integer": _RENDERS,
-        "long": _RENDERS,
-        "float": _RENDERS,
-        "double": _RENDERS,
-        "decimal": Rule("renders", "decimal_text", "plain digits with the column's scale"),
-        "string": _SAME,
-        "date": _RENDERS,
-        "timestamp": Rule("renders", "instant_text", "UTC, as 2026-01-31 23:59:59"),
-        "timestamp_ntz": _RENDERS,
-    },
-    "binary": {
-        "binary": _SAME,
-    },
-    "datetime": {
-        "date": Rule("exact", "date_micros", f"midnight; {_NANOSECONDS}", "out of range"),
-        "timestamp": Rule("exact", "instant_micros", f"in UTC; {_NANOSECONDS}", "out of range"),
-        "timestamp_ntz": Rule("exact", "wall_clock_micros", f"taken as UTC; {_NANOSECONDS}", "out of range"),
-        "string": Rule("checked", "parse_instant", _TIME_TEXT, "not a time in range"),
-    },
-}
-"""By MLflow type, then by kind of the Spark type; what is not here is refused."""
-
-NONZERO = Rule("checked", "nonzero", "0 is false, any other number true")
-"""Numbers to boolean under the lenient policy."""
-
-_WHOLE_DIGITS = {"long": 18, "integer": 9}
-"""Decimal digits that always fit: 10^18 - 1 < 2^63, 10^9 - 1 < 2^31."""
-
-WHOLE_RANGES = {
-    "byte": INTEGER_RANGES["int8"],
-    "short": INTEGER_RANGES["int16"],
-    "integer": INTEGER_RANGES["integer"],
-    "long": INTEGER_RANGES["long"],
-}
-"""The values of Spark's integer types, by their kind."""
-_SOURCE_RANGES = {"boolean": (0, 2), **WHOLE_RANGES}
-
-_KINDS = {
-    "BooleanType": "boolean",
-    "ByteType": "byte",
-    "ShortType": "short",
-    "IntegerType": "integer",
-    "LongType": "long",
-    "FloatType": "float",
-    "DoubleType": "double",
-    "DecimalType": "decimal",
-    "StringType": "string",
-    "CharType": "string",
-    "VarcharType": "string",
-    "BinaryType": "binary",
-    "DateType": "date",
-    "TimestampType": "timestamp",
-    "TimestampNTZType": "timestamp_ntz",
-    "NullType": "void",
-    "ArrayType": "array",
-    "MapType": "map",
-    "StructType": "struct",
-}
-
-VOID = Rule("exact", "void", "the column is null in every row")
-"""The rule of a column without a type."""
-
-_TAKEN_AS_IT_IS = ("boolean", "byte", "short", "integer", "long", "float", "double", "string", "binary")
-"""What a model without an input type gets as it is."""
 
 _GRAVITY: tuple[Verdict, ...] = ("exact", "rounds", "checked", "renders")
 _INSIDE = "a value inside does not fit"
 _UNKNOWN_LEVEL = "unknown level"
-
-_NUMBERS = ("integer", "long", "float", "double")
-_HINTS = {
-    "binary": "say what the text or the bytes are: unbase64(x), encode(x, 'UTF-8'), decode(x, 'UTF-8')",
-    "variant": "take a typed value out of it: variant_get(x, '$.path', 'double')",
-    "map": "take values out of it: x['key']; or struct(x['a'] AS a, ...)",
-}
-
-
-def kind_of(source: DataType) -> str:
-    """The source type's key in the table; a type that is not in it is its own simple string."""
-    return _KINDS.get(type(source).__name__, source.simpleString())
 
 
 def rule_for(source: DataType, target: ModelType, *, case_sensitive: bool = False) -> Rule | Refusal:
@@ -289,57 +55,13 @@ def rule_for(source: DataType, target: ModelType, *, case_sensitive: bool = Fals
         case Category() | Coded() | OneOf():
             return _level_rule(source, target)
         case _:
-            return _scalar_rule(source, target)
-
-
-def _scalar_rule(source: DataType, target: str) -> Rule | Refusal:
-    kind = kind_of(source)
-    if target == ANY:
-        return _any_rule(source)
-    if kind == "decimal" and target in _WHOLE_DIGITS:
-        return _decimal_to_whole(source, target)
-    rule = _small_whole_rule(kind, target) if target not in _RULES else _RULES[target].get(kind)
-    return _refused(source, target) if rule is None else rule
-
-
-def _decimal_to_whole(source: DataType, target: str) -> Rule:
-    precision, scale = source.precision, source.scale  # type: ignore[attr-defined]
-    if scale == 0 and precision <= _WHOLE_DIGITS[target]:
-        return _EXACT
-    return _RANGE if scale == 0 else _WHOLE
-
-
-def _small_whole_rule(kind: str, target: str) -> Rule | None:
-    """Numpy's smaller integers: as ``integer``, but for what lies outside of their range."""
-    if kind in _SOURCE_RANGES:
-        low, high = INTEGER_RANGES[target]
-        source_low, source_high = _SOURCE_RANGES[kind]
-        return _EXACT if low <= source_low and source_high <= high else _RANGE
-    return _RULES["integer"].get(kind)
-
-
-def _any_rule(source: DataType) -> Rule | Refusal:
-    """Values as they are; what has no plain Python value is refused."""
-    kind = kind_of(source)
-    inner: Iterable[DataType] = ()
-    match kind:
-        case "array":
-            inner = (source.elementType,)  # type: ignore[attr-defined]
-        case "struct":
-            inner = [field.dataType for field in source.fields]  # type: ignore[attr-defined]
-        case _ if kind not in _TAKEN_AS_IT_IS:
-            fix = "the model names no type for it; give one: CAST(x AS double), CAST(x AS string)"
-            return Refusal(_refused(source, ANY).cause, fix)
-    for type_ in inner:
-        if isinstance(rule := _any_rule(type_), Refusal):
-            return rule
-    return Rule("exact", "same", "as it is: the model names no type")
+            return scalar_rule(source, target)
 
 
 def _array_rule(source: DataType, target: Array, case_sensitive: bool) -> Rule | Refusal:  # noqa: FBT001
     element = _element_of(source)
     if element is None:
-        return _refused(source, target)
+        return refused(source, target)
     rule = rule_for(element, target.element, case_sensitive=case_sensitive)
     if isinstance(rule, Refusal):
         return rule
@@ -352,7 +74,7 @@ def _array_rule(source: DataType, target: Array, case_sensitive: bool) -> Rule |
 
 def _map_rule(source: DataType, target: Map, case_sensitive: bool) -> Rule | Refusal:  # noqa: FBT001
     if kind_of(source) != "map" or kind_of(source.keyType) != "string":  # type: ignore[attr-defined]
-        return _refused(source, target)
+        return refused(source, target)
     value = source.valueType  # type: ignore[attr-defined]
     rule = rule_for(value, target.value, case_sensitive=case_sensitive)
     if isinstance(rule, Refusal):
@@ -364,7 +86,7 @@ def _map_rule(source: DataType, target: Map, case_sensitive: bool) -> Rule | Ref
 
 def _object_rule(source: DataType, target: Object, case_sensitive: bool) -> Rule | Refusal:  # noqa: FBT001
     if kind_of(source) != "struct":
-        return _refused(source, target)
+        return refused(source, target)
     cells = []
     for member in target.members:
         found = _fields_named(source, member.name, case_sensitive)
@@ -408,7 +130,7 @@ def _tensor_rule(source: DataType, target: Tensor, case_sensitive: bool) -> Rule
     while (element := _element_of(inner)) is not None:
         inner, depth = element, depth + 1
     if depth not in (0, 1, len(target.shape) - 1) or (depth == 0 and target.width != 1):
-        return _refused(source, target)
+        return refused(source, target)
     rule = _tensor_value_rule(inner, target)
     if isinstance(rule, Refusal):
         return rule
@@ -436,7 +158,7 @@ def _tensor_of_struct(source: DataType, target: Tensor, case_sensitive: bool) ->
 
 
 def _tensor_value_rule(source: DataType, target: Tensor) -> Rule | Refusal:
-    if target.dtype == "datetime" or (target.dtype not in _RULES and target.dtype not in INTEGER_RANGES):
+    if target.dtype == "datetime" or (target.dtype not in SCALAR_RULES and target.dtype not in INTEGER_RANGES):
         fix = "log the model with a tensor of float64, float32, int64, int32 or a smaller integer"
         return Refusal(f"this version makes no tensors of {target.dtype}", fix)
     return rule_for(source, target.dtype)
@@ -458,14 +180,14 @@ def _level_rule(source: DataType, target: Category | Coded | OneOf) -> Rule | Re
     levels = target.levels
     kind = kind_of(source)
     if levels.type == "date" and kind not in ("date", "string"):
-        return _refused(source, target)
+        return refused(source, target)
     if isinstance(target, OneOf) and not _are_held(levels, target.type):
         cause = f"its levels ({levels}) are not values of type {target.type}"
         return Refusal(cause, f"give levels of type {target.type}, or leave them out")
     own = "string" if levels.type == "date" else levels.type
-    rule = _scalar_rule(source, own)
+    rule = scalar_rule(source, own)
     if isinstance(rule, Refusal):
-        return _refused(source, target)
+        return refused(source, target)
     verdict: Verdict = "renders" if rule.verdict == "renders" and levels.type != "date" else "checked"
     conversion: Conversion = "listed" if isinstance(target, OneOf) else "level"
     cell = Cell(source.simpleString(), own, rule)
@@ -497,12 +219,3 @@ def _nested(conversion: Conversion, cells: tuple[Cell, ...], what: str) -> Rule:
     note = f"{what}: {'; '.join(notes)}" if notes else what
     can_fail = any(cell.rule.reason is not None or not cell.nullable for cell in cells)
     return Rule(verdict, conversion, note, _INSIDE if can_fail else None, cells)
-
-
-def _refused(source: DataType, target: ModelType) -> Refusal:
-    kind = kind_of(source)
-    hint = _HINTS["binary"] if target == "binary" else _HINTS.get(kind)
-    if kind == "date" and target in _NUMBERS:
-        hint = "say which number: datediff(DATE '2026-01-01', x), unix_date(x), year(x), month(x), dayofweek(x)"
-    shown = "a model without input types" if target == ANY else target
-    return Refusal(f"no meaningful conversion from {source.simpleString().upper()} to {shown}", hint)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spark_scoring.errors import listed
-from spark_scoring.plan.planner import with_notes
+from spark_scoring.plan.scoring_plan import with_notes
 from spark_scoring.times import is_utc
 
 if TYPE_CHECKING:
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
-    from spark_scoring.plan.rules import Rule
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.verdicts import Rule
 
 _OF_INSTANTS = ("instant_micros", "instant_text")
 """Conversions of TIMESTAMP, which Spark shows, and gives to pandas, in the session's zone."""

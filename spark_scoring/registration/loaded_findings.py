@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.engine.process import Where
     from spark_scoring.model.spec import ModelSpec
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
     from spark_scoring.registration.file_findings import ModelFiles
 
 _NOTHING_TO_FIX = "nothing to do: scoring deals with it"

@@ -25,8 +25,9 @@ from spark_scoring.job_problems import JobError
 from spark_scoring.model.levels import given_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import DATA_TYPES, Category, Levels, ModelType
-from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.reasons import SEPARATOR, check_reasons
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.sql import quote
 
 if TYPE_CHECKING:

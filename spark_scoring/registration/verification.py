@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.process import Outcome, Where
     from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import ModelSpec
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
     from spark_scoring.registration.frame import Inputs
 
 _OF_DOUBLES, _OF_FLOATS = 1e-9, 1e-5

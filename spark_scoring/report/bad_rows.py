@@ -13,8 +13,8 @@ from spark_scoring.sql import quote
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from spark_scoring.plan.planner import ScoringPlan
     from spark_scoring.plan.reasons import Reason
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 _ROW, _BAD = "row", "bad"  # no reason is without a colon
 

@@ -18,7 +18,7 @@ from spark_scoring.engine.errors import OutputError
 from spark_scoring.errors import Gathering
 from spark_scoring.job import checked_levels
 from spark_scoring.job_problems import JobError
-from spark_scoring.plan.planner import Expression, Request
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from spark_scoring.engine.isolated.planned import read_model
 from spark_scoring.engine.rehearsal import rehearsed
 from spark_scoring.features.planning import plan_features
 from spark_scoring.model.registry import resolve_model
-from spark_scoring.plan.planner import ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.zone import with_zone_note
 from spark_scoring.run.columns import check_columns, frame_of, pinned_columns, request_of, typed_expressions
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.plan.lookups import LookupPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 
 def pinned_model(job: ScoringJob) -> PinnedModel:

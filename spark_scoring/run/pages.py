@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.ledger import Commit, RunFacts
     from spark_scoring.delta.names import TableRef
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
     from spark_scoring.report.predictions import Predictions
     from spark_scoring.report.run import RunReport
     from spark_scoring.run.plan import JobPlan

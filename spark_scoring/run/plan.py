@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spark_scoring.features.delegate import Delegation
     from spark_scoring.job import ScoringJob
     from spark_scoring.plan.lookups import FeatureTable
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 BadRows = Literal["keep", "quarantine", "fail"]
 

@@ -17,7 +17,7 @@ from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.stage import check_kept
 from spark_scoring.errors import Gathering, Problem, RequestError
 from spark_scoring.features.delegate import Delegation, check_delegation
-from spark_scoring.plan.planner import ScoringPlan, with_notes
+from spark_scoring.plan.scoring_plan import ScoringPlan, with_notes
 from spark_scoring.run.columns import check_names, kept_columns, renamed
 from spark_scoring.run.frames import check_output, written_schema
 from spark_scoring.run.identity import Identity, find_identity

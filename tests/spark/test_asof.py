@@ -12,7 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from spark_scoring.features.asof import AsOfJoin, by_intervals, by_sorting, cut_intervals, latest_rows
+from spark_scoring.features.asof import latest_rows
+from spark_scoring.features.asof_intervals import by_intervals, cut_intervals
+from spark_scoring.features.asof_join import AsOfJoin
+from spark_scoring.features.asof_sorting import by_sorting
 from spark_scoring.plan.lookups import AsOf, FeatureTable, LookedUp, Match, TableLookup
 from tests import needs
 

@@ -27,14 +27,17 @@ from pyspark.sql import types as T  # noqa: N812
 from spark_scoring.engine.columns import Prepared, prepare
 from spark_scoring.errors import PlanError
 from spark_scoring.model.spec import Feature, ModelSpec
-from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import Policy, Preset
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.sql import quote
 from tests.needs import in_short
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
     from pyspark.sql import DataFrame, SparkSession
+
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 Table = Mapping[str, Sequence[Any]]
 """Values per source; a source's name is its Spark type's simple string."""

@@ -38,8 +38,9 @@ from spark_scoring.model.types import (
     OneOf,
     Tensor,
 )
-from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.sql import quote
 from tests import needs
 from tests.spark import test_conversions as numbers
@@ -48,6 +49,8 @@ from tests.unit.test_rules import DOUBLE, SOURCES, TARGETS, TEXT, VERDICTS, stru
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 MODES: tuple[Mapping[str, str], ...] = (
     {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"},

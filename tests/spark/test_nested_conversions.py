@@ -15,8 +15,9 @@ from pyspark.sql import types as T  # noqa: N812
 from spark_scoring.engine.columns import Lane, extend, prepare
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Array, Category, Coded, Levels, Map, Member, ModelType, Object, OneOf, Tensor
-from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Expression, Request
 from tests.models import in_order
 
 if TYPE_CHECKING:

@@ -30,8 +30,9 @@ from spark_scoring.engine.frames import prepare_frame
 from spark_scoring.engine.inputs import NUMPY_TYPES, WorkerPlan, build_input, objects
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import ANY, Array, Category, Coded, Levels, Map, Member, ModelType, Object, OneOf, Tensor
-from spark_scoring.plan.planner import Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Request
 from spark_scoring.spark_versions import to_arrow_table
 from tests import needs
 from tests.spark.test_conversions import CALENDAR, FAMILIES, TYPES, Table, cells, edges_of, random_values, same
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from spark_scoring.engine.columns import Lane
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of an example that fails
 

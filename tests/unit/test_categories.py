@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import catboost
 import lightgbm
@@ -37,8 +37,12 @@ from spark_scoring.model.library_levels import ListedLevels
 from spark_scoring.model.recorded import recorded_levels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Category, Coded, Levels, OneOf
-from spark_scoring.plan.planner import Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Request
+
+if TYPE_CHECKING:
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 ROWS = 200
 CITIES = ["Bath", "Cork", "Graz"]

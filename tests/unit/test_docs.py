@@ -18,7 +18,7 @@ from spark_scoring.cli import main
 from spark_scoring.errors import RequestError
 from spark_scoring.job import ScoringJob
 from spark_scoring.model.types import DATA_TYPES, Category
-from spark_scoring.plan.planner import PlannedFeature
+from spark_scoring.plan.scoring_plan import PlannedFeature
 from spark_scoring.registration.training import TrainingJob
 from tools import reference_pages, registration_page
 from tools.conversions_page import DECIMALS, LEVELS, PAGE, planned, rendered

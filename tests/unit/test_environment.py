@@ -11,8 +11,9 @@ from spark_scoring.engine.isolated.building import needed_beside
 from spark_scoring.engine.isolated.errors import IsolationError
 from spark_scoring.errors import PlanError
 from spark_scoring.model.environment import Difference, environment_differences
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import Policy
+from spark_scoring.plan.request import Request
 from tests.unit.test_categories import MODEL, SCHEMA
 
 PANDAS = version("pandas")

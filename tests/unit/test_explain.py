@@ -30,13 +30,16 @@ from spark_scoring.model.environment import Difference
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Array, Category, Coded, Levels, Map, Member, Object, OneOf, Tensor
 from spark_scoring.plan.explain import plan_html, plan_page, plan_view
-from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.report.preview import preview_view
 from spark_scoring.screen import SafeConsole, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 GOLDEN = Path(__file__).with_name("golden")
 HOSTILE = "<script>alert(1)</script>"

@@ -38,7 +38,8 @@ from spark_scoring.model.feature_spec import (
     read_feature_spec,
 )
 from spark_scoring.model.types import Array, Map, Member, Object
-from spark_scoring.plan.lookups import FeatureTable, FunctionCall, LookupPlan, TableLookup, plan_lookups
+from spark_scoring.plan.lookup_planner import plan_lookups
+from spark_scoring.plan.lookups import FeatureTable, FunctionCall, LookupPlan, TableLookup
 
 if TYPE_CHECKING:
     from pathlib import Path

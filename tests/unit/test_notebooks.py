@@ -12,8 +12,9 @@ from spark_scoring.delta.source import PinnedSource
 from spark_scoring.delta.target import Target, Writing
 from spark_scoring.job import ScoringJob
 from spark_scoring.plan.explain import plan_html
-from spark_scoring.plan.planner import Request, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import Policy
+from spark_scoring.plan.request import Request
 from spark_scoring.registration.findings import Diagnosis, Finding
 from spark_scoring.registration.register import RegisteredModel
 from spark_scoring.report.bad_rows import ReasonCount
@@ -24,7 +25,7 @@ from spark_scoring.screen import SafeConsole, as_text
 from tests.unit.test_explain import HOSTILE, MODEL, SCHEMA, Seen
 
 if TYPE_CHECKING:
-    from spark_scoring.plan.planner import ScoringPlan
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 ESCAPE = "\x1b]0;title\x07"
 FINDING = Finding("unpinned", f"model {HOSTILE}", f"a cause {HOSTILE}", "a fix", ESCAPE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyspark.sql.types import (
@@ -25,8 +25,12 @@ from spark_scoring.errors import PlanError
 from spark_scoring.model.categories import OwnLevels
 from spark_scoring.model.spec import Feature, ModelSpec
 from spark_scoring.model.types import Tensor
-from spark_scoring.plan.planner import Expression, Request, ScoringPlan, make_plan
+from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy
+from spark_scoring.plan.request import Expression, Request
+
+if TYPE_CHECKING:
+    from spark_scoring.plan.scoring_plan import ScoringPlan
 
 GOLDEN = Path(__file__).with_name("golden")
 MODEL = ModelSpec(

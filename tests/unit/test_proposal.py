@@ -12,7 +12,8 @@ from pyspark.sql.types import DataType, DoubleType, LongType, StringType, Struct
 from spark_scoring.job import ScoringJob
 from spark_scoring.job_file import place_of
 from spark_scoring.model.spec import Feature, ModelSpec
-from spark_scoring.plan.planner import Expression, Request, make_plan
+from spark_scoring.plan.planner import make_plan
+from spark_scoring.plan.request import Expression, Request
 from spark_scoring.proposal import Proposal, job_text, propose
 from tests.unit.test_explain import HOSTILE, MODEL
 

@@ -6,11 +6,13 @@ from pyspark.sql.types import ArrayType, DecimalType, DoubleType, LongType, Stri
 
 from spark_scoring.model.types import Array, Category, Levels, Tensor
 from spark_scoring.plan.reasons import SEPARATOR, check_reasons, code_of, reason_text
-from spark_scoring.plan.rules import _RULES, Rule, rule_for
+from spark_scoring.plan.rules import rule_for
+from spark_scoring.plan.scalar_rules import SCALAR_RULES
+from spark_scoring.plan.verdicts import Rule
 
 
 def test_every_reason_of_a_rule_has_a_code_of_its_own() -> None:
-    rules = [rule for cells in _RULES.values() for rule in cells.values()]
+    rules = [rule for cells in SCALAR_RULES.values() for rule in cells.values()]
     rules += [
         found
         for found in (

@@ -29,8 +29,12 @@ from spark_scoring.model.types import (
     Tensor,
     holds_null,
 )
-from spark_scoring.plan.planner import PlannedFeature, Request, make_plan
-from spark_scoring.plan.rules import NONZERO, Refusal, Rule, rule_for
+from spark_scoring.plan.planner import make_plan
+from spark_scoring.plan.request import Request
+from spark_scoring.plan.rules import rule_for
+from spark_scoring.plan.scalar_rules import NONZERO
+from spark_scoring.plan.scoring_plan import PlannedFeature
+from spark_scoring.plan.verdicts import Refusal, Rule
 from tests import needs
 
 

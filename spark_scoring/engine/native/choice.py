@@ -9,11 +9,11 @@ from spark_scoring.engine.native.operations import NotLinearError, NotNativeErro
 from spark_scoring.engine.native.proof import prove
 from spark_scoring.errors import PlanError, Problem
 from spark_scoring.model.loaded import loaded_model
-from spark_scoring.plan.planner import with_notes
+from spark_scoring.plan.scoring_plan import with_notes
 
 if TYPE_CHECKING:
     from spark_scoring.engine.native.proof import MadeRows
-    from spark_scoring.plan.planner import Engine, ScoringPlan
+    from spark_scoring.plan.scoring_plan import Engine, ScoringPlan
 
 _FLAVORS = ("sklearn", "statsmodels")
 

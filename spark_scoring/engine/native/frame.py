@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column
 
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
 
 @dataclass(frozen=True)

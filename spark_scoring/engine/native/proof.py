@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.native.operations import Level, V
     from spark_scoring.engine.worker import Scored
     from spark_scoring.model.loaded import LoadedModel
-    from spark_scoring.plan.planner import PlannedFeature, ScoringPlan
+    from spark_scoring.plan.scoring_plan import PlannedFeature, ScoringPlan
 
     MadeRows = Callable[[Sequence[Sequence[Any]]], tuple[WorkerPlan, list[NDArray[Any]]]]
 
