@@ -17,7 +17,7 @@ from spark_scoring.delta.source import pin_source
 from spark_scoring.engine.process import Where  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import FeatureLookup, feature_client
-from spark_scoring.job import Job
+from spark_scoring.job_reading import Job
 from spark_scoring.job_settings import Fields, Listed, SourceSettings, SparkSettings
 from spark_scoring.model.registry import check_servers
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
