@@ -20,6 +20,7 @@ from spark_scoring.features.client import FeatureLookup, feature_client
 from spark_scoring.job_reading import Job
 from spark_scoring.job_settings import Fields, Listed, SourceSettings, SparkSettings
 from spark_scoring.model.registry import check_servers
+from spark_scoring.registration.examples import columns_beside, examples_of
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.flavors import flavor_of
@@ -28,7 +29,7 @@ from spark_scoring.registration.register import RegisteredModel, listed_aliases,
 from spark_scoring.registration.saving import missing_paths
 from spark_scoring.registration.tasks import Task  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.registration.tracking import ask_registry, experiment_id, in_our_words, logging_at
-from spark_scoring.registration.training_rows import columns_beside, examples_of, read_rows, spark_type
+from spark_scoring.registration.training_rows import read_rows, spark_type
 from spark_scoring.session import unheeded
 from spark_scoring.sql import quote
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from spark_scoring.registration.training_rows import Examples
+    from spark_scoring.registration.examples import Examples
 
 
 class FeatureColumn(Fields):
