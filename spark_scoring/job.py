@@ -1,33 +1,22 @@
-"""A scoring job as people write it: what to score, with what, where to. Loads and dumps YAML."""
+"""A scoring job as people write it: what to score, with what, where to."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import (
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator
 
 from spark_scoring.errors import Gathering, Problem, near_fix
-from spark_scoring.job_file import read_fields
-from spark_scoring.job_problems import JobError, problems_of, refuse
+from spark_scoring.job_problems import JobError, refuse
+from spark_scoring.job_reading import Job
 from spark_scoring.job_settings import (
     MOST_REASONS,
     DriftSettings,
     ExplainSettings,
     FeatureSettings,
-    Fields,
     IncrementalSettings,
     Listed,
     OutputSettings,
@@ -36,16 +25,12 @@ from spark_scoring.job_settings import (
 )
 from spark_scoring.model.environment import PACK, Packages
 from spark_scoring.model.levels import given_levels
-from spark_scoring.parameters import Parameters, Value
 from spark_scoring.plan.outputs import PerClass  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.plan.policy import FeaturePolicy, Fill, Policy, Preset
 from spark_scoring.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from typing_extensions import Self
+    from collections.abc import Iterator, Sequence
 
     from spark_scoring.model.types import Levels
     from spark_scoring.plan.scoring_plan import Engine
@@ -54,74 +39,6 @@ if TYPE_CHECKING:
 Method = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples"]
 """Of ``spark_scoring.plan.outputs.METHODS``."""
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
-
-
-class Job(Fields):
-    """What people write as a YAML file: read with every problem at once, and written back."""
-
-    sql_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields that hold SQL, such as ``columns.*``: parameters are values there."""
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _in_our_words(cls, value: Any, read: Callable[[Any], Self]) -> Self:
-        try:
-            job = read(value)
-        except ValidationError as error:
-            raise JobError(problems_of(error, cls)) from None  # its text is pydantic's, and holds values
-        if conflicts := job.conflicts():
-            raise JobError(conflicts)
-        return job
-
-    def conflicts(self) -> list[Problem]:
-        """Fields that are right by themselves and do not go together."""
-        return []
-
-    @classmethod
-    def from_yaml(
-        cls, path: str | Path, overrides: Sequence[str] = (), params: Mapping[str, Value] | None = None
-    ) -> Self:
-        """The job of a YAML file.
-
-        Args:
-            path: the file.
-            overrides: settings of the form ``a.b=value``, laid over it.
-            params: values of ``${DAY}`` in names and ``:day`` in SQL; others are of the environment.
-
-        Raises:
-            JobError: with every field that is unknown, missing or wrong, and every parameter without a value.
-
-        """
-        return cls.from_file_fields(read_fields(path, overrides), params or {})
-
-    @classmethod
-    def from_file_fields(cls, fields: dict[str, Any], params: Mapping[str, Value]) -> Self:
-        """The job of a file's fields; see ``from_yaml``."""
-        parameters = Parameters(params)
-        filled = parameters.fill(fields, cls.sql_fields)
-        problems = [problem for error in parameters.errors for problem in error.problems]
-        try:
-            job = cls.from_dict(filled)
-        except JobError as error:
-            raise JobError([*problems, *error.problems]) from None
-        if problems:
-            raise JobError(problems)
-        return job
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """The job of a mapping.
-
-        Raises:
-            JobError: with every field that is unknown, missing or wrong.
-
-        """
-        return cls.model_validate(fields)
-
-    def to_yaml(self) -> str:
-        """The job as YAML, without the settings that are as by default."""
-        fields = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
-        return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
 class ScoringJob(Job):

@@ -18,9 +18,10 @@ from spark_scoring.bundle.definition import ENTRY_POINT, FEATURE_CLIENT, MLFLOW,
 from spark_scoring.bundle.errors import BundleError
 from spark_scoring.delta.names import split_name
 from spark_scoring.errors import Gathering
-from spark_scoring.job import Job, ScoringJob
+from spark_scoring.job import ScoringJob
 from spark_scoring.job_file import read_fields
 from spark_scoring.job_problems import JobError
+from spark_scoring.job_reading import Job
 from spark_scoring.model.uris import REGISTERED
 from spark_scoring.parameters import Parameters
 from spark_scoring.redact import redact

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time as clock
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.types import TimestampType
@@ -24,7 +25,7 @@ from spark_scoring.run.held import held
 from spark_scoring.session import get_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -104,7 +105,7 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
 
     """
     begin, now = clock.perf_counter(), dt.datetime.now(tz=dt.timezone.utc)
-    try:
+    with _in_our_words(plan):
         labels = check_labels(plan.labels, [of_labels for _, of_labels in plan.columns.key], plan.columns.label)
         splits = splits_of(plan)
         with held(joined_rows(plan, [split.level for split in splits])) as rows:
@@ -114,13 +115,6 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
             levels = listed_levels(good, splits)
             if counts.measured:
                 found = measure(task, LabelledRows(good, plan.columns, totals, levels, plan.request.classes))
-    except RequestError:
-        raise
-    except Exception as error:
-        explained = explain_failure(error, plan.predictions.ref.text, plan.labels.ref.text)
-        if explained is error:
-            raise
-        raise explained from error
     columns, metrics = plan.columns, found.metrics
     return Evaluation(
         table=TableFacts.of(plan.predictions),
@@ -146,6 +140,19 @@ def carry_out_evaluation(plan: EvaluatePlan) -> Evaluation:
         seconds=clock.perf_counter() - begin,
         notes=(*_notes(plan, counts, repeated), *found.notes),
     )
+
+
+@contextmanager
+def _in_our_words(plan: EvaluatePlan) -> Iterator[None]:
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        explained = explain_failure(error, plan.predictions.ref.text, plan.labels.ref.text)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def _split(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -96,29 +96,13 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
         RegistrationError: with every problem that does not hide another.
 
     """
-    problems = Gathering()
     X = as_frame(model, X)  # noqa: N806  a frame
-    name, known, example = "", None, None
-    settled: dict[str, Any] = {}
-    note = ""
-    with problems.attempt():
-        known = None if task is None else known_task(task)
-    with problems.attempt():
-        name = flavor_of(model, flavor)
-    with problems.attempt():
-        if name:
-            settled, note = flavor_options(model, name, known, options or {}, takes_frame=isinstance(X, pd.DataFrame))
-    may_be_null = [nullable] if isinstance(nullable, str) else nullable
-    problems.problems += checked_inputs(X, nullable=may_be_null, model=model)
-    problems.problems += _category_problems(categories or {}, X)
-    problems.raise_all(RegistrationError)
-    with problems.attempt():
-        example = checked_example(X, input_example, example_rows)
-    problems.problems += _name_problems(model, X)
-    problems.raise_all(RegistrationError)
-    predict = in_memory(model, name, settled, inference_params or {})
+    way = _way_to_log(model, X, task, flavor, options or {}, nullable=nullable, categories=categories or {})
+    known = way.task
+    example = _example(model, X, input_example, example_rows)
+    predict = in_memory(model, way.flavor, way.options, inference_params or {})
     sample = sample_of(X, predict)
-    predictions = _predictions(predict, model, name, settled, sample)
+    predictions = _predictions(predict, model, way.flavor, way.options, sample)
     check_count(predictions, len(sample))
     if predict is not None:
         _check_one_null(predict, sample, predictions)
@@ -132,7 +116,7 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
         _check_outputs(outputs, predictions, len(sample))
     return Candidate(
         model=model,
-        flavor=name,
+        flavor=way.flavor,
         algorithm=algorithm_of(model),
         task=known,
         example=example,
@@ -140,9 +124,56 @@ def prepare_candidate(  # noqa: PLR0913  keyword-only
         predictions=predictions,
         signature=_signature(X, outputs, inference_params),
         record=training_record(X, task=known, classes=labels, categories=categories or {}, statistics=statistics),
-        options=settled,
-        notes=tuple(text for text in (note, documents_note(model, X), _null_note(X), zone_note(X)) if text),
+        options=way.options,
+        notes=tuple(text for text in (way.note, documents_note(model, X), _null_note(X), zone_note(X)) if text),
     )
+
+
+class _Way(NamedTuple):
+    """How a model is logged."""
+
+    task: Task | None
+    flavor: str
+    options: dict[str, Any]
+    note: str
+
+
+def _way_to_log(
+    model: Any,
+    X: Inputs,
+    task: str | None,
+    flavor: str | ModuleType | None,
+    options: Mapping[str, Any],
+    *,
+    nullable: Collection[str],
+    categories: Mapping[str, Sequence[Any]],
+) -> _Way:
+    """The task, the flavor and its options, once they and the frame are right."""
+    problems = Gathering()
+    name, known, note = "", None, ""
+    settled: dict[str, Any] = {}
+    with problems.attempt():
+        known = None if task is None else known_task(task)
+    with problems.attempt():
+        name = flavor_of(model, flavor)
+    with problems.attempt():
+        if name:
+            settled, note = flavor_options(model, name, known, options, takes_frame=isinstance(X, pd.DataFrame))
+    may_be_null = [nullable] if isinstance(nullable, str) else nullable
+    problems.problems += checked_inputs(X, nullable=may_be_null, model=model)
+    problems.problems += _category_problems(categories, X)
+    problems.raise_all(RegistrationError)
+    return _Way(known, name, settled, note)
+
+
+def _example(model: Any, X: Inputs, given: Any, rows: int) -> Any:
+    """The input example of a frame whose columns are those that the model was trained on."""
+    problems, example = Gathering(), None
+    with problems.attempt():
+        example = checked_example(X, given, rows)
+    problems.problems += _name_problems(model, X)
+    problems.raise_all(RegistrationError)
+    return example
 
 
 def _signature(X: Inputs, outputs: Any, params: Mapping[str, Any] | None) -> ModelSignature:

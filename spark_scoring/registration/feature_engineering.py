@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     import pandas as pd
+    from mlflow import ActiveRun, MlflowClient
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
     from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.engine.process import Where
     from spark_scoring.registration.candidate import Candidate
+    from spark_scoring.registration.register import LoggedModel
 
 _ARTIFACT = "model"
 _RAW_MODEL = ("data", "feature_store", "raw_model")
@@ -139,37 +141,75 @@ def log_model_with_feature_engineering(  # noqa: PLR0913  keyword-only
         problems.raise_all(RegistrationError)
         assert candidate is not None  # noqa: S101  else raised above
         ask_registry(mlflow_client, name)
-        given = {
-            "project": project,
-            "domain": domain,
-            "model_name": last_part(name),
-            "model_type": candidate.task or "custom",
-            "algorithm": candidate.algorithm,
-            "layer": "ml",
-            "use_case": use_case,
-            "feature_engineering": "unity_catalog" if type(client).__module__.startswith("databricks.") else "local",
-            "training_data": training_data,
-        }
-        labels = {**{key: value for key, value in given.items() if value is not None}, **(tags or {})}
+        given = {"project": project, "domain": domain, "use_case": use_case, "training_data": training_data}
+        labels = {**_own_tags(client, candidate, last_part(name), **given), **(tags or {})}
         requirements = {"pip_requirements": pip_requirements, "extra_pip_requirements": extra_pip_requirements}
-        call = {
-            "model": model,
-            "artifact_path": _ARTIFACT,
-            "flavor": flavor_module(candidate.flavor),
-            "training_set": training_set,
-            "metadata": {**(metadata or {}), **candidate.record},
-            **_halves(candidate, signature),
-            **{key: value for key, value in requirements.items() if value is not None},
-            **candidate.options,
-        }
+        call = _call(candidate, training_set, signature, metadata or {}, requirements)
         with run_of(mlflow_client, experiment, f"{last_part(name)}_{candidate.algorithm}", elsewhere=elsewhere) as run:
             log_to_run(mlflow_client, run, params, metrics, labels)
-            with without_hints():
-                info = client.log_model(**call)
-            model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
-            uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
-            logged = verified_model(mlflow_client, run, candidate, uri, model_id, where=verify, inside=_RAW_MODEL)
+            logged = _logged(client, mlflow_client, run, candidate, call, verify)
             return publish(mlflow_client, run, logged, name=name, aliases=aliases, metrics=metrics, tags=labels)
+
+
+def _own_tags(
+    client: Any,
+    candidate: Candidate,
+    name: str,
+    *,
+    project: str | None,
+    domain: str | None,
+    use_case: str | None,
+    training_data: str | None,
+) -> dict[str, str]:
+    """The tags of the run and the version that tell what the model is, whose, and of which features."""
+    given = {
+        "project": project,
+        "domain": domain,
+        "model_name": name,
+        "model_type": candidate.task or "custom",
+        "algorithm": candidate.algorithm,
+        "layer": "ml",
+        "use_case": use_case,
+        "feature_engineering": "unity_catalog" if type(client).__module__.startswith("databricks.") else "local",
+        "training_data": training_data,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _call(
+    candidate: Candidate,
+    training_set: Any,
+    signature: ModelSignature | None,
+    metadata: Mapping[str, Any],
+    requirements: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The keywords of the client's ``log_model``."""
+    return {
+        "model": candidate.model,
+        "artifact_path": _ARTIFACT,
+        "flavor": flavor_module(candidate.flavor),
+        "training_set": training_set,
+        "metadata": {**metadata, **candidate.record},
+        **_halves(candidate, signature),
+        **{key: value for key, value in requirements.items() if value is not None},
+        **candidate.options,
+    }
+
+
+def _logged(
+    client: Any,
+    mlflow_client: MlflowClient,
+    run: ActiveRun,
+    candidate: Candidate,
+    call: Mapping[str, Any],
+    where: Where,
+) -> LoggedModel:
+    """What the feature client has logged, held against the model in memory."""
+    with without_hints():
+        info = client.log_model(**call)
+    model_id = getattr(info, "model_id", None)  # Databricks' own client returns nothing
+    uri = f"models:/{model_id}" if model_id else f"runs:/{run.info.run_id}/{_ARTIFACT}"
+    return verified_model(mlflow_client, run, candidate, uri, model_id, where=where, inside=_RAW_MODEL)
 
 
 def _halves(candidate: Candidate, signature: ModelSignature | None) -> dict[str, Any]:

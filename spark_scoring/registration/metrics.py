@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spark_scoring.registration.examples import Examples
     from spark_scoring.registration.tasks import Task
-    from spark_scoring.registration.training_rows import Examples
 
 
 def validation_metrics(task: Task, model: Any, rows: Examples) -> dict[str, float]:

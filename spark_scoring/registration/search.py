@@ -48,6 +48,11 @@ def search_around(estimator: Any, settings: Mapping[str, Any]) -> Any:
         raise JobError([Problem(f"search: {path}", cause, "correct the fields of search")]) from error
 
 
+def is_search(estimator: Any) -> bool:
+    """Whether it is a search around another estimator."""
+    return hasattr(estimator, "estimator") and hasattr(estimator, "refit")
+
+
 def _search_class(path: str) -> Any:
     if ":" in path or "." in path:
         return named(path, "search: class")

@@ -17,9 +17,10 @@ from spark_scoring.delta.source import pin_source
 from spark_scoring.engine.process import Where  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.errors import Gathering
 from spark_scoring.features.client import FeatureLookup, feature_client
-from spark_scoring.job import Job
+from spark_scoring.job_reading import Job
 from spark_scoring.job_settings import Fields, Listed, SourceSettings, SparkSettings
 from spark_scoring.model.registry import check_servers
+from spark_scoring.registration.examples import columns_beside, examples_of
 from spark_scoring.registration.feature_engineering import log_model_with_feature_engineering
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.flavors import flavor_of
@@ -28,7 +29,7 @@ from spark_scoring.registration.register import RegisteredModel, listed_aliases,
 from spark_scoring.registration.saving import missing_paths
 from spark_scoring.registration.tasks import Task  # noqa: TC001  pydantic wants it when the class is made
 from spark_scoring.registration.tracking import ask_registry, experiment_id, in_our_words, logging_at
-from spark_scoring.registration.training_rows import columns_beside, examples_of, read_rows, spark_type
+from spark_scoring.registration.training_rows import read_rows, spark_type
 from spark_scoring.session import unheeded
 from spark_scoring.sql import quote
 
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from spark_scoring.registration.training_rows import Examples
+    from spark_scoring.delta.source import PinnedSource
+    from spark_scoring.registration.examples import Examples
+    from spark_scoring.registration.fitting import Fitted, Fitting
 
 
 class FeatureColumn(Fields):
@@ -168,25 +171,7 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
 
     """
     check_servers(f"models:/{job.name}", job.tracking_uri, job.registry_uri)  # what is logged there is loaded again
-    problems = Gathering()
-    source = fitting = None
-    notes: list[str] = []
-    with problems.attempt():
-        notes = unheeded(spark, job.spark)
-    aliases = listed_aliases(job.alias)
-    problems.problems += missing_paths("code_paths", job.code_paths)
-    with problems.attempt():
-        fitting = fitting_of(job)
-    with problems.attempt():
-        source = pin_source(spark, **job.source.model_dump())
-    with problems.attempt(), logging_at(job.tracking_uri, job.registry_uri) as client:
-        problems.problems += request_problems(job.name, aliases)
-        if not problems.problems and fitting is not None:
-            if job.flavor is not None:
-                flavor_of(fitting.estimator, job.flavor)
-            ask_registry(client, job.name)
-    problems.raise_all()
-    assert source is not None and fitting is not None  # noqa: S101, PT018  else raised above
+    source, fitting, notes = _prepared(job, spark)
     examples, held_out, training_set = _examples(job, source.frame)
     train, validation = examples.where(~held_out), examples.where(held_out)
     fitting.check(train, validation)
@@ -196,11 +181,47 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
     if job.experiment is not None:
         with logging_at(job.tracking_uri, job.registry_uri) as client, in_our_words("experiment"):
             experiment_id(client, job.experiment, job.artifact_location)
+    registered = _registered(job, source, fitted, train, metrics, training_set)
+    return replace(registered, notes=(*notes, *registered.notes))
+
+
+def _prepared(job: TrainingJob, spark: SparkSession) -> tuple[PinnedSource, Fitting, list[str]]:
+    """The source, how the estimator is fitted, and notes on the session; all that can be wrong is told at once."""
+    problems = Gathering()
+    source = fitting = None
+    notes: list[str] = []
+    with problems.attempt():
+        notes = unheeded(spark, job.spark)
+    problems.problems += missing_paths("code_paths", job.code_paths)
+    with problems.attempt():
+        fitting = fitting_of(job)
+    with problems.attempt():
+        source = pin_source(spark, **job.source.model_dump())
+    with problems.attempt(), logging_at(job.tracking_uri, job.registry_uri) as client:
+        problems.problems += request_problems(job.name, listed_aliases(job.alias))
+        if not problems.problems and fitting is not None:
+            if job.flavor is not None:
+                flavor_of(fitting.estimator, job.flavor)
+            ask_registry(client, job.name)
+    problems.raise_all()
+    assert source is not None and fitting is not None  # noqa: S101, PT018  else raised above
+    return source, fitting, notes
+
+
+def _registered(
+    job: TrainingJob,
+    source: PinnedSource,
+    fitted: Fitted,
+    train: Examples,
+    metrics: Mapping[str, float],
+    training_set: Any,
+) -> RegisteredModel:
+    """The model's version; of one with a training set, its lookups travel with it."""
     settings: dict[str, Any] = {
         "name": job.name,
         "task": job.task,
         "flavor": job.flavor,
-        "alias": aliases,
+        "alias": listed_aliases(job.alias),
         "params": {**job.params, **fitted.params},
         "metrics": {"training_rows": len(train.X), **metrics, **fitted.metrics},
         "tags": {**({} if source.version is None else {"training_data_version": str(source.version)}), **job.tags},
@@ -213,12 +234,10 @@ def run_training(job: TrainingJob, spark: SparkSession) -> RegisteredModel:
     }
     if training_set is None:
         settings["tags"] = {"training_data": source.ref.text, **settings["tags"]}
-        registered = register_model(fitted.model, train.X, **settings)
-    else:
-        client = feature_client(model_registry_uri=job.registry_uri)
-        settings |= {"training_set": training_set, "training_data": source.ref.text}
-        registered = log_model_with_feature_engineering(client, fitted.model, train.X, **settings)
-    return replace(registered, notes=(*notes, *registered.notes))
+        return register_model(fitted.model, train.X, **settings)
+    client = feature_client(model_registry_uri=job.registry_uri)
+    settings |= {"training_set": training_set, "training_data": source.ref.text}
+    return log_model_with_feature_engineering(client, fitted.model, train.X, **settings)
 
 
 def _examples(job: TrainingJob, frame: DataFrame) -> tuple[Examples, NDArray[np.bool_], Any]:

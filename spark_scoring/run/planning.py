@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from spark_scoring.job import ScoringJob
     from spark_scoring.model.spec import ModelSpec
     from spark_scoring.parameters import Value
+    from spark_scoring.plan.lookups import LookupPlan
 
 _NAMINGS = {"spark_scoring": {}, "databricks": {"model_version": "model_id", "scored_at": "timestamp"}}
 
@@ -156,26 +157,16 @@ def _plan_between(
     scoring, written = plan_model(job, spec, frame, lookups, deadline, problems, before=before)
     if keep is None or scoring is None or problems.problems:
         raise RequestError([*problems.problems, *_hints(source)])
-    tables = lookups.tables if lookups is not None else ()
-    of_tables = [note for table in tables for note in table.notes]
-    of_session = unheeded(frame.sparkSession, job.spark)
-    notes_on_output = _notes_on_output(frame.sparkSession, job, target)
-    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables, *notes_on_output)
-    notes = dict.fromkeys(note for note in told if note)
-    names = {**_NAMINGS[job.output.naming], **job.output.names}
-    client = Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None
-    if client is not None:
-        notes["a feature client scores: what it looks up reaches the model as it is in its table"] = None
     plan = JobPlan(
-        scoring=with_notes(scoring, list(notes)),
+        scoring=with_notes(scoring, _notes(frame.sparkSession, job, source, target, lookups)),
         source=source,
         target=target,
         quarantine=quarantine,
         keep=keep,
-        names=tuple(names.items()),
+        names=tuple({**_NAMINGS[job.output.naming], **job.output.names}.items()),
         stage=job.stage,
         job=job,
-        client=client,
+        client=Delegation(job.tracking_uri, job.registry_uri) if job.engine == "databricks" else None,
         name=job.name,
         force=job.force,
         bad_rows=job.bad_rows,
@@ -183,20 +174,22 @@ def _plan_between(
         show_model_error=job.show_model_error,
         timeout=job.seconds,
     )
-    with problems.attempt():
-        if client is None:
-            check_kept(frame.schema, keep, scoring, job.stage)
-    with problems.attempt():
-        if client is not None:
-            check_delegation(scoring)
-    with problems.attempt():
-        added = renamed([*(o.name for o in scoring.outputs), *LINEAGE], names)
-        check_names(keep, added)
-        changes = check_output(plan, target)
-        changes_apart = check_output(plan, quarantine) if quarantine is not None else ()
-        plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
-    problems.raise_all()
-    return _identified(plan, frame.schema, written, job)
+    return _identified(_checked(plan, frame.schema), frame.schema, written, job)
+
+
+def _notes(
+    spark: SparkSession, job: ScoringJob, source: PinnedSource, target: Target, lookups: LookupPlan | None
+) -> list[str]:
+    """What is to be known of the session, the tables and who scores; each once."""
+    tables = lookups.tables if lookups is not None else ()
+    of_tables = [note for table in tables for note in table.notes]
+    of_session = unheeded(spark, job.spark)
+    notes_on_output = _notes_on_output(spark, job, target)
+    told = (*of_session, source.ref.note, source.note, target.ref.note, *of_tables, *notes_on_output)
+    notes = dict.fromkeys(note for note in told if note)
+    if job.engine == "databricks":
+        notes["a feature client scores: what it looks up reaches the model as it is in its table"] = None
+    return list(notes)
 
 
 def _notes_on_output(spark: SparkSession, job: ScoringJob, target: Target) -> list[str]:
@@ -209,6 +202,24 @@ def _notes_on_output(spark: SparkSession, job: ScoringJob, target: Target) -> li
         return []
     again = "once the source has changed, a run appends all its rows again, also those that are scored already"
     return [f"{again}; to score only what is new, set incremental: true before the first run, or mode: merge"]
+
+
+def _checked(plan: JobPlan, columns: StructType) -> JobPlan:
+    """The plan with what its outputs' columns become, once all that is written fits them."""
+    problems = Gathering()
+    with problems.attempt():
+        if plan.client is None:
+            check_kept(columns, plan.keep, plan.scoring, plan.stage)
+        else:
+            check_delegation(plan.scoring)
+    with problems.attempt():
+        added = renamed([*(o.name for o in plan.scoring.outputs), *LINEAGE], dict(plan.names))
+        check_names(plan.keep, added)
+        changes = check_output(plan, plan.target)
+        changes_apart = check_output(plan, plan.quarantine) if plan.quarantine is not None else ()
+        plan = replace(plan, schema_changes=changes, quarantine_changes=changes_apart)
+    problems.raise_all()
+    return plan
 
 
 def _hints(source: PinnedSource) -> Sequence[Problem]:

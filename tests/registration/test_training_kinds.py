@@ -29,9 +29,9 @@ from spark_scoring import LocalFeatureClient, RequestError, RunError, TrainingJo
 from spark_scoring.job_problems import JobError
 from spark_scoring.registration import training
 from spark_scoring.registration.errors import RegistrationError
+from spark_scoring.registration.examples import Examples
 from spark_scoring.registration.fitting import fitting_of
 from spark_scoring.registration.tasks import output_type
-from spark_scoring.registration.training_rows import Examples
 from tests.models import frame_in_order
 
 if TYPE_CHECKING:
