@@ -166,6 +166,9 @@ def _key(fields: Iterable[StructField], table: str) -> str | None:
     return next(iter([*exact, *ends]), None)
 
 
+_NEWS = "each run scores what is new in the source since the last one; say it before the first run"
+
+
 def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, file: str) -> str:
     """The file, with comments.
 
@@ -188,10 +191,10 @@ def job_text(spec: ModelSpec, fields: Mapping[str, Any], proposal: Proposal, fil
         _line('  # where: "day = :day"', "which rows; --param day=2026-11-25 gives the value"),
         "output:",
         *_place(fields["output"]),
-        _line("  mode: append", "adds the rows; overwrite replaces the table's, merge updates them by a key:"),
-        f"  # key: {key}",
-        "# incremental: true  # scores what is new in a Delta table since the last run; decide before the first one",
+        _line("  mode: append", "adds rows; overwrite replaces all rows; merge updates rows by a key"),
+        _line(f"  # key: {key}", "for mode: merge"),
         _line(f"  keep: {keep[0] if len(keep) == 1 else _listed(keep)}", "columns beside the predictions"),
+        *([] if "format" in fields["source"] else [_line("# incremental: true", _NEWS)]),
         *_columns(proposal),
         _line("policy: strict", "lenient: nulls and missing columns become 0"),
         _line("predict: predict", f"this model also has {methods}") if methods else "predict: predict",

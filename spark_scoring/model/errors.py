@@ -87,9 +87,10 @@ class ModelError(RequestError):
         return cls([Problem(f"model {uri!r}", cause, fix)])
 
     @classmethod
-    def plain_name(cls, name: str) -> ModelError:
-        fix = f"a registered model is models:/{name}/1 or models:/{name}@<alias>; a folder needs an MLmodel file"
-        return cls([Problem(f"model {name!r}", "it is neither a model's URI nor a folder", fix)])
+    def plain_name(cls, text: str, name: str, version: str | None) -> ModelError:
+        meant = f"models:/{name}/1 or models:/{name}@<alias>" if version is None else f"models:/{text}"
+        fix = f"a registered model is {meant}; a folder needs an MLmodel file"
+        return cls([Problem(f"model {text!r}", "it is neither a model's URI nor a folder", fix)])
 
     @classmethod
     def not_fetched(cls, uri: str, cause: str) -> ModelError:

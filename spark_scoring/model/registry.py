@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+_PLAIN_NAME = re.compile(r"([\w.-]+)(/\d+|@[\w-]+)?")
+"""Of a registered model, perhaps with its version or alias, as people write it without ``models:/``."""
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """A model that was found and of which nothing is fetched yet."""
@@ -178,8 +182,8 @@ def _wanted_folder(uri: str) -> _Wanted:
     if named is None:
         raise ModelError.bad_uri(uri, near_uri(uri))
     folder = named.absolute()
-    if not folder.exists() and re.fullmatch(r"[\w.-]+", uri):
-        raise ModelError.plain_name(uri)
+    if not folder.exists() and (plain := _PLAIN_NAME.fullmatch(uri)):
+        raise ModelError.plain_name(uri, plain[1], plain[2])
     if not (folder / "MLmodel").is_file():
         cause = f"{folder} holds no MLmodel file" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelError.no_artifact(uri, cause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,8 @@ class Binder:
         if isinstance(rule, Refusal):
             shown = type_.simpleString() if len(sql) > _SHOWN_SQL else sql
             fix = rule.fix or f'write one: columns: {{{feature.name}: "<SQL expression>"}}'
+            if rule.fix and isinstance(feature.type, str) and len(sql) <= _SHOWN_SQL:
+                fix = re.sub(r"\bx\b", lambda _: sql, rule.fix)  # the rule of a type calls its column x
             return Problem(thing, f"{rule.cause} {shown if shown.startswith('(') else f'({shown})'}", fix)
         if rule.conversion == "void" and not (handling.nulls == "keep" or isinstance(handling.nulls, Fill)):
             written = f"policy: {{{feature.name}: {{nulls: {{fill: <value>}}}}}}"

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from spark_scoring.job_settings import IncrementalSettings
     from spark_scoring.run.plan import JobPlan
 
+_NEWEST = 10
+"""Commits of the output in which the job's last run is looked for, to tell what changed."""
 _KEY_LENGTH, _OWN_LENGTH = 12, 6
 """Of a stream's key; of a job without a name, the second half is of the source's place alone."""
 
@@ -73,6 +75,19 @@ def plan_increments(plan: JobPlan) -> Increments | None:
         files_per_batch=settings.files_per_batch,
         interval=settings.interval,
     )
+
+
+def note_on_model(plan: JobPlan, increments: Increments) -> str | None:
+    """That the rows scored so far are another model's, where the job goes on with a new one."""
+    model = plan.scoring.model
+    if increments.checkpoint_id is None:
+        return None
+    commits = read_commits(plan.session, plan.target.ref, _NEWEST)
+    last = next((facts for _, facts in kept_runs(commits) if facts.stream == increments.stream), None)
+    if last is None or last.model_digest == model.digest:
+        return None
+    before = "of another model" if last.model_version is None else f"of version {last.model_version}"
+    return f"the rows scored so far keep their predictions {before}; force: true, for one run, scores everything again"
 
 
 def _check_no_whole_run(plan: JobPlan) -> None:

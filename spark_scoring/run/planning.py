@@ -21,7 +21,7 @@ from spark_scoring.plan.scoring_plan import ScoringPlan, with_notes
 from spark_scoring.run.columns import check_names, kept_columns, renamed
 from spark_scoring.run.frames import check_output, written_schema
 from spark_scoring.run.identity import Identity, find_identity
-from spark_scoring.run.increments import plan_increments
+from spark_scoring.run.increments import note_on_model, plan_increments
 from spark_scoring.run.model_plan import frame_for, model_of, pinned_model, plan_model
 from spark_scoring.run.plan import LINEAGE, JobPlan
 from spark_scoring.run.saved import SavedPlan, read_saved
@@ -114,7 +114,9 @@ def _planned(
     if source is None or target is None or spec is None or problems.problems:
         raise RequestError(problems.problems)
     plan = _plan_between(job, source, target, quarantine, spec, deadline, before=before)
-    return replace(plan, increments=plan_increments(plan))
+    increments = plan_increments(plan)
+    note = None if increments is None else note_on_model(plan, increments)
+    return replace(plan, increments=increments, scoring=with_notes(plan.scoring, [note] if note else []))
 
 
 def at_present(plan: JobPlan, *, model_too: bool) -> JobPlan:
@@ -194,14 +196,13 @@ def _notes(
 
 def _notes_on_output(spark: SparkSession, job: ScoringJob, target: Target) -> list[str]:
     """What may not be meant: a schema that comes into being, rows that are added once more."""
-    if target.schema is None:
-        note = new_schema(spark, target.ref)
-        return [] if note is None else [note]
-    repeats = target.writing.mode == "append" and job.increments is None and job.source.where is None
-    if not repeats:
-        return []
-    again = "once the source has changed, a run appends all its rows again, also those that are scored already"
-    return [f"{again}; to score only what is new, set incremental: true before the first run, or mode: merge"]
+    note = new_schema(spark, target.ref) if target.schema is None else None
+    notes = [] if note is None else [note]
+    if target.writing.mode == "append" and job.increments is None and job.source.where is None:
+        again = "once the source has changed, a run appends all its rows again, also those that are scored already"
+        ways = "mode: merge" if job.source.format else "incremental: true, or mode: merge"
+        notes.append(f"{again}; to score only what is new, set {ways} before the first run")
+    return notes
 
 
 def _checked(plan: JobPlan, columns: StructType) -> JobPlan:

@@ -87,8 +87,8 @@ def test_every_problem_of_a_plan_comes_at_once() -> None:
             'map it: columns: {distance: "<column or SQL expression>"}'
         ),
         "feature 'seats' (long)": (
-            "no meaningful conversion from DATE to long (`seats`) | say which number: datediff(DATE '2026-01-01', x), "
-            "unix_date(x), year(x), month(x), dayofweek(x)"
+            "no meaningful conversion from DATE to long (`seats`) | say which number: datediff(DATE '2026-01-01', "
+            "`seats`), unix_date(`seats`), year(`seats`), month(`seats`), dayofweek(`seats`)"
         ),
         "feature 'weekend' (boolean)": (
             "more than one column has this name: weekend, Weekend | "
