@@ -6,10 +6,10 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from spark_scoring.delta.errors import StreamError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.source import check_as_planned
+from spark_scoring.delta.stream_errors import StreamError
 from spark_scoring.drift.errors import DriftRequestError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.errors import RequestError
