@@ -16,8 +16,8 @@ from spark_scoring.errors import RequestError
 from spark_scoring.features.join import check_keys
 from spark_scoring.run.batches import score_increments
 from spark_scoring.run.drift import drift_of_plan
-from spark_scoring.run.execute import carry_out, read_text
-from spark_scoring.run.plan import JobPlan
+from spark_scoring.run.execute import carry_out
+from spark_scoring.run.plan import JobPlan, read_text
 from spark_scoring.run.planning import plan_job
 from spark_scoring.run.told import tell
 
