@@ -15,18 +15,11 @@ if TYPE_CHECKING:
     from spark_scoring.compare.errors import CompareError, PromoteError, RowsMovedError
     from spark_scoring.compare.jobs import compare_job
     from spark_scoring.compare.promote import Promotion, promote_model
-    from spark_scoring.delta.errors import (
-        BadRowsError,
-        CommitError,
-        DuplicateKeyError,
-        HistoryError,
-        RollbackFailedError,
-        SourceError,
-        StreamError,
-        TableNameError,
-    )
+    from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError, SourceError, TableNameError
     from spark_scoring.delta.feature_errors import FeatureTableError
+    from spark_scoring.delta.history_errors import HistoryError, RollbackFailedError
     from spark_scoring.delta.session_errors import SessionError
+    from spark_scoring.delta.stream_errors import StreamError
     from spark_scoring.drift.errors import DriftError, DriftRequestError
     from spark_scoring.drift.result import Drift, FeatureDrift
     from spark_scoring.engine.errors import (
@@ -92,7 +85,7 @@ _HOMES = {
     "FeatureTableError": "delta.feature_errors",
     "Fill": "plan.policy",
     "Finding": "registration.findings",
-    "HistoryError": "delta.errors",
+    "HistoryError": "delta.history_errors",
     "IsolationError": "engine.isolated.errors",
     "JobError": "job_problems",
     "JobPlan": "run.plan",
@@ -112,7 +105,7 @@ _HOMES = {
     "RegisteredModel": "registration.register",
     "RegistrationError": "registration.errors",
     "RequestError": "errors",
-    "RollbackFailedError": "delta.errors",
+    "RollbackFailedError": "delta.history_errors",
     "RowsMovedError": "compare.errors",
     "RunError": "errors",
     "RunPage": "report.page",
@@ -123,7 +116,7 @@ _HOMES = {
     "ScoringPlan": "plan.scoring_plan",
     "SessionError": "delta.session_errors",
     "SourceError": "delta.errors",
-    "StreamError": "delta.errors",
+    "StreamError": "delta.stream_errors",
     "TableNameError": "delta.errors",
     "TimeLimitError": "engine.errors",
     "TrainingError": "registration.errors",

@@ -168,7 +168,7 @@ def preview(
     """
     planned = _planned(job, set_, param, spark, remote, show_model_error=show_model_error)
     from spark_scoring.report.preview import preview_text, preview_view
-    from spark_scoring.run.execute import preview_rows, with_features
+    from spark_scoring.run.preview import preview_rows, with_features
 
     if json_:
         echo(preview_text(preview_rows(planned, limit)))

@@ -51,6 +51,16 @@ _ADDS_NOTHING = frozenset(
     }
 )
 """Operations that leave every row as it was."""
+REPLACES_TABLE = frozenset(
+    {
+        "REPLACE TABLE",
+        "REPLACE TABLE AS SELECT",
+        "CREATE OR REPLACE TABLE",
+        "CREATE OR REPLACE TABLE AS SELECT",
+        "CLONE",
+    }
+)
+"""Operations that put another table in the place of the one before."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.errors import HistoryError, RollbackFailedError
+from spark_scoring.delta.history_errors import HistoryError, RollbackFailedError
 from spark_scoring.delta.ledger import LEDGER_KEY, Commit, RunFacts, read_commits
 from spark_scoring.delta.names import QUARANTINE, resolve, with_suffix
 from spark_scoring.delta.restricted import check_sql

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from spark_scoring.delta.ledger import RunFacts
     from spark_scoring.delta.target import Target
 
-_MERGE_MARK = "_spark_scoring_"
+_BELONGS = "_spark_scoring_belongs"
+"""The column of a merge's source that says whether the table is to hold the row."""
 _MATERIALIZE_SETTING = "spark.databricks.delta.merge.materializeSource"
 _EMPTY_SETTING = "spark.databricks.delta.skipRecordingEmptyCommits"
 METADATA_SETTING = "spark.databricks.delta.commitInfo.userMetadata"
@@ -47,6 +48,11 @@ class Rows:
     """Columns that differ from run to run: alone they are no reason to rewrite a row."""
     removed: DataFrame | None = None
     """Keys whose rows a merge deletes."""
+
+    @property
+    def is_parted(self) -> bool:
+        """Whether the table is not to hold all of them."""
+        return self.belonging is not None or self.removed is not None
 
 
 def write(rows: Rows, target: Target, facts: RunFacts, *, replaced: str | None = None) -> None:
@@ -117,19 +123,37 @@ def _evolving(frame: DataFrame, schema: StructType) -> tuple[DataFrame, dict[str
 
 
 def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
-    """Update the rows that differ, insert those that are new, delete those whose new row belongs elsewhere.
+    """Update the rows that differ, insert those that are new, delete those whose new row belongs elsewhere."""
+    spark, schema = rows.frame.sparkSession, target.schema or StructType()
+    adds_columns = bool(column_drift(schema, rows.frame.schema).new)
+    merge, evolving = merge_adding_columns(spark) if adds_columns else ("MERGE INTO", {})
+    source = padded(of_new_table(_merge_source(rows)), schema)
+    statement = _merge_statement(rows, target, merge, adds_columns=adds_columns)
+    # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
+    # A merge with nothing to do leaves a commit, too: by it the run is found.
+    settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all", _EMPTY_SETTING: "false"}
+    settings |= evolving | ({PADDING_SETTING: "false"} if has_char(schema) else {})
+    with writing_settings(spark, settings):
+        spark.sql(statement, source=source).collect()
+
+
+def _merge_source(rows: Rows) -> DataFrame:
+    """All of the run's rows and the removed keys; a mark tells which of them the table is to hold, if not all."""
+    source = rows.frame
+    if rows.is_parted:
+        source = source.withColumn(_BELONGS, F.expr(rows.belonging or "true"))
+    if rows.removed is not None:
+        source = source.unionByName(rows.removed.withColumn(_BELONGS, F.lit(False)), allowMissingColumns=True)  # noqa: FBT003
+    return source
+
+
+def _merge_statement(rows: Rows, target: Target, merge: str, *, adds_columns: bool) -> str:
+    """The merge as SQL, of ``{source}``.
 
     Columns are listed, as ``*`` would drop what the table lacks. A row with an error is updated in any case, so that
     it names the last run that tried it.
     """
-    source, belongs = rows.frame, f"{_MERGE_MARK}belongs"
-    parted = rows.belonging is not None or rows.removed is not None
-    if parted:
-        source = source.withColumn(belongs, F.expr(rows.belonging or "true"))
-    if rows.removed is not None:
-        source = source.unionByName(rows.removed.withColumn(belongs, F.lit(False)), allowMissingColumns=True)  # noqa: FBT003
     columns, schema = rows.frame.columns, target.schema or StructType()
-    source = padded(of_new_table(source), schema)
     named = {name.lower(): name for name in schema.fieldNames()}  # as the table spells them
 
     def theirs(name: str) -> str:
@@ -139,30 +163,19 @@ def _merge(rows: Rows, target: Target, facts: RunFacts) -> None:
         return as_read(f"t.{theirs(name)}", name, schema)
 
     on = " AND ".join(f"{old(name)} = s.{quote(name)}" for name in target.writing.key)
-    new = column_drift(schema, rows.frame.schema).new
     compared = [f for f in rows.frame.schema.fields if f.name not in (*rows.stamps, *target.writing.key)]
-    same = " AND ".join(_same(old(f.name), quote(f.name), f.dataType) for f in compared) if not new else "false"
+    same = "false" if adds_columns else " AND ".join(_same(old(f.name), quote(f.name), f.dataType) for f in compared)
     differs = f"(NOT ({same}) OR s.{quote(rows.error_column)} IS NOT NULL)"
     updated = ", ".join(f"{theirs(name)} = s.{quote(name)}" for name in columns)
-    spark = rows.frame.sparkSession
-    merge, evolving = merge_adding_columns(spark) if new else ("MERGE INTO", {})
-    statement = [
-        f"{merge} {unformatted(target.ref.sql)} AS t",
-        f"USING {{source}} AS s ON {unformatted(on)}",
-        f"WHEN MATCHED AND NOT s.{belongs} THEN DELETE" if parted else "",
+    clauses = [
+        f"WHEN MATCHED AND NOT s.{_BELONGS} THEN DELETE" if rows.is_parted else "",
         f"WHEN MATCHED AND {differs} THEN UPDATE SET {updated}",
-        f"WHEN NOT MATCHED {f'AND s.{belongs}' if parted else ''} THEN INSERT",
+        f"WHEN NOT MATCHED {f'AND s.{_BELONGS}' if rows.is_parted else ''} THEN INSERT",
         f"({', '.join(theirs(name) for name in columns)})",
         f"VALUES ({', '.join(f's.{quote(name)}' for name in columns)})",
     ]
-    # The merge reads its source twice: Delta keeps it meanwhile, as it does by itself unless the session says no.
-    # A merge with nothing to do leaves a commit, too: by it the run is found.
-    settings = {METADATA_SETTING: facts.to_json(), _MATERIALIZE_SETTING: "all", _EMPTY_SETTING: "false"}
-    settings |= evolving | ({PADDING_SETTING: "false"} if has_char(schema) else {})
-    with writing_settings(spark, settings):
-        into, using, *clauses = statement
-        text = " ".join([into, using, *[unformatted(clause) for clause in clauses if clause]])
-        spark.sql(text, source=source).collect()
+    into, using = f"{merge} {unformatted(target.ref.sql)} AS t", f"USING {{source}} AS s ON {unformatted(on)}"
+    return " ".join([into, using, *[unformatted(clause) for clause in clauses if clause]])
 
 
 def _same(old: str, ours: str, type_: DataType) -> str:

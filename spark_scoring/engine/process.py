@@ -31,7 +31,7 @@ from spark_scoring.plan.rehearsal import RehearsalFinding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spark_scoring.engine.trial import Given, Sample
+    from spark_scoring.engine.trial_rows import Given, Sample
     from spark_scoring.model.sealed import Copy
 
 Where = Literal["apart", "here"]

@@ -22,9 +22,10 @@ from spark_scoring.engine.explaining import with_contributions
 from spark_scoring.engine.frame_values import frame_schema
 from spark_scoring.engine.frames import frame_columns, model_column, single_lanes
 from spark_scoring.engine.isolated.planned import rehearse_model, saved_model
+from spark_scoring.engine.model_log import log_model_error
 from spark_scoring.engine.native.choice import with_engine
-from spark_scoring.engine.stage import log_model_error, spark_type_of
-from spark_scoring.engine.trial import Given, Rows
+from spark_scoring.engine.returned_types import spark_type_of
+from spark_scoring.engine.trial_rows import Given, Rows
 from spark_scoring.errors import PlanError, Problem, RequestError, RunError
 from spark_scoring.model.errors import repair_command
 from spark_scoring.model.recorded import recorded_quantiles

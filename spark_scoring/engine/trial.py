@@ -14,15 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from spark_scoring.engine.agreement import copied, equal_input, row_texts, same_fields, taken, wrong_rows
 from spark_scoring.engine.contributions import result_of
 from spark_scoring.engine.errors import ModelOutputError
-from spark_scoring.engine.inputs import WorkerPlan, build_input
 from spark_scoring.engine.results import index_order, normalise
+from spark_scoring.engine.trial_rows import with_nulls
 from spark_scoring.errors import RunError
 from spark_scoring.model.raised import kind_and_line
-from spark_scoring.model.types import NULLS, Tensor
 from spark_scoring.plan.rehearsal import Rehearsal, RehearsalFinding
 
 if TYPE_CHECKING:
@@ -30,62 +29,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spark_scoring.engine.agreement import Fields
+    from spark_scoring.engine.trial_rows import Given, Rows, Sample
     from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.plan.outputs import Returned
     from spark_scoring.plan.rehearsal import Origin
 
-Fields = list[tuple["NDArray[Any]", "NDArray[np.bool_]"]]
-"""What a method returned: per returned field the values and a mask of nulls."""
-
 _SECONDS = 5.0
 """What a rehearsal may take."""
-_WITHNULLS = 3
-"""Rows into which nulls are put."""
-_RELATIVE, _OF_LARGEST = 1e-4, 1e-5
-"""How much a number may differ: libraries sum in another order for other batches, some in single precision."""
 _ON_PURPOSE = "if that is meant, say batch_dependent: true"
 _SKIP = "rehearse: false leaves this check out"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows as columns that no model has been given."""
-
-    plan: WorkerPlan
-    columns: list[NDArray[Any]]
-    n: int
-    origin: Origin
-    only_compare: bool = False
-    """Whether the model need not like them: there are others by which it is judged."""
-
-    def input(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Any:
-        """What the model takes, made anew."""
-        return build_input(self.plan, self.of(rows).columns)
-
-    def of(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Rows:
-        """Some of them."""
-        chosen = np.asarray(rows, dtype=int)
-        return replace(self, columns=[column[chosen] for column in self.columns], n=len(chosen))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Rows of which it is known what ``predict`` must return."""
-
-    rows: Rows
-    expected: Fields
-    """What it returned for them in the process that trained the model."""
-    tolerance: float
-    """How much a number of these may differ, relative and absolute."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a model is rehearsed on."""
-
-    rows: tuple[Rows, ...]
-    keeps: tuple[str, ...] = ()
-    """Features in which a null may reach the model."""
 
 
 def rehearse(model: LoadedModel, given: Given, tell: Callable[[str], None] | None = None) -> Rehearsal:
@@ -100,9 +53,9 @@ def rehearse(model: LoadedModel, given: Given, tell: Callable[[str], None] | Non
     begin = time.perf_counter()
     trial = Trial(model, begin + _SECONDS, tell)
     scored = [trial.play(rows) for rows in given.rows]
-    with_nulls = next((_with_nulls(given.keeps, rows) for rows in scored if rows.n), None)
-    if with_nulls is not None:
-        trial.play(with_nulls)
+    emptied = next((with_nulls(given.keeps, rows) for rows in scored if rows.n), None)
+    if emptied is not None:
+        trial.play(emptied)
     seconds = time.perf_counter() - begin
     return Rehearsal(trial.origin, trial.scored, seconds, tuple(trial.findings.values()), tuple(trial.by_position))
 
@@ -151,8 +104,8 @@ class Trial:
         rows = sample.rows
         returned, every = rows.plan.returns[0], np.arange(rows.n)
         base = self._fields(returned, rows, every)
-        wrong = np.flatnonzero(_wrong_rows(sample.expected, base, sample.tolerance))
-        if len(wrong) and not _same(base, self._fields(returned, rows, every)):
+        wrong = np.flatnonzero(wrong_rows(sample.expected, base, sample.tolerance))
+        if len(wrong) and not same_fields(base, self._fields(returned, rows, every)):
             self._random(returned)
             return wrong[:0]
         if not len(wrong):
@@ -163,7 +116,7 @@ class Trial:
         """Every third row from behind, three times over: each must get what it got among all."""
         try:
             for part in (np.arange(rows.n)[::-1][start::3] for start in range(3)):
-                if len(part) and not _same(_taken(base, part), self._fields(returned, rows, part)):
+                if len(part) and not same_fields(taken(base, part), self._fields(returned, rows, part)):
                     self._depends(returned)
         except _LateError:
             return
@@ -230,13 +183,13 @@ class Trial:
 
     def _compare(self, returned: Returned, rows: Rows, good: NDArray[np.integer[Any]], given: Any, raw: Any) -> None:
         """Hold what each row gets in one call against what it gets in others."""
-        if not rows.only_compare and not _equal_input(given, rows.input(good)):
+        if not rows.only_compare and not equal_input(given, rows.input(good)):
             cause = f"{returned.method} changes its input; each call gets input of its own"
             self.findings.setdefault("changes", RehearsalFinding("changes", cause))
         n = len(good)
         reordered = index_order(raw, n) is not None
-        base = _copied(normalise(returned, raw, n))  # a model may hand out memory of its own, again and again
-        if not rows.only_compare and not _same(base, self._fields(returned, rows, good)):
+        base = copied(normalise(returned, raw, n))  # a model may hand out memory of its own, again and again
+        if not rows.only_compare and not same_fields(base, self._fields(returned, rows, good)):
             self._random(returned)
             return
         alone = self._alone(returned, rows, good)
@@ -253,7 +206,7 @@ class Trial:
         places = np.arange(n)
         groups = [places[::-1], places[:2]][: 1 if rows.only_compare else 2] if n > 1 else []
         consistent = self._agree(base, alone) and all(
-            _same(_taken(base, group), self._fields(returned, rows, good[group])) for group in groups
+            same_fields(taken(base, group), self._fields(returned, rows, good[group])) for group in groups
         )
         if not consistent:
             self._blame(returned, rows, good, base)
@@ -274,12 +227,12 @@ class Trial:
 
     @staticmethod
     def _agree(base: Fields, alone: Mapping[int, Fields]) -> bool:
-        return all(_same(_taken(base, np.array([place])), fields) for place, fields in alone.items())
+        return all(same_fields(taken(base, np.array([place])), fields) for place, fields in alone.items())
 
     def _blame(self, returned: Returned, rows: Rows, good: NDArray[np.integer[Any]], base: Fields) -> None:
         """Whether rows are exchanged or their results depend on each other."""
-        single = [_row_texts(self._fields(returned, rows, [i]))[0] for i in good]
-        if Counter(single) == Counter(_row_texts(base)):
+        single = [row_texts(self._fields(returned, rows, [i]))[0] for i in good]
+        if Counter(single) == Counter(row_texts(base)):
             cause = (
                 f"{returned.method} returns its rows in another order than it was given them, and does not say which"
             )
@@ -327,7 +280,7 @@ class Trial:
             return None, error
 
     def _fields(self, returned: Returned, rows: Rows, of: Sequence[int] | NDArray[np.integer[Any]]) -> Fields:
-        return _copied(normalise(returned, self._call(returned, rows, rows.input(of)), len(of)))
+        return copied(normalise(returned, self._call(returned, rows, rows.input(of)), len(of)))
 
     def _call(self, returned: Returned, rows: Rows, data: Any) -> Any:
         if time.perf_counter() > self.until:
@@ -337,101 +290,3 @@ class Trial:
 
 class _LateError(Exception):
     """The time of a rehearsal is spent."""
-
-
-# What a row gets in two calls.
-
-
-def _copied(fields: Fields) -> Fields:
-    return [(values.copy(), null.copy()) for values, null in fields]
-
-
-def _taken(fields: Fields, rows: NDArray[np.integer[Any]]) -> Fields:
-    return [(values[rows], null[rows]) for values, null in fields]
-
-
-def _same(a: Fields, b: Fields) -> bool:
-    return all(
-        len(x) == len(y) and np.array_equal(p, q) and _same_values(x[~p], y[~q])
-        for (x, p), (y, q) in zip(a, b, strict=True)
-    )
-
-
-def _wrong_rows(expected: Fields, found: Fields, tolerance: float) -> NDArray[np.bool_]:
-    """Rows of which any field is another value, or is null in only one of the two."""
-    wrong = np.zeros(len(found[0][1]), dtype=bool)
-    for (a, no_a), (b, no_b) in zip(expected, found, strict=True):
-        if a.dtype.kind == "f":
-            same = np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
-        elif a.dtype.kind == "O":
-            same = np.array([_same_value(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)], dtype=bool)
-        else:
-            same = a == b
-        wrong |= (no_a != no_b) | ~(same | no_a)
-    return wrong
-
-
-def _same_values(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    if a.dtype.kind == "f":
-        finite = np.abs(a[np.isfinite(a)])
-        slack = _OF_LARGEST * float(finite.max(initial=0.0))
-        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=slack, equal_nan=True).all())
-    if a.dtype.kind == "O":
-        return all(_same_value(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
-    return bool(np.array_equal(a, b))
-
-
-def _same_value(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return bool(np.isclose(a, b, rtol=_RELATIVE, atol=_OF_LARGEST, equal_nan=True))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same_value(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(_same_value(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
-
-
-def _row_texts(fields: Fields) -> list[str]:
-    """Each row's results as a text that is equal for equal ones."""
-    columns = [
-        [None if n else _rounded(v) for v, n in zip(values.tolist(), null, strict=True)] for values, null in fields
-    ]
-    return [repr(row) for row in zip(*columns, strict=True)]
-
-
-def _rounded(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _equal_input(a: Any, b: Any) -> bool:
-    match a:
-        case pd.DataFrame():
-            if not (a.columns.equals(b.columns) and a.index.equals(b.index) and list(a.dtypes) == list(b.dtypes)):
-                return False
-            texts = (repr(frame.select_dtypes(object).to_numpy().tolist()) for frame in (a, b))
-            return a.select_dtypes(exclude=object).equals(b.select_dtypes(exclude=object)) and len({*texts}) == 1
-        case dict():
-            return a.keys() == b.keys() and all(_equal_input(a[name], b[name]) for name in a)
-        case np.ndarray() if a.dtype.kind != "O":
-            return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        case _:
-            return repr(a) == repr(b)
-
-
-# Made-up rows.
-
-
-def _with_nulls(keeps: Sequence[str], rows: Rows) -> Rows:
-    """The rows with a null in every feature that may have one: of each in another row."""
-    rows = rows.of(range(min(rows.n, _WITHNULLS)))
-    types = dict(rows.plan.features)
-    row_of = {name: i % rows.n for i, name in enumerate(n for n in keeps if not isinstance(types[n], Tensor))}
-    columns = []
-    for (type_, names, packed), column in zip(rows.plan.lanes, rows.columns, strict=True):
-        own = column.copy()
-        for i, name in enumerate(names):
-            place = (row_of.get(name), i) if packed else row_of.get(name)
-            if name in row_of and (type_ in NULLS or not packed):
-                own[place] = NULLS.get(type_)
-        columns.append(own)
-    return replace(rows, columns=columns, only_compare=True)

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.restricted import check_sql
 from spark_scoring.delta.spark_errors import spark_failure, sql_fault
-from spark_scoring.engine.stage import collect_inputs
+from spark_scoring.engine.collected import collect_inputs
 from spark_scoring.errors import Gathering, PlanError, Problem, ScoringError, near_fix
 from spark_scoring.job_problems import JobError
 from spark_scoring.model.levels import given_levels

@@ -17,7 +17,7 @@ import pandas as pd
 from spark_scoring.engine.process import Task, module_place, tried
 from spark_scoring.engine.rehearsal import cast_example, example_frame, packed_lanes, plan_of_example, rehearsal_rows
 from spark_scoring.engine.results import normalise
-from spark_scoring.engine.trial import Rows, Sample
+from spark_scoring.engine.trial_rows import Rows, Sample
 from spark_scoring.errors import Problem, RequestError, RunError, listed
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.model.raised import kind_of

@@ -12,21 +12,13 @@ from typing import TYPE_CHECKING
 
 from pyspark.errors import StreamingQueryException
 
-from spark_scoring.delta.errors import StreamError
+from spark_scoring.delta.checkpoint import checkpoint_id, newest_version, reads_feed
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.settings import session_settings
-from spark_scoring.delta.stream import (
-    changes_rows,
-    checkpoint_id,
-    commits_of_source,
-    commits_of_stream,
-    new_rows,
-    newest_version,
-    open_stream,
-    reads_feed,
-    start_query,
-    without_source,
-)
+from spark_scoring.delta.source_commits import commits_of_source
+from spark_scoring.delta.stream import changes_rows, new_rows, open_stream, start_query, without_source
+from spark_scoring.delta.stream_errors import StreamError
+from spark_scoring.delta.stream_output import commits_of_stream
 from spark_scoring.delta.target import inspect_again
 from spark_scoring.engine.shipping import place_model
 from spark_scoring.run.execute import carry_out

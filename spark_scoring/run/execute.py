@@ -8,36 +8,41 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from pyspark.sql import functions as F  # noqa: N812
-
-from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError
+from spark_scoring.delta.errors import CommitError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.ledger import Commit, RunFacts, find_commit
 from spark_scoring.delta.once import Standing, Written, standing, standing_apart, write_once
 from spark_scoring.delta.sink import Rows
 from spark_scoring.delta.source import check_as_planned, read_again
-from spark_scoring.delta.stored import keys_as_stored
 from spark_scoring.delta.tables import is_delta
 from spark_scoring.delta.target import inspect_again
-from spark_scoring.engine.errors import ManyBadRowsError, ModelFailedError, TimeLimitError
+from spark_scoring.engine.errors import ManyBadRowsError, TimeLimitError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.engine.progress import watch_rows
 from spark_scoring.errors import RunError
 from spark_scoring.features.join import check_keys
 from spark_scoring.plan.outputs import ERROR_COLUMN
 from spark_scoring.report.bad_rows import RowCounts, count_rows
+from spark_scoring.run.accounting import (
+    check_committed,
+    check_counts,
+    check_rows,
+    count_removed,
+    count_source,
+    most_bad,
+)
 from spark_scoring.run.drift import check_drift, drift_of_plan
 from spark_scoring.run.facts import counts_in, earlier_report, facts_of, report_on
 from spark_scoring.run.frames import Observed, check_output, written_frame
 from spark_scoring.run.held import can_hold, held
-from spark_scoring.run.plan import LINEAGE, allowed_text
-from spark_scoring.sql import in_sql, quote
+from spark_scoring.run.plan import read_text
+from spark_scoring.sql import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyspark.sql import DataFrame, Row
+    from pyspark.sql import DataFrame
 
     from spark_scoring.delta.target import Target
     from spark_scoring.report.run import RunReport
@@ -45,14 +50,6 @@ if TYPE_CHECKING:
 
 _FEW_ROWS = 1_000
 """Up to so many rows, counting them before they are committed costs as much as counting them afterwards."""
-_MOST_BAD = 0.5
-"""The share of bad rows that a job allows if it does not say how many."""
-_SHOWN_TYPES = {"boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "string", "date"}
-_SHOWN_TYPES |= {"timestamp", "timestamp_ntz"}
-_SHOWN_FEATURES = 20
-"""Of a preview, at most."""
-_FEW_OF_BATCH = 100
-"""So many rows of a micro-batch are not all bad by chance."""
 
 
 def carry_out(plan: JobPlan, on_progress: Callable[[int, int], None] | None = None) -> RunReport:
@@ -86,7 +83,7 @@ def _carried_out(
         return earlier_report(plan, before.whole)
     if plan.scoring.lookups is not None:
         check_keys(plan.source.frame, plan.scoring.lookups)
-    facts = replace(facts, rows_in=_count_source(plan), removed=_count_removed(plan))
+    facts = replace(facts, rows_in=count_source(plan), removed=count_removed(plan))
     drift = drift_of_plan(plan)
     if drift is not None:
         check_drift(plan, drift)
@@ -95,49 +92,14 @@ def _carried_out(
         outcome = _scored(plan, facts, started, before)
     if outcome.written.is_earlier:
         return earlier_report(plan, outcome.written.commit)
-    _check_rows(plan, facts, outcome)
-    commit, facts = outcome.written.commit, cast("RunFacts", outcome.written.commit.facts)
+    commit = outcome.written.commit
+    check_rows(plan, facts, commit, outcome.counts, outcome.apart)
+    facts = cast("RunFacts", commit.facts)
     counts = outcome.counts or counts_in(plan, facts, plan.target.ref, commit.version)
     if outcome.counts is None:
-        _check_committed(plan, facts, counts, commit)
+        check_committed(plan, facts, counts, commit)
     report = report_on(plan, commit, facts, counts, outcome.observed.counts())
     return replace(report, drift=drift)
-
-
-def preview_rows(plan: JobPlan, limit: int) -> list[Row]:
-    """A few scored rows, with their kept columns, predictions and ``scoring_error``. Writes nothing.
-
-    Args:
-        plan: the job's plan.
-        limit: rows at most; those that Spark finds first, and on another day others.
-
-    Raises:
-        RunError: the model or Spark failed.
-
-    """
-    few = replace(plan, source=replace(plan.source, frame=plan.source.frame.limit(limit)))
-    try:
-        frame = written_frame(few, "", 0.0, Observed("preview"))
-        with Deadline(plan.timeout, plan.planned_in).of_spark(plan.session, f"preview_{uuid.uuid4().hex}"):
-            return frame.select(*[quote(name) for name in frame.columns[: -len(LINEAGE)]]).collect()
-    except Exception as error:
-        raise explain_failure(error, plan.target.ref.text, read_text(plan)) from error
-
-
-def with_features(plan: JobPlan) -> tuple[JobPlan, dict[str, str | None]]:
-    """A plan for a preview, which keeps the columns of its first features, too; and each feature's column.
-
-    It is None where the value fits on no screen, or is made by an expression.
-    """
-    lookups, taken = plan.scoring.lookups, {name.lower() for name in plan.added.values()}
-    columns = [*plan.source.frame.columns, *(() if lookups is None else lookups.columns)]
-    by_sql = {sql.lower(): name for name in columns for sql in (quote(name), f"({quote(name)})", f"({in_sql(name)})")}
-    found = {
-        f.name: by_sql.get(str(f.source).lower()) if str(f.source_type).partition("(")[0] in _SHOWN_TYPES else None
-        for f in plan.scoring.features
-    }
-    new = dict.fromkeys(c for c in found.values() if c is not None and c not in plan.keep and c.lower() not in taken)
-    return replace(plan, keep=(*plan.keep, *list(new)[:_SHOWN_FEATURES])), found
 
 
 @dataclass(frozen=True)
@@ -157,51 +119,13 @@ def _scored(plan: JobPlan, facts: RunFacts, started: float, before: Standing) ->
     if _counts_first(plan, facts.rows_in):
         return _write_counted(plan, facts, started, before)
     observed = Observed(facts.run_id)
-    frame = written_frame(plan, facts.run_id, started, observed, most_bad=_limit(plan, facts.rows_in))
+    frame = written_frame(plan, facts.run_id, started, observed, most_bad=most_bad(plan, facts.rows_in))
     try:
         return _Outcome(_write(plan, _rows(plan, frame), facts, before), observed)
     except Exception as error:
         if not isinstance(explain_failure(error, plan.target.ref.text, read_text(plan)), ManyBadRowsError):
             raise
     return _write_counted(plan, facts, started, before)
-
-
-def _count_source(plan: JobPlan) -> int:
-    """Rows that the run has to account for. Of a merge, the rows per key are counted.
-
-    Raises:
-        DuplicateKeyError: a key is null, or in more than one row.
-
-    """
-    key = plan.target.writing.key
-    if not key:
-        return plan.source.frame.count()
-    tables = [table for table in (plan.target, plan.quarantine) if table is not None and table.schema is not None]
-    columns, blank = keys_as_stored(key, [(table.schema, table.partitions) for table in tables])
-    has_null = F.lit(False)  # noqa: FBT003
-    for name in key:
-        has_null |= F.col(quote(name)).isNull()
-    n = F.col("count")
-    repeated = ~has_null & (n > 1)
-    found = (
-        plan.source.frame.groupBy(*columns)
-        .count()
-        .agg(
-            F.coalesce(F.sum(n), F.lit(0)).alias("rows"),
-            F.coalesce(F.sum(F.when(has_null, n)), F.lit(0)).alias("nulls"),
-            F.count(F.when(repeated, n)).alias("repeated"),
-            F.coalesce(F.sum(F.when(repeated, n)), F.lit(0)).alias("repeated_rows"),
-        )
-        .collect()[0]
-    )
-    if found["nulls"] or found["repeated"]:
-        raise DuplicateKeyError.not_unique(key, found["nulls"], found["repeated"], found["repeated_rows"], blank)
-    return int(found["rows"])
-
-
-def _count_removed(plan: JobPlan) -> int:
-    """Keys of a micro-batch whose rows are gone."""
-    return 0 if plan.source.removed is None else plan.source.removed.count()
 
 
 def _new_run_id(plan: JobPlan) -> str:
@@ -248,31 +172,6 @@ def _is_cheap_to_score(plan: JobPlan, frame: DataFrame) -> bool:
     return len(frame.columns) > len(plan.scoring.features)
 
 
-def _limit(plan: JobPlan, rows: int) -> float | None:
-    """Bad rows, or a share of the rows if it is a float, above which nothing is committed; None for as many as come.
-
-    A micro-batch of few rows may hold nothing but bad ones: only what the job says is its limit.
-    """
-    if plan.max_bad_rows is not None:
-        return plan.max_bad_rows
-    return None if plan.increments is not None and rows < _FEW_OF_BATCH else _MOST_BAD
-
-
-def _is_all_bad(plan: JobPlan, counts: RowCounts) -> bool:
-    """Whether a run has scored nothing; of a micro-batch, its limit alone decides."""
-    return plan.increments is None and 0 < counts.rows == counts.bad
-
-
-def _is_all_failed(plan: JobPlan, counts: RowCounts) -> bool:
-    """Whether no row was scored, and not for its own faults alone: the model raised.
-
-    A micro-batch may hold nothing but rows on which a model raises that has scored others.
-    """
-    if not counts.rows or counts.bad < counts.rows or (plan.increments is not None and plan.scoring.proven):
-        return False
-    return any(reason.feature is None for reason in counts.reasons)
-
-
 def _rows(plan: JobPlan, frame: DataFrame, *, belonging: str | None = None) -> Rows:
     stamps = (plan.added["scored_at"], plan.added["run_id"])
     return Rows(frame, belonging, plan.added[ERROR_COLUMN], stamps, plan.source.removed)
@@ -288,7 +187,7 @@ def _write_counted(plan: JobPlan, facts: RunFacts, started: float, before: Stand
     frame = written_frame(_judged_here(plan, facts.rows_in), facts.run_id, started, observed)
     with nullcontext(frame) if _is_cheap_to_score(plan, frame) else held(frame, must=_must_hold(plan)) as scored:
         counts = count_rows(scored, plan.added[ERROR_COLUMN], plan.scoring)
-        _check_counts(plan, facts, counts)
+        check_counts(plan, facts, counts)
         facts = replace(facts, bad=counts.bad)
         plan = _at_present(plan)  # others may have changed the tables meanwhile
         if plan.quarantine is None:
@@ -346,44 +245,6 @@ def _now(plan: JobPlan, target: Target) -> Target:
     return target
 
 
-def _check_counts(plan: JobPlan, facts: RunFacts, counts: RowCounts) -> None:
-    """Before anything is committed."""
-    if counts.rows != facts.rows_in:
-        raise CommitError.counted(plan.target.ref.text, facts.rows_in, counts.rows)
-    if _is_all_failed(plan, counts):
-        reason = next(r.text for r in counts.reasons if r.feature is None)
-        raise ModelFailedError.uncommitted(reason.partition(": ")[2], counts.rows)
-    reasons = [(reason.text, reason.rows) for reason in counts.reasons]
-    if _is_all_bad(plan, counts):
-        raise BadRowsError.all_of_them(counts.rows, reasons)
-    limit = _limit(plan, counts.rows)
-    if limit is not None and counts.bad > (limit * counts.rows if isinstance(limit, float) else limit):
-        raise BadRowsError.too_many(counts.bad, counts.rows, allowed_text(limit), reasons)
-
-
-def _check_committed(plan: JobPlan, facts: RunFacts, counts: RowCounts, commit: Commit) -> None:
-    """Where rows could not be counted before."""
-    if _is_all_failed(plan, counts):
-        raise ModelFailedError.committed(facts.rows_in, plan.target.ref.text, commit.version)
-
-
-def _check_rows(plan: JobPlan, facts: RunFacts, outcome: _Outcome) -> None:
-    """Rows in are rows out and quarantined, by Delta's own counts; a merge is given all rows and the removed keys."""
-    commit, apart = outcome.written.commit, outcome.apart
-    quarantined = outcome.counts.bad if plan.quarantine is not None and outcome.counts is not None else 0
-    good = commit.rows_seen - (quarantined + facts.removed if commit.operation == "MERGE" else 0)
-    bad = 0
-    if apart is not None:
-        others = facts.rows_in - quarantined + facts.removed
-        bad = apart.rows_seen - (others if apart.operation == "MERGE" else 0)
-    if good + bad == facts.rows_in and bad == quarantined:
-        return
-    text = plan.target.ref.text
-    if plan.quarantine is None:
-        raise CommitError.rows_differ(text, facts.rows_in, good, commit.version)
-    raise CommitError.parts_differ(text, good, plan.quarantine.ref.text, bad, facts.rows_in)
-
-
 def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     """What a failed run is told: what went wrong, and what it has committed all the same."""
     if isinstance(error, FeatureTableError):  # found before the first row was scored
@@ -399,12 +260,6 @@ def _explained(plan: JobPlan, run_id: str, error: Exception) -> Exception:
     except Exception as unseen:  # noqa: BLE001  the run's own error is what counts
         return CommitError.unseen(explained.problems, plan.target.ref.text, type(unseen).__name__)
     return explained
-
-
-def read_text(plan: JobPlan) -> str:
-    """The tables that a run reads."""
-    looked_up = ", ".join(table.name for table in plan.feature_tables)
-    return f"{plan.source.ref.text} (or a feature table: {looked_up})" if looked_up else plan.source.ref.text
 
 
 def _found(plan: JobPlan, target: Target, run_id: str) -> Commit | None:

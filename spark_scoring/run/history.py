@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from spark_scoring.delta.errors import HistoryError
+from spark_scoring.delta.history_errors import HistoryError
 from spark_scoring.delta.ledger import read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.rollback import RolledBack

@@ -6,32 +6,27 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from spark_scoring.delta.errors import StreamError
-from spark_scoring.delta.ledger import kept_runs, read_commits
-from spark_scoring.delta.stream import (
-    alters_columns,
-    check_change_feed,
+from spark_scoring.delta.checkpoint import (
     checkpoint_home,
-    commits_of_source,
-    has_change_feed,
-    has_rows,
-    has_rows_of_run,
-    holds_batches,
     newest_checkpoint,
     next_checkpoint,
     reads_feed,
-    replaces_rows,
-    rows_passed_over,
     streams_beside,
 )
+from spark_scoring.delta.ledger import kept_runs, read_commits
+from spark_scoring.delta.source_commits import alters_columns, commits_of_source, replaces_rows, rows_passed_over
+from spark_scoring.delta.stream import check_change_feed, has_change_feed
+from spark_scoring.delta.stream_errors import StreamError
+from spark_scoring.delta.stream_output import has_rows, has_rows_of_run, holds_batches
 from spark_scoring.redact import redact
 from spark_scoring.run.plan import Increments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spark_scoring.delta.checkpoint import Checkpoint
     from spark_scoring.delta.ledger import Commit
-    from spark_scoring.delta.stream import Changes, Checkpoint
+    from spark_scoring.delta.stream import Changes
     from spark_scoring.job_settings import IncrementalSettings
     from spark_scoring.run.plan import JobPlan
 

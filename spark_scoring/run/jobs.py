@@ -6,18 +6,18 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from spark_scoring.delta.errors import StreamError
 from spark_scoring.delta.failures import explain_failure
 from spark_scoring.delta.feature_errors import FeatureTableError
 from spark_scoring.delta.source import check_as_planned
+from spark_scoring.delta.stream_errors import StreamError
 from spark_scoring.drift.errors import DriftRequestError
 from spark_scoring.engine.limit import Deadline
 from spark_scoring.errors import RequestError
 from spark_scoring.features.join import check_keys
 from spark_scoring.run.batches import score_increments
 from spark_scoring.run.drift import drift_of_plan
-from spark_scoring.run.execute import carry_out, read_text
-from spark_scoring.run.plan import JobPlan
+from spark_scoring.run.execute import carry_out
+from spark_scoring.run.plan import JobPlan, read_text
 from spark_scoring.run.planning import plan_job
 from spark_scoring.run.told import tell
 

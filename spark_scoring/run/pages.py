@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
 
-from spark_scoring.delta.errors import HistoryError
+from spark_scoring.delta.history_errors import HistoryError
 from spark_scoring.delta.ledger import kept_runs, read_commits
 from spark_scoring.delta.names import resolve
 from spark_scoring.delta.tables import read_version

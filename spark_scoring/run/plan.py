@@ -307,3 +307,9 @@ def _diff(label: str, changes: Sequence[ColumnChange]) -> dict[str, str]:
 def allowed_text(limit: float) -> str:
     """``max_bad_rows`` for people: ``100 rows``, ``1% of the rows``."""
     return f"{limit:.4%}".rstrip("0%").rstrip(".") + "% of the rows" if isinstance(limit, float) else f"{limit:,} rows"
+
+
+def read_text(plan: JobPlan) -> str:
+    """The tables that a run reads."""
+    looked_up = ", ".join(table.name for table in plan.feature_tables)
+    return f"{plan.source.ref.text} (or a feature table: {looked_up})" if looked_up else plan.source.ref.text

@@ -11,7 +11,7 @@ import pytest
 
 from spark_scoring import roll_back, run_history
 from spark_scoring.cli import main
-from spark_scoring.delta.errors import HistoryError
+from spark_scoring.delta.history_errors import HistoryError
 from spark_scoring.run.history import RunRecord, history_view
 from spark_scoring.screen import SafeConsole, as_text
 from tests.models import line_rows

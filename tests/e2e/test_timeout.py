@@ -19,7 +19,7 @@ from spark_scoring import plan_job, run_job
 from spark_scoring.cli import main
 from spark_scoring.engine.errors import TimeLimitError
 from spark_scoring.errors import RunError
-from spark_scoring.run.execute import preview_rows
+from spark_scoring.run.preview import preview_rows
 from tests.models import line_rows
 from tests.place import Place
 

@@ -22,7 +22,7 @@ from mlflow.types import ColSpec, Schema
 from pyspark.sql.types import DoubleType, StructField, StructType
 
 from spark_scoring import TrainingJob, plan_job, plan_scoring, run_job, run_training
-from spark_scoring.engine.stage import ModelPlace
+from spark_scoring.engine.shipping import ModelPlace
 from spark_scoring.errors import RequestError
 from spark_scoring.job_problems import JobError
 from spark_scoring.model.errors import ModelError

@@ -31,7 +31,7 @@ from spark_scoring.errors import ScoringError
 from spark_scoring.job import ScoringJob
 from spark_scoring.plan.explain import as_text
 from spark_scoring.report.run import RunReport
-from spark_scoring.run.execute import preview_rows
+from spark_scoring.run.preview import preview_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ import scipy.sparse
 
 from spark_scoring.engine.errors import ModelFailedError, ModelOutputError
 from spark_scoring.engine.inputs import WorkerPlan, build_input
-from spark_scoring.engine.stage import _ease_next_task
 from spark_scoring.engine.worker import Scored, Scorer
+from spark_scoring.engine.worker_job import _ease_next_task
 from spark_scoring.model.loaded import LoadedModel
 from spark_scoring.plan.outputs import Returned
 

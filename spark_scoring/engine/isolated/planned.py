@@ -19,7 +19,7 @@ from spark_scoring.model.saved import SavedModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from spark_scoring.engine.trial import Given
+    from spark_scoring.engine.trial_rows import Given
     from spark_scoring.model.environment import Environment
     from spark_scoring.model.loaded import LoadedModel
     from spark_scoring.model.pinned import PinnedModel

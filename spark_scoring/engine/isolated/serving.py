@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spark_scoring.engine.inputs import WorkerPlan
-    from spark_scoring.engine.trial import Given
+    from spark_scoring.engine.trial_rows import Given
     from spark_scoring.engine.worker import Scored
     from spark_scoring.model.pinned import PinnedModel
     from spark_scoring.model.sealed import Copy
