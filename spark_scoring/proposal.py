@@ -27,6 +27,7 @@ from spark_scoring.job_file import place_of
 from spark_scoring.model.registry import resolve_model
 from spark_scoring.model.spec import ModelSpec
 from spark_scoring.model.types import Tensor
+from spark_scoring.model.uris import LOGGED, REGISTERED
 from spark_scoring.plan.planner import make_plan
 from spark_scoring.plan.request import Expression, Request
 from spark_scoring.redact import printable
@@ -295,8 +296,14 @@ def propose_job(
         "output": place_of(output) if output else _free_output(spark, spec, place),
     }
     if file is None:
-        file = Path(_word(spec.name or place.get("table") or "job") + ".yml")
+        file = file_of_model(model) or Path(_word(spec.name or place.get("table") or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
+
+
+def file_of_model(uri: str) -> Path | None:
+    """What the job file of a registered model is called; None where the model must be looked at first."""
+    found = None if LOGGED.fullmatch(uri) else REGISTERED.fullmatch(uri)
+    return None if found is None else Path(_word(found["name"]) + ".yml")
 
 
 def _csv_types(spark: SparkSession, source: PinnedSource, spec: ModelSpec, place: Mapping[str, Any]) -> str | None:

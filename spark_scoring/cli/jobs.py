@@ -77,9 +77,12 @@ def init(  # noqa: PLR0913  options
     verbose: Verbose = False,
 ) -> None:
     """Write a job file for a model and a table or a file, with comments. Loads the model, which runs its code."""
+    from spark_scoring.proposal import file_of_model, propose_job
+    from spark_scoring.session import require_spark
+
+    file = file or file_of_model(model)
     if file is not None and file.exists() and not force:
         raise JobError.file_exists(str(file))
-    from spark_scoring.session import require_spark
 
     require_spark()
     keep_results_apart()
@@ -88,8 +91,6 @@ def init(  # noqa: PLR0913  options
     settings["environment"] = environment
     of_spark = settings_of(spark, remote)
     with spark_coming_up("looking at the model and the table", warehouse, of_spark, verbose=verbose, asks=bool(ask)):
-        from spark_scoring.proposal import propose_job
-
         file, text, told = propose_job(model, table, output, file, ask, settings, of_spark=of_spark)
     if file.exists() and not force:
         raise JobError.file_exists(str(file))

@@ -154,6 +154,15 @@ class DuplicateKeyError(RunError):
             found.append(Problem(thing, cause, "add the column that tells the rows apart, or leave all but one out"))
         return cls(found)
 
+    @classmethod
+    def not_unique_there(cls, text: str, key: Sequence[str], repeated: int, rows: int) -> DuplicateKeyError:
+        cause = (
+            f"{repeated:,} values of the key {', '.join(key)} occur in several of its rows, {rows:,} rows in all, and "
+            "a merge would keep them all; nothing was committed"
+        )
+        fix = "take back the run that added them (spark-scoring history, rollback), or write to another table"
+        return cls([Problem(f"output {text}", cause, fix)])
+
 
 class BadRowsError(RunError):
     """Rows that cannot be scored, more of them than the job allows."""
@@ -161,13 +170,16 @@ class BadRowsError(RunError):
     @classmethod
     def too_many(cls, bad: int, rows: int, allowed: str, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
         cause = f"{bad:,} of {rows:,} rows cannot be scored, max_bad_rows allows {allowed} ({_reasons(reasons)})"
-        fix = "fix the rows, or raise max_bad_rows"
+        fix = f"{_fix_of_nulls(reasons)}fix the rows, or raise max_bad_rows"
         return cls([Problem("bad rows", f"{cause}; nothing was committed", fix)])
 
     @classmethod
     def all_of_them(cls, rows: int, reasons: Sequence[tuple[str, int]]) -> BadRowsError:
         cause = f"none of the {rows:,} rows can be scored ({_reasons(reasons)}); nothing was committed"
-        fix = "look at the first reason: its column is likely another one than the model was trained on (see columns)"
+        fix = (
+            f"{_fix_of_nulls(reasons)}look at the first reason: its column may be another one than in training, or "
+            'wants an expression (columns: {<feature>: "<SQL>"})'
+        )
         return cls([Problem("bad rows", cause, fix)])
 
     @classmethod
@@ -242,6 +254,12 @@ def empty_in(blank: Sequence[str]) -> str:
 
 def _reasons(reasons: Sequence[tuple[str, int]]) -> str:
     return "; ".join(f"{text} in {n:,}" for text, n in reasons[:SHOWN])
+
+
+def _fix_of_nulls(reasons: Sequence[tuple[str, int]]) -> str:
+    """What to write for nulls, where they make rows bad."""
+    of_nulls = [text.removesuffix(": null") for text, _ in reasons if text.endswith(": null")]
+    return f"say what a null is, policy: {{{of_nulls[0]}: {{nulls: {{fill: <value>}}}}}}; or " if of_nulls else ""
 
 
 def _untold(problems: Sequence[Problem]) -> list[Problem]:

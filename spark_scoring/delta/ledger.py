@@ -214,6 +214,22 @@ def kept_runs(commits: Sequence[Commit]) -> Iterator[tuple[Commit, RunFacts]]:
             yield commit, commit.facts
 
 
+def is_merged_by(commits: Sequence[Commit], key: Sequence[str]) -> bool:
+    """Whether the key is known to tell a table's rows apart: its last run merged by it, and no row was added since.
+
+    Args:
+        commits: of the table, newest first.
+        key: columns.
+
+    """
+    for commit in commits:
+        if commit.facts is not None and commit.facts.mode == "merge":
+            return [name.lower() for name in commit.facts.key] == [name.lower() for name in key]
+        if commit.operation not in {*_ADDS_NOTHING, "DELETE"}:
+            return False
+    return False
+
+
 def read_commits(spark: SparkSession, ref: TableRef, limit: int | None = _LOOK_BACK) -> list[Commit]:
     """The table's commits, newest first."""
     rows = history(spark, ref, limit).withColumn("micros", F.unix_micros("timestamp"))

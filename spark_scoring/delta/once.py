@@ -17,7 +17,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import CommitError
 from spark_scoring.delta.failures import is_conflict
-from spark_scoring.delta.ledger import Commit, RunFacts, find_commit, read_commits
+from spark_scoring.delta.ledger import Commit, RunFacts, find_commit, is_merged_by, read_commits
 from spark_scoring.delta.sink import write
 from spark_scoring.sql import literal, quote
 
@@ -46,6 +46,8 @@ class Standing:
     of a stream that starts over."""
     may_add: bool = False
     """Whether an append may add to rows that an earlier run has left, should the history not tell of it."""
+    is_keyed: bool = True
+    """Whether the history says that a merge's key tells the table's rows apart."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def standing(
     if target.schema is None:
         return Standing(generation=run.first_generation)
     commits = read_commits(spark, target.ref, **({"limit": None} if whole_history else {}))
+    is_keyed = not target.writing.key or is_merged_by(commits, target.writing.key)
     own = [(i, c, c.facts) for i, c in enumerate(commits) if c.facts is not None and c.facts.is_same_run(run)]
     generation = max((facts.generation + 1 for _, _, facts in own), default=run.first_generation)
     if force:
-        return Standing(None, generation, may_add=True)
+        return Standing(None, generation, may_add=True, is_keyed=is_keyed)
     remains: list[str] = []
     for i, commit, facts in own:
         left = _rows_left(spark, target, commit, facts, commits[:i])
@@ -77,7 +80,8 @@ def standing(
             return Standing(commit, generation)
         if left and facts.mode == "append":
             remains.append(facts.run_id)
-    return Standing(None, generation, _of_runs(run, remains) or _of_earlier_starts(spark, target, run))
+    remaining = _of_runs(run, remains) or _of_earlier_starts(spark, target, run)
+    return Standing(None, generation, remaining, is_keyed=is_keyed)
 
 
 def _of_runs(run: RunFacts, ids: Sequence[str]) -> str | None:

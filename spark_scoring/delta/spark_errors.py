@@ -50,8 +50,9 @@ _FIXES: dict[str, str] = {
     "DELTA_INVALID_PROTOCOL_VERSION": "use a newer Delta, or another runtime: the table's protocol is too new",
     "TABLE_OR_VIEW_NOT_FOUND": "look whether a table was dropped or renamed while the job ran, then run again",
     "DELTA_TABLE_NOT_FOUND": "look whether a table was dropped or renamed while the job ran, then run again",
-    "MALFORMED_RECORD_IN_PARSING": "fix the file, or say STRING in source.schema for what does not fit: the plan "
-    "casts texts, and a row whose text does not fit is a bad row; source.options: {mode: PERMISSIVE} makes nulls",
+    "MALFORMED_RECORD_IN_PARSING": "say STRING in source.schema for what does not fit: the plan casts texts, and a row "
+    "whose text does not fit is a bad row that names its feature; of a CSV whose nulls are written as n/a, say so: "
+    "source.options: {nullValue: n/a}",
     "FAILED_READ_FILE": "look whether the source's files were removed or are damaged, then plan and run again",
     "java.lang.OutOfMemoryError": "give the driver and the executors more memory (spark.driver.memory, "
     "spark.executor.memory)",

@@ -83,7 +83,10 @@ class Trial:
             scored = [self._method(returned, rows) for returned in rows.plan.returns]
         except _LateError:
             scored = [np.arange(self.answered)]
-            cause = f"the model is slow here: it was ended after {_SECONDS:g} s; the run may show what it did not reach"
+            cause = (
+                f"the model is slow here, and its rehearsal was ended after {_SECONDS:g} s: what else is looked for "
+                "(docs/rehearsal.md) was not looked for"
+            )
             self.findings.setdefault("late", RehearsalFinding("late", cause))
         good = min(scored, key=len)
         if not rows.only_compare:

@@ -56,6 +56,24 @@ def count_source(plan: JobPlan) -> int:
     return int(found["rows"])
 
 
+def check_output_keys(plan: JobPlan) -> None:
+    """Whether a merge's key tells the output's rows apart: a merge would update each row that has it, and leave them.
+
+    Reads the key's columns of the whole output.
+
+    Raises:
+        DuplicateKeyError: rows of the output have the same key.
+
+    """
+    target, n = plan.target, F.col("count")
+    key = [quote(name) for name in target.writing.key]
+    present = plan.session.table(target.ref.sql).where(" AND ".join(f"{name} IS NOT NULL" for name in key))
+    repeated = present.groupBy(*key).count().where(n > 1)
+    found = repeated.agg(F.count(n).alias("keys"), F.sum(n).alias("rows")).collect()[0]
+    if found["keys"]:
+        raise DuplicateKeyError.not_unique_there(target.ref.text, target.writing.key, found["keys"], found["rows"])
+
+
 def count_removed(plan: JobPlan) -> int:
     """Keys of a micro-batch whose rows are gone."""
     return 0 if plan.source.removed is None else plan.source.removed.count()

@@ -27,6 +27,7 @@ from spark_scoring.report.bad_rows import RowCounts, count_rows
 from spark_scoring.run.accounting import (
     check_committed,
     check_counts,
+    check_output_keys,
     check_rows,
     count_removed,
     count_source,
@@ -81,6 +82,8 @@ def _carried_out(
     before = standing(plan.session, plan.target, facts, force=plan.force)
     if before.whole is not None:
         return earlier_report(plan, before.whole)
+    if not before.is_keyed:
+        check_output_keys(plan)
     if plan.scoring.lookups is not None:
         check_keys(plan.source.frame, plan.scoring.lookups)
     facts = replace(facts, rows_in=count_source(plan), removed=count_removed(plan))

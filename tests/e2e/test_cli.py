@@ -267,6 +267,14 @@ def test_init_writes_a_job_that_can_be_planned(
     assert file.read_text(encoding="utf-8") == written
     assert run(*init, *places, "--force") == 0
     assert run("validate", file) == 0
+    for hint, *params in (
+        (written.replace("mode: append ", "mode: merge ").replace("  # key:", "  key:"),),
+        (written.replace("# incremental: true", "incremental: true"),),
+        (written.replace("  # where", "  where"), "--param", "day=1"),
+    ):
+        assert hint != written
+        (tmp_path / "hint.yml").write_text(hint, encoding="utf-8")
+        assert run("validate", tmp_path / "hint.yml", *params) == 0, "a hint can be taken as it stands"
     assert run("plan", file, "--set", "source.where=count > :low", "--param", "low=-5") == 0
     assert "where count > (-5)" in capsys.readouterr().out
     found = ScoringJob.from_yaml(file)

@@ -12,8 +12,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 from pyspark.errors import AnalysisException
 
+from spark_scoring import roll_back
 from spark_scoring.errors import RequestError, RunError
 from spark_scoring.job_problems import JobError
+from spark_scoring.run import execute
 from tests.models import line_rows
 from tests.place import ROWS, Place
 
@@ -161,3 +163,27 @@ def test_odd_names_and_nested_columns_are_merged(clean: Place, spark: SparkSessi
     place.run(merge, source={"where": "x < 6"})
     report = place.run(merge)
     assert vars(report.changes) == {"inserted": ROWS - 6, "updated": 0, "deleted": 0, "unchanged": 6}
+
+
+def test_an_output_whose_rows_the_key_does_not_tell_apart_is_refused(clean: Place) -> None:
+    """A merge would update both rows of a key, and say that all is well."""
+    clean.run({"mode": "append"})
+    change(clean, "x = x + 1", "id = 1")
+    second = clean.run({"mode": "append"})
+    with pytest.raises(RunError, match=f"{ROWS} values of the key id occur in several of its rows, {2 * ROWS} rows"):
+        clean.run(MERGE)
+    assert clean.versions() == 2
+    roll_back(clean.output, second.run_id or "", clean.spark)
+    assert vars(clean.run(MERGE).changes) == {"inserted": 0, "updated": 1, "deleted": 0, "unchanged": ROWS - 1}
+    clean.sql("INSERT INTO {out} SELECT * FROM {out} WHERE id = 1")
+    change(clean, "x = x + 1", "id = 2")
+    with pytest.raises(RunError, match="1 values of the key id occur in several of its rows, 2 rows in all"):
+        clean.run(MERGE)
+
+
+def test_the_output_of_a_merge_is_not_counted_again(clean: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean.run(MERGE)
+    clean.sql("DELETE FROM {out} WHERE id = 3")
+    change(clean, "x = x + 1", "id = 1")
+    monkeypatch.setattr(execute, "check_output_keys", lambda plan: pytest.fail(f"{plan} is counted"))
+    assert vars(clean.run(MERGE).changes) == {"inserted": 1, "updated": 1, "deleted": 0, "unchanged": ROWS - 2}
