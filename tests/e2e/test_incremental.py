@@ -319,6 +319,21 @@ def test_a_column_that_is_gone_stops_the_job_before_anything_is_read(place: Plac
     assert place.versions() == 1
 
 
+def test_rows_that_an_older_model_has_scored_are_told(clean: Place) -> None:
+    """A job of this name goes on with another model: what is scored stays as it is."""
+    clean.run(incremental=True, name="told")
+    clean.model = save_line(str(clean.folder / "steeper"), 3.0)
+    plan = plan_job(clean.job(incremental=True, name="told"), clean.spark)
+    (note,) = [note for note in plan.scoring.notes if "keep their predictions of another model" in note]
+    assert "force: true" in note
+    assert run_job(plan).skipped
+    clean.run(incremental=True, name="told", force=True)
+    again = plan_job(clean.job(incremental=True, name="told"), clean.spark)
+    assert not [note for note in again.scoring.notes if "keep their predictions" in note]
+    rows = clean.spark.read.format("delta").load(clean.output).collect()
+    assert all(round(row["prediction"]) == 3 * row["id"] + row["id"] % 3 for row in rows)
+
+
 @pytest.mark.long
 def test_another_model_goes_on_where_the_first_one_stopped(clean: Place, registry: str) -> None:
     """An alias that moves while a job keeps going is followed at the next batch, and each row says who made it."""
