@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spark_scoring.model.spec import UNNAMED, Feature, Parameter, Takes
-from spark_scoring.model.types import ANY, Array, Map, Member, ModelType, Object, Tensor
+from spark_scoring.model.types import ANY, NUMPY_TYPES, Array, Map, Member, ModelType, Object, Tensor
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ParamSchema, Schema
 
+_NUMBERS = {NUMPY_TYPES[name]: name for name in ("double", "float", "long", "integer", "boolean")}
 _NUMPY_TO_MLFLOW = {
-    "float64": "double",
-    "float32": "float",
-    "int64": "long",
-    "int32": "integer",
-    "bool": "boolean",
+    **_NUMBERS,
     "str": "string",
     "object": "string",
     "bytes": "binary",
@@ -28,10 +25,7 @@ _WIDENED = {
     "uint32": "long",
 }
 """numpy's other numbers -> the MLflow type that holds all their values."""
-TRAINED_TYPES = {
-    **{n: t for n, t in _NUMPY_TO_MLFLOW.items() if t in ("double", "float", "long", "integer", "boolean")},
-    **_WIDENED,
-}
+TRAINED_TYPES = {**_NUMBERS, **_WIDENED}
 """numpy's numbers of a training frame -> MLflow's data types."""
 
 

@@ -143,7 +143,7 @@ def test_what_may_not_be_meant_is_in_the_plan(job: dict[str, Any], spark: SparkS
         return "\n".join(plan_job({**job, "output": output, **fields}, spark).scoring.notes)
 
     assert "schema 'wrogn' is new, too; did you mean wrong?" in notes("wrogn.scored")
-    assert "is new" not in notes("wrong.appended")
+    assert "is new, too" not in notes("wrong.appended")
     again = "once the source has changed, a run appends all its rows again"
     assert again in notes("wrong.appended"), "before the first run, when it can still be heeded"
     run_job({**job, "output": "wrong.appended"}, spark)
