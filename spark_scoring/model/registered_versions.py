@@ -44,9 +44,14 @@ def version_meant(
         ModelError: there is none, or the registry does not answer; names what exists.
 
     """
-    if (version or alias or "").lower() == "latest":  # MLflow reserves it: no version has it as an alias
+    asked = version or alias
+    if (asked or "").lower() == "latest":  # MLflow reserves it: no version has it as an alias
         version = alias = None
-    return _answered(uri, lambda: _found_version(_connected(client, uri), uri, name, version, alias))
+    found, notes = _answered(uri, lambda: _found_version(_connected(client, uri), uri, name, version, alias))
+    if asked is None:
+        own = f"models:/{name}/{found.version}"
+        notes = (*notes, f"the model's URI names no version: the newest is scored, as by {own}")
+    return found, notes
 
 
 def version_artifact(client: type[MlflowClient], uri: str, name: str, number: str) -> str:

@@ -191,7 +191,10 @@ def test_every_name_that_mlflow_takes_is_found(logged: str, name: str) -> None:
     found = {tail: resolve_model(f"models:/{name}{tail}").version for tail in ("/latest", "/1", "@champion")}
     assert found == {"/latest": "2", "/1": "1", "@champion": "1"}
     if "@" not in name:  # what follows the at-sign is an alias there
-        assert resolve_model(f"models:/{name}").version == "2"
+        newest = resolve_model(f"models:/{name}")
+        assert newest.version == "2"
+        assert newest.notes == (f"the model's URI names no version: the newest is scored, as by models:/{name}/2",)
+    assert resolve_model(f"models:/{name}/latest").notes == ()
     assert {v.name for v in all_versions(mlflow.MlflowClient(), name)} == {name}
 
 
