@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -44,6 +44,9 @@ _PLAIN = frozenset(
 )
 """Token types of an expression that means the same whenever and wherever it is asked, over plain columns."""
 _NAMES = ("VAR", "IDENTIFIER")
+_COMPUTES = ("PLUS", "DASH", "STAR", "SLASH", "MOD")
+_ENDS_A_VALUE = (*_NAMES, "NUMBER", "R_PAREN")
+"""In front of a minus: it takes one value off another; any other minus is a sign."""
 _WITHOUT_MEANING = frozenset(
     {
         "array",
@@ -259,6 +262,27 @@ def is_plain(sql: str, columns: Collection[str]) -> bool:
     return not calls and all(
         token.text.lower() in own if kind in _NAMES else kind in _PLAIN
         for token, kind in zip(tokens, kinds, strict=True)
+    )
+
+
+class Operators(NamedTuple):
+    """What is in a plain expression."""
+
+    names: frozenset[str]
+    """Columns, in small letters."""
+    has_numbers: bool
+    computes: bool
+    """Whether it adds, multiplies or the like."""
+
+
+def read_operators(sql: str) -> Operators:
+    """What is in an expression that ``is_plain``."""
+    tokens = _tokens(sql)
+    kinds = [token.token_type.name for token in tokens]
+    return Operators(
+        frozenset(token.text.lower() for token in tokens if token.token_type.name in _NAMES),
+        "NUMBER" in kinds,
+        any(kind in _COMPUTES and before in _ENDS_A_VALUE for before, kind in pairwise(kinds)),
     )
 
 

@@ -29,7 +29,7 @@ _NEWEST = 20
 _LOOK_BACK = 1000
 """Commits that are read to find a run; a table with more of them since is asked for all only where it matters."""
 
-_ADDS_NOTHING = frozenset(
+KEEPS_ROWS = frozenset(
     {
         "OPTIMIZE",
         "REORG",
@@ -39,10 +39,6 @@ _ADDS_NOTHING = frozenset(
         "UNSET TBLPROPERTIES",
         "ADD CONSTRAINT",
         "DROP CONSTRAINT",
-        "ADD COLUMNS",
-        "CHANGE COLUMN",
-        "CHANGE COLUMNS",
-        "RENAME COLUMN",
         "CLUSTER BY",
         "ADD FEATURE",
         "UPGRADE PROTOCOL",
@@ -50,6 +46,8 @@ _ADDS_NOTHING = frozenset(
         "ANALYZE TABLE",
     }
 )
+"""Operations after which a table reads as it did before."""
+_ADDS_NOTHING = KEEPS_ROWS | {"ADD COLUMNS", "CHANGE COLUMN", "CHANGE COLUMNS", "RENAME COLUMN"}
 """Operations that leave every row as it was."""
 REPLACES_TABLE = frozenset(
     {

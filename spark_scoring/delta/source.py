@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_scoring.delta.errors import SourceError
 from spark_scoring.delta.formats import Reading, check_reads_all, format_at, format_of, list_files, read_format
+from spark_scoring.delta.ledger import KEEPS_ROWS
 from spark_scoring.delta.names import TableRef, resolve
 from spark_scoring.delta.pinning import pin_tables
 from spark_scoring.delta.restricted import check_reading, check_sql
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from spark_scoring.delta.formats import Files, Options
     from spark_scoring.delta.pinning import PinnedSql
+
+
+_LOOK_BACK = 100
+"""Commits among which the last one that changed what a table reads is looked for."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class PinnedSource:
     """How it is read, where it is not a Delta table."""
     files: Files | None = None
     """What it reads, where it is not a Delta table but a list of files."""
+    data_version: int | None = None
+    """The newest version up to ``version`` that reads otherwise than the one before: OPTIMIZE and the like do not."""
 
     @property
     def state(self) -> str:
@@ -146,12 +153,12 @@ def pin_source(
 def _delta(
     spark: SparkSession, ref: TableRef, detail: dict[str, Any], version: int | None, timestamp: str | None
 ) -> PinnedSource:
-    pinned = _pin_version(spark, ref, version, timestamp)
+    pinned, data_version = _pin_version(spark, ref, version, timestamp)
     try:
         frame = read_version(spark, ref, pinned)
     except AnalysisException as error:  # in the history, but its log was cleaned up
         raise SourceError.unreadable(ref.text, pinned, first_line(error)) from error
-    return PinnedSource(ref, str(detail["id"]), pinned, None, frame, frame)
+    return PinnedSource(ref, str(detail["id"]), pinned, None, frame, frame, data_version=data_version)
 
 
 def _other_table(spark: SparkSession, ref: TableRef, detail: dict[str, Any], *, is_versioned: bool) -> PinnedSource:
@@ -232,22 +239,41 @@ def _filtered(source: PinnedSource, where: str) -> PinnedSource:
     return replace(source, where=where, frame=frame, filter=pinned)
 
 
-def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timestamp: str | None) -> int:
+def _pin_version(spark: SparkSession, ref: TableRef, version: int | None, timestamp: str | None) -> tuple[int, int]:
+    """The version that is meant, and the newest one up to it that reads otherwise than the one before."""
     is_newest = version is None and timestamp is None
-    found = history(spark, ref, limit=1 if is_newest else None)
-    times = {int(row[0]): int(row[1]) for row in found.select("version", F.unix_micros("timestamp")).collect()}
-    oldest, newest = min(times), max(times)
+    found = _versions(spark, ref, limit=1 if is_newest else None)
+    oldest, newest = min(found), max(found)
     if is_newest:
-        return newest
-    if version is not None:
+        pinned = newest
+        if found[newest].keeps_rows:
+            found = _versions(spark, ref, limit=_LOOK_BACK)
+    elif version is not None:
         if not oldest <= version <= newest:
             raise SourceError.no_version(ref.text, f"version {version}", oldest, newest)
-        return version
-    until = _micros(str(timestamp))
-    candidates = [number for number, micros in times.items() if micros <= until]
-    if not candidates:
-        raise SourceError.no_version(ref.text, f"version as early as {timestamp}", oldest, newest)
-    return max(candidates)
+        pinned = version
+    else:
+        until = _micros(str(timestamp))
+        candidates = [number for number, known in found.items() if known.micros <= until]
+        if not candidates:
+            raise SourceError.no_version(ref.text, f"version as early as {timestamp}", oldest, newest)
+        pinned = max(candidates)
+    changed = [number for number, known in found.items() if number <= pinned and not known.keeps_rows]
+    return pinned, max(changed, default=pinned)
+
+
+class _Version(NamedTuple):
+    """A version of a table."""
+
+    micros: int
+    """When it was committed, since the epoch."""
+    keeps_rows: bool
+    """Whether it reads as the one before."""
+
+
+def _versions(spark: SparkSession, ref: TableRef, limit: int | None) -> dict[int, _Version]:
+    rows = history(spark, ref, limit).select("version", F.unix_micros("timestamp"), "operation").collect()
+    return {int(row[0]): _Version(int(row[1]), row[2] in KEEPS_ROWS) for row in rows}
 
 
 def _micros(timestamp: str) -> int:

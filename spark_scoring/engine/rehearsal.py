@@ -222,7 +222,7 @@ def plan_of_types(spec: ModelSpec) -> ScoringPlan:
 def example_frame(spec: ModelSpec, example: Any) -> pd.DataFrame | None:
     """An example as a frame whose columns are named like the model's inputs; None where it is something else."""
     names = [feature.name for feature in spec.inputs]
-    if isinstance(example, pd.Series) or (isinstance(example, dict) and all(np.ndim(v) == 0 for v in example.values())):
+    if isinstance(example, pd.Series) or (isinstance(example, dict) and not any(map(_is_list, example.values()))):
         example = pd.DataFrame([example])
     if isinstance(example, pd.DataFrame):
         frame = example.rename(columns=str)
@@ -230,7 +230,7 @@ def example_frame(spec: ModelSpec, example: Any) -> pd.DataFrame | None:
             frame.columns = pd.Index(names)
         return frame
     if isinstance(example, dict):
-        columns = {str(name): list(np.asarray(values)) for name, values in example.items()}
+        columns = {str(name): list(values) if _is_list(values) else [values] for name, values in example.items()}
         return pd.DataFrame(columns) if len({len(c) for c in columns.values()}) == 1 else None
     if isinstance(example, str | int | float | bool):
         example = [example]
@@ -238,7 +238,7 @@ def example_frame(spec: ModelSpec, example: Any) -> pd.DataFrame | None:
         return pd.DataFrame(example, columns=names)
     if isinstance(example, list) and example and all(isinstance(row, dict) for row in example):
         return pd.DataFrame(example)
-    if isinstance(example, list | np.ndarray) and np.ndim(example) and len(names) == 1:
+    if _is_list(example) and len(names) == 1:
         return pd.DataFrame({names[0]: [v.tolist() if isinstance(v, np.ndarray) else v for v in example]})
     return None
 
@@ -382,3 +382,8 @@ def _level(levels: Levels, i: int, type_: str) -> Any:
 def _quantile(statistics: Mapping[str, Any], i: int) -> float | None:
     quantiles = recorded_quantiles(statistics)
     return quantiles[i % len(quantiles)] if quantiles else None
+
+
+def _is_list(value: Any) -> bool:
+    """Whether it holds several values."""
+    return isinstance(value, list | tuple | pd.Series) or (isinstance(value, np.ndarray) and value.ndim > 0)

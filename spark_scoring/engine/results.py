@@ -33,6 +33,8 @@ ARROW_TYPES = {
 }
 """MLflow type -> Arrow's of a result."""
 _OBJECTS = ("string", "binary")
+_EXACT = 2**53
+"""Up to here a double holds every whole number."""
 
 
 def empty_fields(returns: Sequence[Returned], n: int) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
@@ -139,7 +141,7 @@ def _columns_of(returned: Returned, result: Any, n: int) -> list[NDArray[Any]]:
             _check_names(returned, result.columns)
             result = result.rename(columns=str)
             result = result[list(returned.names)] if returned.names is not None else result
-        return [result.iloc[:, i].to_numpy() for i in range(result.shape[1])]
+        return [_array(result.iloc[:, i]) for i in range(result.shape[1])]
     array = _array(result)
     if n == 1 and array.shape == (len(returned.fields),):  # squeezed: of one row its values are left
         return list(array.reshape(-1, 1))
@@ -170,7 +172,20 @@ def _check_names(returned: Returned, found: Iterable[Any], *, may_be_values: boo
 
 
 def _array(values: Any) -> NDArray[Any]:
-    return values if isinstance(values, np.ndarray) else np.asarray(values)
+    """The values as they are: numpy makes doubles of whole numbers beside others, and text of what is beside it."""
+    if isinstance(values, np.ndarray):
+        return values
+    if isinstance(values, pd.Series | pd.api.extensions.ExtensionArray):
+        is_nullable = isinstance(values.dtype, pd.api.extensions.ExtensionDtype)
+        whole = is_nullable and pd.api.types.is_integer_dtype(values.dtype) and pd.isna(values).any()
+        return values.to_numpy(dtype=object) if whole else np.asarray(values)
+    array = np.asarray(values)
+    if array.dtype.kind not in "fU" or not isinstance(values, list):
+        return array
+    own = np.asarray(values, dtype=object)
+    if array.dtype.kind == "U":
+        return array if all(isinstance(v, str) for v in own.flat) else own
+    return own if any(isinstance(v, int) and abs(v) > _EXACT for v in own.flat) else array
 
 
 def _flat(values: NDArray[Any], n: int) -> NDArray[Any]:
@@ -297,13 +312,18 @@ def _typed(returned: Returned, kind: str, values: NDArray[Any]) -> tuple[NDArray
     """One field in its declared type; refuses what would change a value, as Spark before 4.1 does silently."""
     dtype = np.dtype(NUMPY_TYPES[kind])
     if values.dtype.kind == "f" and kind in ("double", "float"):
-        return values.astype(dtype, copy=False), np.zeros(len(values), dtype=bool)
+        with np.errstate(over="ignore"):
+            typed = values.astype(dtype, copy=False)
+        if typed.itemsize < values.itemsize and np.any(np.isinf(typed) & np.isfinite(values)):
+            found = f"returned {values.dtype} values too large for {kind}"
+            raise ModelOutputError.differs(returned.method, kind, found)
+        return typed, np.zeros(len(values), dtype=bool)
     null = np.asarray(pd.isna(values))
     present = values[~null]
     if kind == "datetime":
         present = _micros(present)
     elif values.dtype.kind == "O" and kind not in _OBJECTS and len(present):
-        present = np.asarray(present.tolist())
+        present = _whole(present) if kind in INTEGER_RANGES else np.asarray(present.tolist())
     if not len(present):
         present = np.zeros(0, dtype=dtype)
     if not _holds(present, kind):
@@ -313,14 +333,28 @@ def _typed(returned: Returned, kind: str, values: NDArray[Any]) -> tuple[NDArray
     return typed, null
 
 
+def _whole(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers among objects, each to its last digit; as they are where others are among them."""
+    array = np.asarray(values.tolist())
+    if array.dtype.kind != "f" or not np.all(array == np.floor(array)):
+        return array
+    return np.asarray([int(v) for v in values])
+
+
 def _micros(values: NDArray[Any]) -> NDArray[Any]:
-    """Times as microseconds since the epoch, UTC; anything else as it is."""
+    """Times as microseconds since the epoch, UTC; anything else as it is. Years from 1 to 9999."""
     if values.dtype.kind == "O":
-        times = pd.to_datetime(pd.Series(values), utc=True, errors="coerce")
-        if times.isna().any() or not all(isinstance(v, dt.date | np.datetime64) for v in values):
+        if not all(isinstance(v, dt.date | np.datetime64) for v in values):
             return values
-        values = times.dt.tz_localize(None).to_numpy()
+        values = np.array([_without_zone(v) for v in values], dtype="datetime64[us]")
     return values.astype("datetime64[us]").astype("int64") if values.dtype.kind == "M" else values
+
+
+def _without_zone(time: Any) -> Any:
+    """A time in UTC."""
+    if isinstance(time, dt.datetime) and time.tzinfo is not None:
+        time = time.astimezone(dt.timezone.utc).replace(tzinfo=None)
+    return np.datetime64(time, "us")
 
 
 def _holds(values: NDArray[Any], kind: str) -> bool:

@@ -49,6 +49,13 @@ _OTHERS = 50
 """Members of a list that are something else before the walk takes all of them for it."""
 _DUPLICATES = ("cv_results_", "best_params_", "named_estimators_")
 """Attributes whose estimators are templates, or are found elsewhere."""
+_GIVEN_THE_INPUT = (
+    *("estimator", "estimator_", "estimators_", "best_estimator_", "final_estimator_", "base_estimator_", "init_"),
+    *("regressor", "regressor_", "classifier_", "calibrated_classifiers_", "pipeline_", "transformer_"),
+    *("initial_imputer_", "indicator_"),
+)
+"""Attributes in which scikit-learn's meta-estimators keep what they give their own input to. Whatever else is kept in
+an estimator may be fitted on what it makes of its input: KBinsDiscretizer encodes the numbers of its bins."""
 _VECTORIZERS = ("CountVectorizer", "HashingVectorizer")
 _THREADS = ("num_threads", "num_thread", "nthread", "nthreads", "n_jobs")
 """What LightGBM calls it. Whatever was given by ``set_params`` or ``**kwargs`` wins over the attribute."""
@@ -202,9 +209,9 @@ def _union_inside(seen: Seen) -> Iterator[Seen]:
 
 
 def _attributes_inside(seen: Seen) -> Iterator[Seen]:
-    passes_on = is_ruled(seen.estimator)
-    columns = seen.columns if passes_on else unsure(seen.columns)
     for part in _fitted_parts(seen.estimator):
+        passes_on = is_ruled(seen.estimator) and part.attribute in _GIVEN_THE_INPUT
+        columns = seen.columns if passes_on else unsure(seen.columns)
         given, is_all = _handed(own_attributes(seen.estimator), part, columns)
         yield Seen(part.estimator, given, seen.is_whole and is_all and passes_on)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
+
+import numpy as np
 
 from spark_scoring.model.types import INTEGER_RANGES, Category, Coded, ModelType, OneOf
 from spark_scoring.times import from_iso
@@ -23,11 +26,20 @@ def fits(value: Any, type_: ModelType, *, nullable: bool) -> bool:
         case "string":
             return isinstance(value, str)
         case "datetime":
-            return isinstance(value, str) and _is_iso_time(value)
+            return isinstance(written(value), str) and _is_iso_time(written(value))
         case Category() | Coded() | OneOf():
             return value in type_.levels.values
         case _:
             return False
+
+
+def written(value: Any) -> Any:
+    """A value as JSON and YAML have it: a time, or each of a list, as ISO 8601 text."""
+    if isinstance(value, list | tuple):
+        return [written(one) for one in value]
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, np.datetime64) else value
 
 
 def _is_iso_time(value: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from spark_scoring.errors import PlanError, Problem
 from spark_scoring.plan.binding import Binder
 from spark_scoring.plan.features import with_levels
+from spark_scoring.plan.literals import written
 from spark_scoring.plan.names import input_problems, output_problems, own_name_problems, shared_column_problems
 from spark_scoring.plan.outputs import method_problems, planned_outputs
 from spark_scoring.plan.request import request_problems
@@ -61,7 +62,7 @@ def make_plan(model: ModelSpec, schema: StructType, request: Request) -> Scoring
         methods=request.methods,
         outputs=outputs,
         returns=returns,
-        params=tuple(sorted(request.params.items())),
+        params=tuple(sorted((name, written(value)) for name, value in request.params.items())),
         ignored=_ignored(schema.fieldNames(), binder.read, request),
         notes=tuple(_notes(model, features, binder.left_out)),
         lookups=request.lookups,

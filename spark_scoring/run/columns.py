@@ -76,11 +76,28 @@ def typed_expressions(frame: DataFrame, columns: Mapping[str, str], problems: Ga
 def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
     """The type of a per-row expression; one that makes or joins rows is refused."""
     try:
-        # in a struct beside the other columns, an aggregate or a generator fails here and not in the run
-        struct = frame.select("*", F.struct(F.expr(sql).alias("v")).alias("s")).schema[-1].dataType
+        # in a struct beside the other columns, an aggregate or a generator fails here and not in the run; in brackets,
+        # as a part of other expressions, so does a name that is given to it
+        struct = frame.select("*", F.struct(F.expr(f"({sql}\n)").alias("v")).alias("s")).schema[-1].dataType
     except (AnalysisException, ParseException) as error:
-        raise SourceError.bad_expression(feature, sql, *sql_fault(error, sql, frame.columns)) from error
+        cause, fix = sql_fault(error, sql, frame.columns)
+        if _is_named(sql) and "backticks" not in fix:
+            cause, fix = "it gives its value a name", "leave the name out: the feature has one"
+        raise SourceError.bad_expression(feature, sql, cause, fix) from error
     return cast("StructType", struct)["v"].dataType
+
+
+def _is_named(sql: str) -> bool:
+    """Whether an expression gives its value a name, which a whole select may and a part of an expression may not."""
+    try:
+        F.expr(sql)
+    except ParseException:
+        return False
+    try:
+        F.expr(f"({sql}\n)")
+    except ParseException:
+        return True
+    return False
 
 
 def kept_columns(frame: DataFrame, keep: Sequence[str]) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def _idempotency_key(plan: JobPlan) -> str:
     tables, meaning, is_unlike_others = plan.identity.decisive(plan.session)
     decisive = {
         "job": plan.name,
-        "source": [source.table_id, source.version, source.where] if source.files is None else _of_files(source),
+        "source": [source.table_id, source.data_version, source.where] if source.files is None else _of_files(source),
         "model": [model.name or model.uri, model.version],
         "plan": plan.scoring.hash,
         "client": plan.client is not None,

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyspark.errors import PySparkException
+from pyspark.sql.types import NumericType
 
 from spark_scoring.delta.explained import explain, unknown_columns
 from spark_scoring.delta.functions import describe_function
 from spark_scoring.delta.settings import setting
 from spark_scoring.features.functions import call_sql
-from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names
+from spark_scoring.parsing import UnreadableSqlError, is_plain, read_names, read_operators
 from spark_scoring.plan.lookups import FunctionCall
 from spark_scoring.sql import unformatted
 
@@ -28,15 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
     from spark_scoring.delta.explained import Plans
     from spark_scoring.delta.pinning import PinnedSql, PinnedTable
     from spark_scoring.plan.lookups import LookupPlan
 
+_ZONE, _ANSI = "spark.sql.session.timeZone", "spark.sql.ansi.enabled"
 _SESSION_RULES = (
-    "spark.sql.session.timeZone",
-    "spark.sql.ansi.enabled",
+    _ZONE,
+    _ANSI,
     "spark.sql.caseSensitive",
     "spark.sql.legacy.timeParserPolicy",
     "spark.sql.mapKeyDedupPolicy",
@@ -64,6 +66,8 @@ class Question:
     """Feature functions, which are expressions over the columns, too."""
     settings: tuple[str, ...] = ()
     """Settings of the session that the job sets for them."""
+    plain: tuple[str, ...] = ()
+    """Settings of the session that change what expressions give which Spark need not be asked about."""
 
     @property
     def is_any(self) -> bool:
@@ -116,7 +120,11 @@ class Identity:
         """For a run's key: tables and versions, the meaning as it is now, and whether the run is like no other."""
         tables = sorted((table.table_id, table.version) for table in self.tables)
         answer = Answer() if self.unpinned or not self.question.is_any else ask(spark, self.question, self.places)
-        return tables, answer.meaning, bool(self.unpinned or answer.causes)
+        meaning = answer.meaning
+        if self.question.plain:
+            rules = [f"{key}={setting(spark, key)}" for key in self.question.plain]
+            meaning = hashlib.sha256(json.dumps([meaning, rules]).encode()).hexdigest()
+        return tables, meaning, bool(self.unpinned or answer.causes)
 
 
 def find_identity(
@@ -157,16 +165,35 @@ def find_identity(
     on_output: tuple[tuple[str, str], ...] = ()
     if replace_where is not None and not is_plain(replace_where, output.fieldNames()):
         on_output = (("replace_where", replace_where),)
+    plain = [e for e in expressions if is_plain(e.sql, columns.fieldNames())]
+    rules = {rule for e in plain for rule in _rules_of_plain(e.sql, columns)}
+    if replace_where is not None and not on_output:
+        rules |= _rules_of_plain(replace_where, output)
     question = Question(
-        expressions=tuple((e.label, e.sql) for e in expressions if not is_plain(e.sql, columns.fieldNames())),
+        expressions=tuple((e.label, e.sql) for e in expressions if e not in plain),
         columns=columns,
         on_output=on_output,
         output=output,
         calls=() if lookups is None else tuple(step for step in lookups.steps if isinstance(step, FunctionCall)),
         settings=tuple(sorted(settings)),
+        plain=tuple(sorted(rules)),
     )
     found = Identity(tuple(dict.fromkeys(places)), question, tuple(dict.fromkeys(reasons)), places=len(places))
     return replace(found, planned=ask(spark, question, len(places))) if question.is_any else found
+
+
+def _rules_of_plain(sql: str, columns: StructType) -> set[str]:
+    """Settings that change what columns and operators give: by overflow, or by a cast that they imply."""
+    plain = read_operators(sql)
+    kinds = {_kind(field.dataType) for field in columns.fields if field.name.lower() in plain.names}
+    kinds |= {"number"} if plain.has_numbers else set()
+    if len(kinds - {"boolean"}) > 1:
+        return {_ZONE, _ANSI}
+    return {_ANSI} if plain.computes else set()
+
+
+def _kind(type_: DataType) -> str:
+    return "number" if isinstance(type_, NumericType) else type_.simpleString()
 
 
 def ask(spark: SparkSession, question: Question, places: int) -> Answer:

@@ -300,6 +300,45 @@ def test_plain_jobs_ask_spark_nothing(here: Place, monkeypatch: pytest.MonkeyPat
         assert plan_job(here.job(**fields), here.spark).identity.question.is_any is False
 
 
+def test_maintenance_of_the_source_makes_no_other_run(here: Place) -> None:
+    assert not here.run().skipped
+    here.spark.sql(f"OPTIMIZE delta.`{here.source}`")
+    here.spark.sql(f"ALTER TABLE delta.`{here.source}` SET TBLPROPERTIES ('k' = 'v')")
+    assert here.run().skipped
+    assert here.run(source={"version": 0}).skipped, "it reads as the newest one does"
+    line_rows(here.spark, range(90, 92)).write.format("delta").mode("append").save(here.source)
+    here.spark.sql(f"ALTER TABLE delta.`{here.source}` SET TBLPROPERTIES ('k' = 'w')")
+    assert not here.run().skipped
+    assert here.run().skipped
+
+
+def test_settings_count_where_plain_expressions_go_by_them(here: Place) -> None:
+    """Columns and operators alone: Spark is not asked, and implies casts that go by the session's zone and rules."""
+    here.spark.sql(
+        f"CREATE TABLE delta.`{here.source}_times` USING delta AS SELECT id, x, n, note, CAST(n AS int) i, "  # noqa: S608
+        f"timestamp_seconds(1735689600 + (id - 2) * 3600) ts, DATE '2025-01-01' d FROM delta.`{here.source}`"
+    )
+    source = f"{here.source}_times"
+    jobs: list[dict[str, Any]] = [
+        {"source": {"path": source, "where": "ts >= d"}},
+        {"source": {"path": source}, "columns": {"n": "i + i"}},
+        {"source": {"path": source, "where": "x >= -1 AND id < 4"}, "columns": {"n": "i"}},
+    ]
+    outputs = [{"path": f"{here.output}{i}", "mode": "overwrite"} for i, _ in enumerate(jobs)]
+    skipped = {}
+    try:
+        for zone, ansi in (("UTC", "true"), ("America/New_York", "true"), ("America/New_York", "false")):
+            here.spark.conf.set("spark.sql.session.timeZone", zone)
+            here.spark.conf.set("spark.sql.ansi.enabled", ansi)
+            skipped[zone, ansi] = [here.run(o, **job).skipped for o, job in zip(outputs, jobs, strict=True)]
+            of_zone = here.spark.read.format("delta").load(outputs[0]["path"]).count()
+            assert of_zone == here.spark.read.format("delta").load(source).where("ts >= d").count()
+    finally:
+        for name in ("spark.sql.session.timeZone", "spark.sql.ansi.enabled"):
+            here.spark.conf.unset(name)
+    assert list(skipped.values()) == [[False] * 3, [False, True, True], [False, False, True]]
+
+
 @pytest.mark.long
 def test_an_incremental_job_reads_its_tables_as_they_are_now(here: Place) -> None:
     table(here.spark, "ident.wanted", ALL)

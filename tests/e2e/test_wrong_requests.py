@@ -97,6 +97,7 @@ def test_a_temporary_view_is_meant_by_a_name_of_one_part_alone(job: dict[str, An
         ({"price": "pirce * 2"}, "there is no column 'pirce'\n   fix: did you mean price?"),
         ({"price": "sum(price)"}, "columns: price: 'sum(price)' does not fit the source"),
         ({"price": "explode(array(1.0, 2.0))"}, "columns: price:"),
+        ({"price": "price * 2 AS doubled"}, "it gives its value a name\n   fix: leave the name out"),
         ({"price": "current_date()"}, "feature 'price' (double): no meaningful conversion from DATE"),
         ({"prize": "price"}, "columns: prize: the model has no such feature\n   fix: did you mean price?"),
         ({"item_counts": "count"}, "columns: item_counts: the model has no such feature\n   fix: did you mean count?"),

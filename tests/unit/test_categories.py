@@ -16,8 +16,10 @@ from pyspark.sql.types import DoubleType, LongType, StringType, StructField, Str
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import (
+    BaggingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    RandomTreesEmbedding,
     StackingClassifier,
     VotingClassifier,
 )
@@ -27,7 +29,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from spark_scoring.errors import PlanError
@@ -509,3 +511,30 @@ def test_a_library_that_refuses_null_text_makes_bad_rows_of_it() -> None:
     assert plan(text).features[0].handling.nulls == "bad_row"
     (problem,) = problems(text, policy={"city": FeaturePolicy(nulls="keep")})
     assert "the model's library refuses a null here" in problem
+
+
+class Signs(StandardScaler):  # type: ignore[misc]
+    """A scaler that keeps an encoder of something else than its input."""
+
+    def fit(self, X: Any, y: Any = None) -> Signs:
+        super().fit(X, y)
+        self.signs_ = OneHotEncoder().fit(np.asarray(X) > 0)
+        return self
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        KBinsDiscretizer(3, quantile_method="linear"),
+        make_pipeline(SimpleImputer(), KBinsDiscretizer(3, encode="onehot-dense", quantile_method="linear")),
+        RandomTreesEmbedding(n_estimators=2, max_depth=2),
+        Signs(),
+    ],
+    ids=str,
+)
+def test_what_an_estimator_encodes_of_its_own_making_is_no_level_of_a_feature(step: Any) -> None:
+    numbers = FRAME[["num", "half"]].astype(float)
+    model = make_pipeline(step, LogisticRegression()).fit(numbers, LABEL)
+    assert read(model, ["num", "half"]) == OwnLevels()
+    bagged = BaggingClassifier(model, n_estimators=2).fit(numbers, LABEL)
+    assert read(bagged, ["num", "half"]) == OwnLevels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import re
 import sys
@@ -210,6 +211,14 @@ def test_a_model_that_has_scored_before_does_not_stop_the_run() -> None:
         ("double", iter([1.5, 2.5]), [1.5, 2.5]),
         ("double", [[1.5], [2.5]], [1.5, 2.5]),
         ("long", pd.Series([1, None], dtype="Int64"), [1, None]),
+        ("long", pd.Series([2**53 + 1, None], dtype="Int64"), [2**53 + 1, None]),
+        ("long", pd.array([None, 2**53 + 1], dtype="int64[pyarrow]"), [None, 2**53 + 1]),
+        ("long", pd.DataFrame({"y": pd.array([2**53 + 1, None], dtype="Int64")}), [2**53 + 1, None]),
+        ("long", [2**53 + 1, 2.0], [2**53 + 1, 2]),
+        ("double", [2**53 + 1, 2.5], [2.0**53, 2.5]),
+        ("string", ["a", float("nan")], ["a", None]),
+        ("datetime", [dt.datetime(9999, 12, 31), dt.date(1, 1, 1)], [253402214400000000, -62135596800000000]),  # noqa: DTZ001
+        ("datetime", [pd.Timestamp("2025-01-01 01:00", tz="Europe/Berlin"), None], [1735689600000000, None]),
         ("string", np.array([["a"], ["b"]], dtype=object), ["a", "b"]),
     ],
 )
@@ -239,6 +248,9 @@ def test_a_nan_of_the_model_stays_one() -> None:
         ("double", np.array(["a", "b"]), "returned <U1"),
         ("boolean", np.array([0, 1]), "returned int64"),
         ("string", np.array([0, 1]), "returned int64"),
+        ("string", ["a", 5], "returned object"),
+        ("long", [2**53 + 1, 2.5], "returned float64 values that do not fit long"),
+        ("float", np.array([1e300, 1.0]), "returned float64 values too large for float"),
         ("double", np.zeros((2, 3)), r"returned shape \(2, 3\) for 2 rows"),
         ("double", np.zeros(3), r"returned 3 results for 2 rows"),
         ("double", np.zeros((1, 1)), r"returned 1 results for 2 rows"),
