@@ -66,7 +66,8 @@ def check_output_keys(plan: JobPlan) -> None:
 
     """
     target, n = plan.target, F.col("count")
-    key = [quote(name) for name in target.writing.key]
+    named = {} if target.schema is None else {name.lower(): name for name in target.schema.fieldNames()}
+    key = [quote(named.get(name.lower(), name)) for name in target.writing.key]  # as the table spells them
     present = plan.session.table(target.ref.sql).where(" AND ".join(f"{name} IS NOT NULL" for name in key))
     repeated = present.groupBy(*key).count().where(n > 1)
     found = repeated.agg(F.count(n).alias("keys"), F.sum(n).alias("rows")).collect()[0]

@@ -75,7 +75,7 @@ def plan_increments(plan: JobPlan) -> Increments | None:
 def note_on_model(plan: JobPlan, increments: Increments) -> str | None:
     """That the rows scored so far are another model's, where the job goes on with a new one."""
     model = plan.scoring.model
-    if increments.checkpoint_id is None:
+    if increments.checkpoint_id is None or plan.target.schema is None:
         return None
     commits = read_commits(plan.session, plan.target.ref, _NEWEST)
     last = next((facts for _, facts in kept_runs(commits) if facts.stream == increments.stream), None)
