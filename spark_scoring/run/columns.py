@@ -81,23 +81,19 @@ def _type_of(frame: DataFrame, feature: str, sql: str) -> DataType:
         struct = frame.select("*", F.struct(F.expr(f"({sql}\n)").alias("v")).alias("s")).schema[-1].dataType
     except (AnalysisException, ParseException) as error:
         cause, fix = sql_fault(error, sql, frame.columns)
-        if _is_named(sql) and "backticks" not in fix:
+        if isinstance(error, ParseException) and "backticks" not in fix and _is_whole(frame, sql):
             cause, fix = "it gives its value a name", "leave the name out: the feature has one"
         raise SourceError.bad_expression(feature, sql, cause, fix) from error
     return cast("StructType", struct)["v"].dataType
 
 
-def _is_named(sql: str) -> bool:
-    """Whether an expression gives its value a name, which a whole select may and a part of an expression may not."""
+def _is_whole(frame: DataFrame, sql: str) -> bool:
+    """Whether SQL that cannot be a part of an expression is one as a whole: it gives its value a name."""
     try:
-        F.expr(sql)
-    except ParseException:
+        _ = frame.select(F.expr(sql)).schema
+    except (AnalysisException, ParseException):
         return False
-    try:
-        F.expr(f"({sql}\n)")
-    except ParseException:
-        return True
-    return False
+    return True
 
 
 def kept_columns(frame: DataFrame, keep: Sequence[str]) -> tuple[str, ...]:

@@ -60,10 +60,12 @@ def run(output, **fields):
 
 mlflow.set_tracking_uri(f"sqlite:///{folder}/known_to_the_client.db")
 logged = mlflow.pyfunc.load_model(model)
-registered = mlflow.sklearn.log_model(
-    logged.get_raw_model(), name="model", signature=logged.metadata.signature, registered_model_name="line",
-    pip_requirements=["mlflow"], serialization_format="cloudpickle",
-)
+raw = logged.get_raw_model()
+for name, kind in (("line", raw), ("sum", raw.regressor_)):
+    mlflow.sklearn.log_model(
+        kind, name="model", signature=logged.metadata.signature, registered_model_name=name,
+        pip_requirements=["mlflow"], serialization_format="cloudpickle",
+    )
 
 def add(ids, n):
     new = spark.range(*ids).selectExpr("id", "CAST(id AS double) AS x", f"{n} AS n")
@@ -128,7 +130,8 @@ spark.range(3, 5).write.format("delta").mode("append").save(f"{folder}/act")
 print("identity", picked(wanted), picked(wanted), picked("rand(1) >= 0"), picked("rand(1) >= 0"))
 of_registry = {"model": "models:/line/1", "incremental": True, "max_bad_rows": 3}
 print("registry", run({"path": "r"}, **of_registry), run({"path": "r"}, **of_registry))
-print("explained", run({"path": "e"}, explain={"top": 1, "codes": {"x": "R1", "n": "R2"}}, **of_registry))
+of_sums = {**of_registry, "model": "models:/sum/1"}
+print("explained", run({"path": "e"}, explain={"top": 1, "codes": {"x": "R1", "n": "R2"}}, **of_sums))
 """
 _TOO_MANY = "bad rows: 2 of 2 rows cannot be scored, max_bad_rows allows 1 rows (n: null in 2); nothing was committed"
 _MERGED = "merge (11, 1, False) (11, 1, False)"
