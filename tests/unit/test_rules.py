@@ -5,6 +5,7 @@ The tables are the design's, cell by cell. What they leave out is refused.
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from itertools import product
 
@@ -339,6 +340,8 @@ def problem_of(source: str, target: str) -> Problem:
     }
     for name, text in names.items():
         cause = cause.replace(f"{{{name}}}", text)
+    if isinstance(model_type, str) and fix in (OF_ANY, OF_BYTES, OF_MAP, OF_VARIANT, OF_DATE):
+        fix = re.sub(r"\bx\b", "`x`", fix)  # what the feature is read from; inside other types, x is a value inside
     return Problem(f"feature 'x' ({model_type})", cause, fix)
 
 
