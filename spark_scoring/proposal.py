@@ -296,7 +296,7 @@ def propose_job(
         "output": place_of(output) if output else _free_output(spark, spec, place),
     }
     if file is None:
-        file = file_of_model(model) or Path(_word(spec.name or place.get("table") or "job") + ".yml")
+        file = Path(_word(spec.name or place.get("table") or "job") + ".yml")
     return file, job_text(spec, {"model": model, **places, **given}, proposal, str(file)), [*told, *proposal.told()]
 
 

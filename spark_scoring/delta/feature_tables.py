@@ -28,6 +28,7 @@ from spark_scoring.delta.stored import (
     of_new_table,
     padded,
     schema_of_new_table,
+    spelled,
 )
 from spark_scoring.delta.tables import describe_table, history, read_version, save_over, tables_near
 from spark_scoring.errors import first_line
@@ -134,7 +135,7 @@ def merge_rows(spark: SparkSession, table: FeatureTable, df: DataFrame) -> None:
 
     A column that the table lacks is added to it; one that the rows lack keeps its value, or is null in a new row.
     """
-    named = {name.lower(): name for name in table.schema.fieldNames()}  # as the table spells them
+    named = spelled(table.schema)
     adds = any(name.lower() not in named for name in df.columns)
     keys = row_keys(table)
     folded = {key.lower() for key in keys}

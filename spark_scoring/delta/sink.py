@@ -16,7 +16,16 @@ from spark_scoring.delta.columns import column_drift
 from spark_scoring.delta.fitting import needing_mapping
 from spark_scoring.delta.names import register_table
 from spark_scoring.delta.settings import writing_settings
-from spark_scoring.delta.stored import PADDING_SETTING, as_read, has_char, is_comparable, of_new_table, of_table, padded
+from spark_scoring.delta.stored import (
+    PADDING_SETTING,
+    as_read,
+    has_char,
+    is_comparable,
+    of_new_table,
+    of_table,
+    padded,
+    spelled,
+)
 from spark_scoring.delta.tables import save_over
 from spark_scoring.spark_versions import merge_adding_columns
 from spark_scoring.sql import literal, quote, unformatted
@@ -154,7 +163,7 @@ def _merge_statement(rows: Rows, target: Target, merge: str, *, adds_columns: bo
     it names the last run that tried it.
     """
     columns, schema = rows.frame.columns, target.schema or StructType()
-    named = {name.lower(): name for name in schema.fieldNames()}  # as the table spells them
+    named = spelled(schema)
 
     def theirs(name: str) -> str:
         return quote(named.get(name.lower(), name))

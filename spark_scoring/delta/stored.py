@@ -74,6 +74,11 @@ def as_read(column: str, name: str, schema: StructType) -> str:
     return f"rpad({column}, {length}, ' ')" if length else column
 
 
+def spelled(schema: StructType) -> dict[str, str]:
+    """A table's columns as it spells them, by their names in small letters."""
+    return {name.lower(): name for name in schema.fieldNames()}
+
+
 def padded(frame: DataFrame, schema: StructType) -> DataFrame:
     """The frame, whose texts are as long as the table's CHAR columns hold them."""
     if not _lengths(schema):

@@ -336,9 +336,8 @@ def _typed(returned: Returned, kind: str, values: NDArray[Any]) -> tuple[NDArray
 def _whole(values: NDArray[Any]) -> NDArray[Any]:
     """Whole numbers among objects, each to its last digit; as they are where others are among them."""
     array = np.asarray(values.tolist())
-    if array.dtype.kind != "f" or not np.all(array == np.floor(array)):
-        return array
-    return np.asarray([int(v) for v in values])
+    is_whole = array.dtype.kind == "f" and np.all(np.isfinite(array) & (array == np.floor(array)))
+    return np.asarray([int(v) for v in values]) if is_whole else array
 
 
 def _micros(values: NDArray[Any]) -> NDArray[Any]:

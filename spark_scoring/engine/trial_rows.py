@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spark_scoring.engine.agreement import Fields
     from spark_scoring.plan.rehearsal import Origin
 
-_WITHNULLS = 3
+_WITH_NULLS = 3
 """Rows into which nulls are put."""
 
 
@@ -65,7 +65,7 @@ class Given:
 
 def with_nulls(keeps: Sequence[str], rows: Rows) -> Rows:
     """The rows with a null in every feature that may have one: of each in another row."""
-    rows = rows.of(range(min(rows.n, _WITHNULLS)))
+    rows = rows.of(range(min(rows.n, _WITH_NULLS)))
     types = dict(rows.plan.features)
     row_of = {name: i % rows.n for i, name in enumerate(n for n in keeps if not isinstance(types[n], Tensor))}
     columns = []

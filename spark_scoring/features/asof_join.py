@@ -64,7 +64,7 @@ def cast_sql(sql: str, type_: str | None) -> str:
 
 
 def is_plain(type_: DataType) -> bool:
-    """Whether a value is no list, map, struct, variant or the like."""
+    """Whether its values are plain: not lists, maps, structs, variants or the like."""
     return type_.simpleString().partition("(")[0] in _PLAIN
 
 

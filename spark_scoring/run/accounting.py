@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.types import StructType
 
 from spark_scoring.delta.errors import BadRowsError, CommitError, DuplicateKeyError
-from spark_scoring.delta.stored import keys_as_stored
+from spark_scoring.delta.stored import keys_as_stored, spelled
 from spark_scoring.engine.errors import ModelFailedError
 from spark_scoring.run.plan import allowed_text
 from spark_scoring.sql import quote
@@ -66,8 +67,8 @@ def check_output_keys(plan: JobPlan) -> None:
 
     """
     target, n = plan.target, F.col("count")
-    named = {} if target.schema is None else {name.lower(): name for name in target.schema.fieldNames()}
-    key = [quote(named.get(name.lower(), name)) for name in target.writing.key]  # as the table spells them
+    named = spelled(target.schema or StructType())
+    key = [quote(named.get(name.lower(), name)) for name in target.writing.key]
     present = plan.session.table(target.ref.sql).where(" AND ".join(f"{name} IS NOT NULL" for name in key))
     repeated = present.groupBy(*key).count().where(n > 1)
     found = repeated.agg(F.count(n).alias("keys"), F.sum(n).alias("rows")).collect()[0]

@@ -115,7 +115,9 @@ def _planned(
         raise RequestError(problems.problems)
     plan = _plan_between(job, source, target, quarantine, spec, deadline, before=before)
     increments = plan_increments(plan)
-    note = None if increments is None else note_on_model(plan, increments)
+    if increments is None or before is not None:  # a plan beside another one is shown to nobody
+        return replace(plan, increments=increments)
+    note = note_on_model(plan, increments)
     return replace(plan, increments=increments, scoring=with_notes(plan.scoring, [note] if note else []))
 
 

@@ -249,6 +249,7 @@ def test_a_nan_of_the_model_stays_one() -> None:
         ("boolean", np.array([0, 1]), "returned int64"),
         ("string", np.array([0, 1]), "returned int64"),
         ("string", ["a", 5], "returned object"),
+        ("long", [None, float("inf")], "returned float64 values that do not fit long"),
         ("long", [2**53 + 1, 2.5], "returned float64 values that do not fit long"),
         ("float", np.array([1e300, 1.0]), "returned float64 values too large for float"),
         ("double", np.zeros((2, 3)), r"returned shape \(2, 3\) for 2 rows"),
