@@ -185,6 +185,6 @@ def test_runs_over_spark_connect(tmp_path: Path, runs: str) -> None:
         line
         for line in done.stdout.splitlines()
         if line.split(" ")[0]
-        in ("append", "overwrite", "merge", "incremental", "identity", "registry", "command", "rollback")
+        in ("append", "overwrite", "merge", "incremental", "identity", "registry", "explained", "command", "rollback")
     ]
     assert shown == SAID[runs]
